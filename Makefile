@@ -1,0 +1,40 @@
+# The commands of this repository. `make` lists them; all but `help` and `clean` make .venv first where it is missing.
+
+PYTHON ?= python3
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv verify test lint types bench clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[.a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv: .venv/.installed ## make .venv with the tested set of packages (PYTHON=python3.12 chooses another interpreter)
+
+# The stamp is written last, so an interrupted install is done again. torch is named beside parity, so that pip
+# settles its pinned build together with everything else.
+.venv/.installed: pyproject.toml constraints.txt
+	rm -f $@
+	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -c constraints.txt torch -e '.[dev]'
+	touch $@
+
+verify: .venv ## check the FlowNet2-SD port, layer by layer
+	.venv/bin/pytest --model flownet $(ARGS)
+
+test: .venv ## run the whole suite (ARGS="-x -k images" passes options on)
+	.venv/bin/pytest $(ARGS)
+
+lint: .venv ## check style and formatting
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv ## check types
+	.venv/bin/mypy
+
+bench: .venv ## measure speed and memory
+	.venv/bin/python -m benchmarks $(ARGS)
+
+clean: ## remove caches and build products; reports and .venv stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

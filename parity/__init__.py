@@ -1,0 +1,59 @@
+"""parity proves that a Keras/TensorFlow port computes what its PyTorch original computes, layer by layer.
+
+    pair = parity.Pair(name="mynet", reference=torch_module, port=keras_model)
+    report = parity.verify(pair, inputs=[parity.inputs.noise((1, 3, 64, 96), seed=0)], modes=("eager", "graph", "xla"))
+    report.passed
+
+Importing parity loads neither torch nor tensorflow: each name below is imported when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parity import inputs, models
+    from parity.axes import Axes
+    from parity.pair import Input, Pair
+    from parity.report import Cause, Finding, Report
+    from parity.tolerance import NoiseFloor, Tolerance
+    from parity.verification import verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Axes",
+    "Cause",
+    "Finding",
+    "Input",
+    "NoiseFloor",
+    "Pair",
+    "Report",
+    "Tolerance",
+    "inputs",
+    "models",
+    "verify",
+]
+
+_HOMES = {
+    "Axes": "parity.axes",
+    "Cause": "parity.report",
+    "Finding": "parity.report",
+    "Input": "parity.pair",
+    "NoiseFloor": "parity.tolerance",
+    "Pair": "parity.pair",
+    "Report": "parity.report",
+    "Tolerance": "parity.tolerance",
+    "verify": "parity.verification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("inputs", "models"):
+        return importlib.import_module(f"parity.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'parity' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,52 @@
+"""Whether an input can show a fault at all: where a layer's values are constant or of one sign, faults hide.
+
+A blank image makes flipped kernels and wrong transposes invisible; values that are all positive hide an activation's
+slope. Such an input still counts, but the report says what it cannot see.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from parity.axes import Array, Axes
+from parity.runners.taps import SIGN_MATTERS, Tap, positions
+
+SHOWN = 4
+
+
+def blind_spots(taps: Sequence[Tap], samples: Mapping[str, Array], axes: Axes) -> tuple[str, ...]:
+    """One sentence for each way in which some layers are left blind by the values seen at their taps."""
+    constant = [tap.name for tap in taps if tap.weighted and _constant_in_channels(tap, samples[tap.name], axes)]
+    one_sign = [tap.name for tap in taps if tap.kind in SIGN_MATTERS and _one_sign(samples[tap.name])]
+    return tuple(
+        _sentences(
+            ("every channel is constant, so flips, transposes and shifts do not show, at", constant),
+            ("all values are of one sign, so the slope of the other side does not show, at", one_sign),
+        )
+    )
+
+
+def _sentences(*spots: tuple[str, Sequence[str]]) -> Iterator[str]:
+    for what, names in spots:
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            yield f"{what} {', '.join(names[:SHOWN])}{more}"
+
+
+def _one_sign(values: Array) -> bool:
+    return values.size > 1 and bool((values >= 0).all() or (values <= 0).all())
+
+
+def _constant_in_channels(tap: Tap, values: Array, axes: Axes) -> bool:
+    """Whether each channel of a map of more than one pixel holds a single value (all values, for tensors without channels)."""
+    shape = tuple(int(size or 0) for size in tap.shape)
+    layout = axes.of(tap.name, len(shape))[0]
+    if layout.find("C") < 0 or len(shape) < 3 or values.size < 2:
+        return False
+    channel = np.unravel_index(positions(shape), shape)[layout.index("C")]
+    if len(np.unique(channel)) == channel.size:
+        return False
+    order = np.argsort(channel, kind="stable")
+    starts = np.flatnonzero(np.diff(channel[order], prepend=-1))
+    ordered = values[order]
+    return bool((np.maximum.reduceat(ordered, starts) == np.minimum.reduceat(ordered, starts)).all())

@@ -1,0 +1,87 @@
+"""Runs the port's segments on the reference's values, while the reference runs.
+
+The reference is run once in float32. Each value a segment needs is brought to the port's layout the moment it is made
+(an in-place activation may overwrite it next) and dropped when no later segment reads it; segments whose values are all
+there are gathered into a chunk, and a chunk is run in every mode. So one pass over the reference serves all modes, and
+memory holds a chunk, not the network.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from parity.axes import Array, Axes, move
+from parity.errors import PairError
+from parity.frameworks import torch
+from parity.runners.keras_model import INPUT, KerasModel, Segment
+from parity.runners.taps import Tap
+from parity.runners.torch_module import TorchModule
+
+CHUNK_BYTES = 512 << 20
+
+Judge = Callable[[Segment, str, Sequence[Array], Array, Array], None]
+"""Takes a segment, a mode, the anchors, the expected and the actual value (all in the port's layout)."""
+
+
+class Anchored:
+    """One anchored pass. `judge` is called for every segment and mode, while its arrays are still there."""
+
+    def __init__(
+        self, port: KerasModel, segments: Sequence[Segment], modes: Sequence[str], axes: Axes, judge: Judge
+    ) -> None:
+        self._port = port
+        self._modes = modes
+        self._axes = axes
+        self._judge = judge
+        self._waiting = list(segments)
+        self._uses = Counter(name for segment in segments for name in _reads(segment))
+        self._held: dict[str, Array] = {}
+        self._chunk: list[Segment] = []
+
+    def put(self, name: str, value: torch.Tensor) -> None:
+        """Take a value the reference has made (its own layout); run the chunk once it is large enough."""
+        if not self._uses[name]:
+            return
+        moved = move(value, *self._axes.of(name, value.ndim))
+        self._held[name] = moved.clone(memory_format=torch.contiguous_format).numpy()
+        ready = [segment for segment in self._waiting if all(read in self._held for read in _reads(segment))]
+        self._waiting = [segment for segment in self._waiting if segment not in ready]
+        self._chunk += ready
+        if sum(self._held[segment.layer].nbytes for segment in self._chunk) > CHUNK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Run the segments gathered so far and drop what no other segment reads."""
+        for mode in self._modes if self._chunk else ():
+            for segment, actual in self._introduced(mode):
+                anchors = [self._held[name] for name in segment.anchors]
+                self._judge(segment, mode, anchors, self._held[segment.layer], actual)
+        for segment in self._chunk:
+            self._uses.subtract(_reads(segment))
+        self._chunk = []
+        self._held = {name: array for name, array in self._held.items() if self._uses[name] > 0}
+
+    def _introduced(self, mode: str) -> Iterator[tuple[Segment, Array]]:
+        try:
+            yield from self._port.introduce(self._chunk, self._held, mode)
+        except (ValueError, TypeError, RuntimeError) as error:
+            layers = ", ".join(segment.tap.name for segment in self._chunk[:3])
+            reason = str(error).strip().splitlines()[0]
+            raise PairError(f"the port cannot run on the reference's values at {layers}: {reason}") from error
+
+
+def run_anchored(
+    reference: TorchModule, array: Array, anchored: Anchored, see: Callable[[Tap, torch.Tensor], None]
+) -> None:
+    """Run the reference on `array`, feeding `anchored`; `see` is shown every tap's value first."""
+    anchored.put(INPUT, torch.from_numpy(array))
+
+    def sink(tap: Tap, value: torch.Tensor) -> None:
+        see(tap, value)
+        anchored.put(tap.name, value)
+
+    reference.run(array, sink)
+    anchored.flush()
+
+
+def _reads(segment: Segment) -> set[str]:
+    return {*segment.anchors, segment.layer}

@@ -1,0 +1,52 @@
+"""What can go wrong before or around a comparison. Values that differ are never an exception: they are data in a Report.
+
+    ParityError                 exit 3: could not verify
+    ├── UsageError              exit 2: the request itself is wrong (unknown model, bad option, bad size)
+    │   ├── UnknownModelError   no model of that name; the message lists the known ones
+    │   ├── InputError          an image or array that cannot serve as an input
+    │   └── ReportFolderError   the folder for the report cannot be written
+    ├── CheckpointError         a weights file that cannot be read safely or does not fit the network
+    ├── WeightError             weights that do not fit the port: unused, missing, ill-shaped
+    ├── MapError                a layer map that names taps which do not exist
+    └── PairError               a reference or port that cannot be run as a pair
+"""
+
+
+class ParityError(Exception):
+    """Root of every error parity raises on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code = 3
+
+
+class UsageError(ParityError):
+    """The request itself is wrong: nothing was run."""
+
+    exit_code = 2
+
+
+class UnknownModelError(UsageError):
+    """No model of that name."""
+
+
+class InputError(UsageError):
+    """An image or array that cannot serve as an input."""
+
+
+class ReportFolderError(UsageError):
+    """The folder for the report cannot be written."""
+
+
+class CheckpointError(ParityError):
+    """A weights file that cannot be read safely, or does not fit the network."""
+
+
+class WeightError(ParityError):
+    """Weights that do not fit the port: unused, missing or ill-shaped ones, all named at once."""
+
+
+class MapError(ParityError):
+    """A layer map that names taps which do not exist."""
+
+
+class PairError(ParityError):
+    """A reference or port that cannot be run as a pair."""

@@ -1,0 +1,41 @@
+"""The one place that decides import order, thread counts and log noise of both frameworks.
+
+Importing triton after tensorflow ends the process (two copies of LLVM register the same options), and torch imports
+triton late, inside torch._dynamo. So triton, where installed, comes first, then torch, then tensorflow. Import the
+frameworks from here, never directly: `from parity.frameworks import keras, tf, torch`.
+"""
+
+import importlib.util
+import os
+
+# Read when the libraries load, so set before any import. What the user has set stays.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("GLOG_minloglevel", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Torch's idle OpenMP threads would spin on the cores TensorFlow needs next.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def thread_count() -> int:
+    """Threads for each framework: PARITY_THREADS, or the usable cores shared among pytest-xdist's workers."""
+    if "PARITY_THREADS" in os.environ:
+        return max(1, int(os.environ["PARITY_THREADS"]))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+if importlib.util.find_spec("triton") is not None:
+    import triton  # noqa: F401
+
+import torch  # noqa: E402
+
+torch.set_num_threads(thread_count())
+
+import tensorflow as tf  # noqa: E402
+
+tf.config.threading.set_intra_op_parallelism_threads(thread_count())
+tf.config.threading.set_inter_op_parallelism_threads(thread_count())
+
+import keras  # noqa: E402
+
+__all__ = ["keras", "tf", "thread_count", "torch"]

@@ -1,0 +1,147 @@
+"""FlowNet2-SD as a pair: which layer answers to which tap, the same weights on both sides, the inputs."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from parity import inputs
+from parity.axes import CHANNELS_FIRST, DATA_FORMATS, Axes
+from parity.checkpoints import load_into, read_state_dict
+from parity.converters import transfer
+from parity.errors import InputError
+from parity.models import Settings
+from parity.models.flownet.port import MULTIPLE, build_port
+from parity.models.flownet.reference import FlowNet2SD, blank, seeded
+from parity.pair import Input, Pair
+
+SIZE = (704, 448)
+"""Default (width, height): what a centre crop to multiples of 64 leaves of the motorcycle pictures."""
+
+PREFIXES = ("flownets_d.",)
+"""Where NVIDIA's stacked FlowNet2 keeps this network in its state dict."""
+
+ENCODER = tuple(
+    f"conv{level}{part}" for level in range(7) for part in ("", "_1") if (level, part) != (0, "_1")
+)
+
+
+def build(settings: Settings) -> tuple[Pair, list[Input]]:
+    """The pair and the inputs to compare it on: noise and the motorcycle pictures, or what the settings name.
+
+    Without a size, it is the centre crop of the settings' pictures, or SIZE. Raises InputError for a size
+    that is no multiple of 64 both ways or an input that is not known, CheckpointError for weights that do not
+    fit.
+    """
+    settings, chosen = _inputs(settings)
+    reference, port = networks(settings)
+    return pair_from(reference, port, settings.data_format), chosen
+
+
+def networks(settings: Settings) -> tuple[FlowNet2SD, Any]:
+    """The reference in evaluation mode, with the checkpoint's or the seed's weights; the port too."""
+    width, height = settings.size or SIZE
+    _check_size(width, height)
+    if settings.checkpoint is None:
+        reference = seeded(settings.seed)
+    else:
+        reference = blank()
+        load_into(reference, read_state_dict(settings.checkpoint), settings.checkpoint, prefixes=PREFIXES)
+    port = build_port(height, width, settings.data_format)
+    transfer(reference, port, layer_map())
+    return reference, port
+
+
+def pair_from(reference: FlowNet2SD, port: Any, data_format: str = "channels_last") -> Pair:
+    """The pair of these two; `port` is any whole port with the names of `build_port`, a faulty one too."""
+    axes = Axes(reference=CHANNELS_FIRST, port=DATA_FORMATS[data_format])
+    return Pair(name="flownet", reference=reference, port=port, layers=layer_map(), axes=axes)
+
+
+def layer_map() -> dict[str, str]:
+    """The reference's taps and the port layers that answer to them, in the reference's order of execution.
+
+    Modules have their paths, functional operations torch's names, numbered from the second on. What the port
+    has beyond these (padding, the mean's partial steps) belongs to the layer that follows.
+    """
+    return dict(_layer_pairs())
+
+
+def _layer_pairs() -> Iterator[tuple[str, str]]:
+    activations = (f"leaky_re_lu_{number}" for number in range(1, 18))
+    yield from zip(
+        ("mean", "sub", "div", "getitem", "getitem#2", "cat"),
+        ("mean", "centred", "normalised", "first_frame", "second_frame", "joined_frames"),
+        strict=True,
+    )
+    for layer in ENCODER:
+        yield f"{layer}.0", layer
+        yield f"{layer}.1", next(activations)
+    yield "predict_flow6", "predict_flow6"
+    for number, (coarse, level) in enumerate(pairwise((6, 5, 4, 3, 2)), start=1):
+        yield f"deconv{level}.0", f"deconv{level}"
+        yield f"deconv{level}.1", next(activations)
+        yield f"upsampled_flow{coarse}_to_{level}", _upsampled_flow(coarse, level)
+        yield f"cat#{number + 1}", f"concatenate_{number}"
+        yield f"inter_conv{level}.0", f"inter_conv{level}"
+        yield f"predict_flow{level}", f"predict_flow{level}"
+    yield "mul", "flow_scale"
+    yield "upsample1", "up_sampling2d_1"
+
+
+def _upsampled_flow(coarse: int, level: int) -> str:
+    """The article's name; only the first of the four is spelled as in torch."""
+    return f"upsampled_flow{coarse}_to_{level}" if coarse == 6 else f"upsampled_flow{coarse}_to{level}"
+
+
+def _inputs(settings: Settings) -> tuple[Settings, list[Input]]:
+    """The inputs, and the settings with the size these have. Pictures that are given are always used."""
+    names = settings.inputs or (("images",) if settings.images else ("noise", "motorcycle"))
+    if settings.images and "images" not in names:
+        names = (*names, "images")
+    _check_names(names, settings)
+    if settings.size is not None:
+        _check_size(*settings.size)
+    images = None
+    if settings.images:
+        images = inputs.image_pair(*settings.images, size=settings.size, multiple=MULTIPLE)
+        settings = replace(settings, size=(images.array.shape[4], images.array.shape[3]))
+    size = settings.size or SIZE
+    return replace(settings, size=size), [
+        images if images and name == "images" else _input(name, size, settings.seed) for name in names
+    ]
+
+
+def _input(name: str, size: tuple[int, int], seed: int) -> Input:
+    if name == "motorcycle":
+        return inputs.motorcycle(size)
+    shape = (1, 3, 2, size[1], size[0])
+    return inputs.noise(shape, seed=seed) if name == "noise" else inputs.probe(name, shape)
+
+
+def _check_names(names: tuple[str, ...], settings: Settings) -> None:
+    """Refuse inputs that are not known, named twice, or pictures that were not given."""
+    known = ("noise", "motorcycle", *inputs.PROBES, "images")
+    for name in names:
+        if name not in known:
+            raise InputError(f"no input is called {name!r}; known inputs: {', '.join(known)}")
+        if names.count(name) > 1:
+            raise InputError(f"input {name!r} is named {names.count(name)} times; once is enough")
+    if "images" in names and settings.images is None:
+        raise InputError("the input 'images' needs two picture files: give both")
+
+
+def _check_size(width: int, height: int) -> None:
+    """Refuse what the encoder cannot halve six times, and say what it could."""
+    wrong = [(name, value) for name, value in (("width", width), ("height", height)) if value % MULTIPLE]
+    if wrong:
+        raise InputError(
+            f"FlowNet2-SD takes sizes that are multiples of {MULTIPLE}: "
+            + "; ".join(f"{name}={value}, the nearest are {_nearest(value)}" for name, value in wrong)
+        )
+
+
+def _nearest(value: int) -> str:
+    """The multiples just below and above."""
+    below = value // MULTIPLE * MULTIPLE
+    return f"{below} and {below + MULTIPLE}" if below else str(below + MULTIPLE)

@@ -1,0 +1,23 @@
+"""Shows reports: reads the records and lays them out. Nothing here sees a model, nor decides what passes."""
+
+from parity.render.terminal import (
+    coverage_failure,
+    failure,
+    failures,
+    layer_table,
+    output_failure,
+    summary,
+    uncompared_failure,
+    watching_failure,
+)
+
+__all__ = [
+    "coverage_failure",
+    "failure",
+    "failures",
+    "layer_table",
+    "output_failure",
+    "summary",
+    "uncompared_failure",
+    "watching_failure",
+]

@@ -1,0 +1,515 @@
+"""Reports as text for a terminal: failures one by one, a summary, and a table of all layers.
+
+Everything returns a string, laid out for `width` columns (by default the terminal's, 80 where there is none) and
+without colour unless asked. Names and commands are never broken in two: only sentences wrap.
+"""
+
+import io
+import math
+import shutil
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from parity.render.numbers import short, times
+from parity.report import (
+    DIVERGED,
+    INHERITS,
+    INTRODUCES,
+    PASS,
+    Coverage,
+    Finding,
+    LayerResult,
+    Measure,
+    Report,
+    Run,
+)
+
+SHOWN = 8
+"""How many names, warnings or findings are listed before "and N more"."""
+NARROW = 100
+"""Below this width a table puts the port's names under the reference's."""
+COMMANDS = ("next: parity ", "next: from parity.")
+NON_FINITE = "non-finite"
+STYLES = {PASS: "green", DIVERGED: "bold red", INTRODUCES: "bold red", INHERITS: "yellow"}
+
+
+# --- one failure -------------------------------------------------------------------------------------------
+
+
+def failure(
+    report: Report, finding: Finding, *, also: Sequence[Finding] = (), width: int | None = None
+) -> str:
+    """What, where, how far, how far allowed, why, what next: a finding, `also` the same in other runs."""
+    result = _result(report, finding)
+    where = [f"input {finding.input}, mode {finding.mode}", f"port layer {finding.port_layer}"]
+    if also:
+        where.append(f"also in {_places(report, also)}")
+    return _message(
+        [f"{report.pair} / {finding.layer}  {_how_far(report, finding, result)}", _cause(finding)],
+        [_undone(finding), ", ".join(where)],
+        ["" if _strange(finding) else _greatest(_measure_of(finding, result))],
+        [_judged(result)],
+        [f"next: {_next(report, finding.input, finding.mode)}"],
+        width=width,
+    )
+
+
+def failures(report: Report, findings: Iterable[Finding], *, width: int | None = None) -> str:
+    """Findings as `failure` writes them; the same layer and cause in several runs once, for its worst run."""
+    texts = []
+    for group in _groups(findings):
+        worst = max(group, key=_badness)
+        others = [finding for finding in group if finding is not worst]
+        texts.append(failure(report, worst, also=others, width=width))
+    return "\n\n".join(texts)
+
+
+def output_failure(report: Report, run: Run, *, width: int | None = None) -> str:
+    """The output of a run is beyond its limits: how far, how far allowed, where it leaves them first."""
+    measure = run.output
+    if measure.note:
+        how_far = f"cannot be compared: {measure.note}"
+    else:
+        how_far = f"differs by {short(measure.relative)} ({_allowed(report, measure)})"
+    first = next((layer for layer in run.layers if layer.verdict != PASS), None)
+    entered = f"first layer to leave its limits: {first.layer} ({first.verdict})" if first else ""
+    return _message(
+        [f"{report.pair} / output  {how_far}"],
+        [f"input {run.input}, mode {run.mode}", entered],
+        ["" if measure.note else _greatest(measure)],
+        [f"next: {_next(report, run.input, run.mode)}"],
+        width=width,
+    )
+
+
+def coverage_failure(report: Report, *, width: int | None = None) -> str:
+    """What was left uncompared, by name, and how to compare or waive it."""
+    left = _unmatched(report.coverage)
+    if report.coverage.matched:
+        counts = " and ".join(f"{len(names)} of the {side}" for side, names in left)
+        head = f"{report.pair}  incomplete coverage: unmatched are {counts}"
+    else:
+        head = f"{report.pair}  nothing was compared: no layer of the port answers to one of the reference"
+    return _message(
+        [head],
+        *(
+            [f"unmatched in the {side}: {_listed(names, f'coverage.unmatched_{side}')}"]
+            for side, names in left
+        ),
+        ["next: map them in Pair(layers={...}), or waive them by name in Pair(waived={...})"],
+        width=width,
+    )
+
+
+def watching_failure(report: Report, run: Run, *, width: int | None = None) -> str:
+    """Instrumenting the port changed what it computes, so its layers' numbers are about something else."""
+    return _message(
+        [
+            f"{report.pair} / output  changes by {short(run.watching.relative)} when the port is watched layer by layer"
+        ],
+        [
+            f"input {run.input}, mode {run.mode}",
+            "the layers' numbers of this run describe another computation",
+        ],
+        [f"next: {_next(report, run.input, run.mode)}"],
+        width=width,
+    )
+
+
+def uncompared_failure(report: Report, layer: str, runs: Sequence[Run], *, width: int | None = None) -> str:
+    """A layer that has weights and was compared in none of `runs`, or not in all of those there are."""
+    return _message(
+        [f"{report.pair} / {layer}  was not compared"],
+        [f"in {_runs_in_words(report, [(run.input, run.mode) for run in runs])}"],
+        ["next: name the port's layer for it in Pair(layers={...})"],
+        width=width,
+    )
+
+
+def _message(*lines: Sequence[str], width: int | None) -> str:
+    """Each line's pieces beside each other where they fit, else below; indented after the very first."""
+    columns = width or _columns()
+    written: list[str] = []
+    for pieces in lines:
+        written += _packed(pieces, columns - 2)
+    return "\n  ".join(written)
+
+
+def _packed(pieces: Iterable[str], columns: int) -> list[str]:
+    """Pieces beside each other where they fit into `columns`, else each on lines of its own; no empty ones."""
+    pieces = [piece for piece in pieces if piece]
+    whole = "  ".join(pieces)
+    if len(whole) <= columns:
+        return [whole] if whole else []
+    return [line for piece in pieces for line in _wrapped(piece, columns)]
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    """A piece as lines; a command stays whole, so that it can be copied."""
+    if text.startswith(COMMANDS):
+        return [text]
+    return textwrap.wrap(
+        text, max(columns, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _how_far(report: Report, finding: Finding, result: LayerResult | None) -> str:
+    if _strange(finding):
+        measure = _measure_of(finding, result)
+        note = f": {measure.note}" if measure and measure.note else ""
+        return ("is not finite" if finding.cause.slug == NON_FINITE else "cannot be compared") + note
+    allowed = f"{_unit(report, result)} {short(finding.floor)}, {times(_floors(finding))}"
+    if finding.introduced:
+        return f"introduces {short(finding.error)} ({allowed})"
+    return f"leaves its limits end to end, by {short(finding.error)} ({allowed}); no layer introduces it"
+
+
+def _strange(finding: Finding) -> bool:
+    """Whether the error is no number to show: something is not finite, or the shapes differ."""
+    return finding.cause.slug == NON_FINITE or not math.isfinite(finding.error)
+
+
+def _measure_of(finding: Finding, result: LayerResult | None) -> Measure | None:
+    if result is None:
+        return None
+    return result.introduced if finding.introduced else result.propagated
+
+
+def _unit(report: Report, result: LayerResult | None = None) -> str:
+    """What errors are counted in: the noise floor, or under a fixed policy the tolerance."""
+    policy = (result.policy if result else "") or report.settings.get("policy", "")
+    return "tolerance" if policy.startswith("rtol=") else "floor"
+
+
+def _cause(finding: Finding) -> str:
+    cause = finding.cause
+    if cause.slug == "unknown":
+        return f"cause: unknown (the evidence: {cause.detail})" if cause.detail else "cause: unknown"
+    return f"cause: {cause.slug} ({cause.detail})" if cause.detail else f"cause: {cause.slug}"
+
+
+def _undone(finding: Finding) -> str:
+    after = finding.cause.residual_after
+    return "" if after is None else f"with that undone: {short(after)}"
+
+
+def _greatest(measure: Measure | None) -> str:
+    if measure is None:
+        return ""
+    allowed = f" (up to {short(measure.max_allowed)} allowed)" if math.isfinite(measure.max_allowed) else ""
+    return f"greatest difference {short(measure.max_abs)} at {_index(measure.max_index)}{allowed}"
+
+
+def _index(index: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, index))})"
+
+
+def _judged(result: LayerResult | None) -> str:
+    return f"judged by {result.policy}" if result and result.policy else ""
+
+
+def _allowed(report: Report, measure: Measure) -> str:
+    return f"allowed {short(measure.allowed)}, {times(measure.ratio)} the {_unit(report)}"
+
+
+def _next(report: Report, input_name: str, mode: str) -> str:
+    """A command that shows every layer of that run; without a known command, the Python that does."""
+    command = report.settings.get("command")
+    if not command:
+        run = next((i for i, run in enumerate(report.runs) if (run.input, run.mode) == (input_name, mode)), 0)
+        return f"from parity.render import layer_table; print(layer_table(report, report.runs[{run}]))"
+    return f"{command} --input {input_name} --mode {mode} --layers"
+
+
+def _result(report: Report, finding: Finding) -> LayerResult | None:
+    """The record of the layer a finding is about; of the one around it, for an operation the port lacks."""
+    for run in report.runs:
+        if (run.input, run.mode) == (finding.input, finding.mode):
+            by_name = {name: layer for layer in run.layers for name in (*layer.inside, layer.layer)}
+            return by_name.get(finding.layer)
+    return None
+
+
+def _groups(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Findings of the same layer with the same cause, in the order of first appearance."""
+    groups: dict[tuple[str, str, str, bool], list[Finding]] = {}
+    for finding in findings:
+        key = (finding.layer, finding.port_layer, finding.cause.slug, finding.introduced)
+        groups.setdefault(key, []).append(finding)
+    return list(groups.values())
+
+
+def _floors(finding: Finding) -> float:
+    return finding.error / finding.floor if finding.floor else math.inf
+
+
+def _badness(finding: Finding) -> float:
+    return math.inf if _strange(finding) else _floors(finding)
+
+
+def _places(report: Report, findings: Iterable[Finding]) -> str:
+    return _runs_in_words(report, [(finding.input, finding.mode) for finding in findings])
+
+
+def _runs_in_words(report: Report, places: Sequence[tuple[str, str]]) -> str:
+    """Runs as "noise (eager, graph), ramp (eager)"; all of them as "all 6 runs"."""
+    if len(report.runs) > 1 and set(places) == {(run.input, run.mode) for run in report.runs}:
+        return f"all {len(report.runs)} runs"
+    modes: dict[str, list[str]] = {}
+    for name, mode in dict.fromkeys(places):
+        modes.setdefault(name, []).append(mode)
+    return ", ".join(f"{name} ({', '.join(of_input)})" for name, of_input in modes.items())
+
+
+def _listed(names: Sequence[str], field: str) -> str:
+    more = (
+        f" and {len(names) - SHOWN} more (all of them: {field} in report.json)" if len(names) > SHOWN else ""
+    )
+    return ", ".join(names[:SHOWN]) + more
+
+
+# --- the summary -------------------------------------------------------------------------------------------
+
+
+def summary(report: Report, *, width: int | None = None, colour: bool = False) -> str:
+    """The whole verification on one page: settings, runs, coverage, findings, warnings, verdict."""
+    page = _Page(width or _columns(), colour)
+    page.line(f"parity: {report.pair}", style="bold")
+    for key, value in _header(report).items():
+        page.item(key, value)
+    page.gap()
+    page.table(_runs_table(report, page.width))
+    page.gap()
+    page.item("", _coverage_line(report), style="" if report.coverage.complete else STYLES[DIVERGED])
+    for side, names in _unmatched(report.coverage):
+        page.item("unmatched", f"in the {side}: {_listed(names, f'coverage.unmatched_{side}')}")
+    if report.coverage.waived:
+        page.item("waived", _listed(report.coverage.waived, "coverage.waived"))
+    if report.first_divergence:
+        page.item("diverges", *_first_pieces(report.first_divergence))
+    for pieces in _finding_pieces(report):
+        page.item("finding", *pieces)
+    for text in _warning_lines(report):
+        page.item("warning", text, style=STYLES[INHERITS])
+    page.gap()
+    page.line(_verdict_line(report), style=STYLES[report.verdict])
+    return page.text()
+
+
+def _header(report: Report) -> dict[str, str]:
+    shown = {
+        key: value for key, value in report.settings.items() if key not in ("command", "unfinished", "model")
+    }
+    versions = ", ".join(f"{name} {version}" for name, version in report.environment.items())
+    return {**shown, **({"versions": versions} if versions else {})}
+
+
+def _runs_table(report: Report, width: int) -> Table:
+    table = _table()
+    names = max(12, (width - 52) // 2)
+    table.add_column("input", no_wrap=True)
+    table.add_column("mode", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column(f"worst layer, in {_unit(report)}s", no_wrap=True)
+    table.add_column("output error", no_wrap=True, justify="right")
+    table.add_column("watching", no_wrap=True)
+    for run in report.runs:
+        table.add_row(
+            Text(_clip(run.input, names)),
+            Text(run.mode),
+            Text(run.verdict, style=STYLES.get(run.verdict, "")),
+            Text(_worst(run, names)),
+            Text(short(run.output.relative), style="" if run.output.passed else STYLES[DIVERGED]),
+            Text(_watching(run), style="" if run.watching.within else STYLES[DIVERGED]),
+        )
+    return table
+
+
+def _worst(run: Run, width: int) -> str:
+    measured = [(layer.propagated.ratio, layer.layer) for layer in run.layers if layer.propagated]
+    if not measured:
+        return "nothing compared"
+    ratio, name = max(measured, key=lambda pair: pair[0] if not math.isnan(pair[0]) else math.inf)
+    return f"{times(ratio):>7} {_clip(name, width)}"
+
+
+def _watching(run: Run) -> str:
+    if run.watching.same:
+        return "same"
+    return short(run.watching.relative) + ("" if run.watching.within else " !")
+
+
+def _coverage_line(report: Report) -> str:
+    coverage = report.coverage
+    # How many of the unmatched have weights is not on record: "of all" is said where nothing is missing.
+    of_all = f" of {coverage.weighted}" if not coverage.unmatched_reference else ""
+    operations = len(coverage.matched) - coverage.weighted
+    unmatched = len(coverage.unmatched_reference) + len(coverage.unmatched_port)
+    return (
+        f"{coverage.weighted}{of_all} weighted layers and {operations} operations between them matched, "
+        f"{unmatched} unmatched"
+    )
+
+
+def _unmatched(coverage: Coverage) -> list[tuple[str, list[str]]]:
+    """The names left over on each side that were not waived, for the sides that have any."""
+    waived = set(coverage.waived)
+    sides = (("reference", coverage.unmatched_reference), ("port", coverage.unmatched_port))
+    left = [(side, [name for name in names if name not in waived]) for side, names in sides]
+    return [(side, names) for side, names in left if names]
+
+
+def _first_pieces(first: Finding) -> list[str]:
+    return [f"first at {first.layer}, end to end", f"input {first.input}, mode {first.mode}"]
+
+
+def _finding_pieces(report: Report) -> Iterator[list[str]]:
+    groups = _groups(report.findings)
+    for group in groups[:SHOWN]:
+        worst = max(group, key=_badness)
+        undone = "  ".join(filter(None, [_undone(worst), f"in {_places(report, group)}"]))
+        yield [f"{worst.layer}  {_how_far(report, worst, _result(report, worst))}", _cause(worst), undone]
+    if len(groups) > SHOWN:
+        yield [f"and {len(groups) - SHOWN} more (all of them: findings in report.json)"]
+
+
+def _warning_lines(report: Report) -> Iterator[str]:
+    seen = Counter((run.input, warning) for run in report.runs for warning in run.warnings)
+    for name, warning in list(seen)[:SHOWN]:
+        yield f"{name}: {warning}"
+    if len(seen) > SHOWN:
+        yield f"and {len(seen) - SHOWN} more (all of them: runs[].warnings in report.json)"
+
+
+def _verdict_line(report: Report) -> str:
+    unfinished = report.settings.get("unfinished", "")
+    tail = f"; UNFINISHED: {unfinished}" if unfinished else ""
+    agreeing = sum(run.verdict == PASS for run in report.runs)
+    runs = f"{agreeing} of {len(report.runs)} runs"
+    if report.passed:
+        return f"PASS: the port of {report.pair} computes what its reference computes, in {runs}{tail}"
+    if not report.runs or not report.coverage.matched:
+        return f"NOTHING COMPARED: {report.pair} is not verified{tail}"
+    if not report.coverage.complete:
+        return f"DIVERGED: {report.pair} is not wholly compared; {runs} agree in what was{tail}"
+    where = f"; first at {report.first_divergence.layer}" if report.first_divergence else ""
+    return f"DIVERGED: {report.pair} agrees in {runs}{where}{tail}"
+
+
+# --- the table of layers -----------------------------------------------------------------------------------
+
+
+def layer_table(report: Report, run: Run, *, width: int | None = None, colour: bool = False) -> str:
+    """Every layer of one run: relative errors and how many floors they are, propagated and introduced."""
+    page = _Page(width or _columns(), colour)
+    page.line(f"{report.pair}: input {run.input}, mode {run.mode}", style="bold")
+    wide = page.width >= NARROW
+    table = _table()
+    names = (page.width - 60) // 2 if wide else page.width - 52
+    table.add_column("layer", no_wrap=True)
+    if wide:
+        table.add_column("port layer", no_wrap=True)
+    for heading in ("propagated", "introduced", "floor"):
+        table.add_column(heading, no_wrap=True, justify="right", vertical="bottom")
+    table.add_column("verdict", no_wrap=True, vertical="bottom")
+    for layer in run.layers:
+        table.add_row(
+            *(Text(name) for name in _names(layer, names, wide)),
+            _measured(layer.propagated),
+            _measured(layer.introduced),
+            Text(short(layer.floor)),
+            Text(layer.verdict, style=STYLES.get(layer.verdict, "")),
+        )
+    page.table(table)
+    page.item("", f"each error is relative, followed by how many {_unit(report)}s it is")
+    return page.text()
+
+
+def _names(layer: LayerResult, width: int, wide: bool) -> tuple[str, ...]:
+    """The layer's and its port's name: in two cells, or in one, below each other where they do not fit."""
+    if wide:
+        return _clip(layer.layer, width), _clip(layer.port_layer, width)
+    beside = f"{layer.layer} = {layer.port_layer}"
+    if layer.layer == layer.port_layer:
+        return (_clip(layer.layer, width),)
+    if len(beside) <= width:
+        return (beside,)
+    return (f"{_clip(layer.layer, width)}\n = {_clip(layer.port_layer, width - 3)}",)
+
+
+def _measured(measure: Measure | None) -> Text:
+    if measure is None:
+        return Text("-")
+    style = "" if measure.passed else STYLES[DIVERGED]
+    return Text(f"{short(measure.relative)} {times(measure.ratio):>7}", style=style)
+
+
+# --- laying out --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Page:
+    """Lines and tables of one width, collected as text; with `colour` in a terminal's escape sequences."""
+
+    width: int
+    colour: bool
+
+    def __post_init__(self) -> None:
+        self._stream = io.StringIO()
+        self._console = Console(
+            file=self._stream,
+            width=self.width,
+            force_terminal=self.colour,
+            color_system="standard" if self.colour else None,
+            no_color=not self.colour,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+
+    def line(self, text: str, style: str = "") -> None:
+        """A line on its own; longer than the page, it wraps at words."""
+        for part in _packed([text], self.width):
+            self._console.print(Text(part, style=style), soft_wrap=True)
+
+    def item(self, key: str, *pieces: str, style: str = "") -> None:
+        """Pieces under a heading, beside or below each other as they fit; without one, they begin there."""
+        indent = 12 if key else 2
+        head = f"  {key:<{indent - 2}}"
+        for line in _packed(pieces, self.width - indent):
+            self._console.print(Text.assemble((head, "dim"), (line, style)), soft_wrap=True)
+            head = " " * indent
+
+    def table(self, table: Table) -> None:
+        """A table, indented like the items."""
+        self._console.print(table)
+
+    def gap(self) -> None:
+        """An empty line."""
+        self._console.print()
+
+    def text(self) -> str:
+        """Everything written so far, without blanks at the ends of lines."""
+        return "\n".join(line.rstrip() for line in self._stream.getvalue().splitlines())
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=True, padding=(0, 0, 0, 2), header_style="dim")
+
+
+def _clip(name: str, width: int) -> str:
+    """A name cut in its middle to `width`: both ends tell more than the beginning alone."""
+    if len(name) <= width:
+        return name
+    tail = (width - 2) * 2 // 3
+    return f"{name[: width - 2 - tail]}..{name[-tail:]}"
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size((80, 24)).columns

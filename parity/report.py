@@ -1,0 +1,239 @@
+"""The frozen records of a verification, and their way to JSON and back.
+
+    Report
+    ├── environment, settings, coverage
+    ├── runs[]                one input in one mode
+    │   ├── layers[]          LayerResult: propagated and introduced Measure, floor, verdict
+    │   ├── output            the uninstrumented port's own output, against the reference
+    │   └── watching          whether instrumenting the port changed what it computes
+    ├── findings[]            every layer that introduces error, in every run, each with its Cause
+    └── first_divergence      the first layer, in the reference's order, that leaves its limits end to end
+
+Nothing here knows a model, and nothing here prints.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from parity.errors import ParityError, ReportFolderError
+
+SCHEMA = 1
+
+PASS, INTRODUCES, INHERITS, NOT_COMPARED = "pass", "introduces", "inherits", "not compared"
+DIVERGED = "diverged"
+
+
+class _Record:
+    """What all records share: infinities and NaN are written as strings, since JSON has no numbers for them."""
+
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="strings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure(_Record):
+    """One error of one layer. `relative` is RMSE over the RMS of the reference's values; `allowed` is its limit there.
+
+    `gain` is the part of it that is a constant factor; `ratio` is the error in noise floors. `max_abs` is the greatest absolute difference, at `max_index` (in the reference's
+    axes), `max_allowed` its limit. `compared` of `total` values were looked at: large maps are sampled end to end.
+    """
+
+    relative: float
+    allowed: float
+    gain: float
+    ratio: float
+    max_abs: float
+    max_allowed: float
+    max_index: tuple[int, ...]
+    compared: int
+    total: int
+    passed: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerResult(_Record):
+    """One layer in one run. `inside` names reference operations without a counterpart that this layer's segment holds.
+
+    `verdict` is "pass", "introduces" (its own segment is at fault), "inherits" (only what reaches it is) or "not compared".
+    `introduced` is None where it was not needed: under a fixed tolerance, when the layer agrees end to end.
+    """
+
+    layer: str
+    port_layer: str
+    kind: str
+    floor: float
+    propagated: Measure | None
+    introduced: Measure | None
+    verdict: str
+    weighted: bool = False
+    inside: tuple[str, ...] = ()
+    policy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause(_Record):
+    """Why a layer differs: a stable slug, the evidence in words, and what a replay without the fault leaves.
+
+    `residual_before` and `residual_after` are relative errors of that one layer on the reference's activations; both None
+    where nothing could be replayed (`unknown`).
+    """
+
+    slug: str
+    detail: str
+    residual_before: float | None = None
+    residual_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding(_Record):
+    """A layer that differs in one run. `error` is what it introduces (or, for a first divergence, what reached it)."""
+
+    layer: str
+    port_layer: str
+    input: str
+    mode: str
+    error: float
+    floor: float
+    cause: Cause
+    introduced: bool = True
+
+    @property
+    def ratio(self) -> float:
+        """The error in noise floors."""
+        return self.error / self.floor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watching(_Record):
+    """The uninstrumented port against the instrumented one, on the whole output.
+
+    `same` is bitwise equality; `relative` the RMSE over RMS between the two; `within` whether that stays inside the limits.
+    """
+
+    same: bool
+    relative: float
+    within: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(_Record):
+    """One input in one mode. `warnings` say where the input leaves a layer blind."""
+
+    input: str
+    origin: str
+    mode: str
+    verdict: str
+    layers: tuple[LayerResult, ...]
+    output: Measure
+    watching: Watching
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage(_Record):
+    """Which taps were compared. `inside` maps an operation without a counterpart to the layer whose segment holds it."""
+
+    matched: Mapping[str, str]
+    weighted: int
+    inside: Mapping[str, str] = field(default_factory=dict)
+    unmatched_reference: tuple[str, ...] = ()
+    unmatched_port: tuple[str, ...] = ()
+    waived: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Something was matched and nothing is left over but what was waived by name."""
+        left = set(self.unmatched_reference) | set(self.unmatched_port)
+        return bool(self.matched) and left <= set(self.waived)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(_Record):
+    """A whole verification. `verdict` is "pass" or "diverged"."""
+
+    pair: str
+    coverage: Coverage
+    runs: tuple[Run, ...]
+    findings: tuple[Finding, ...]
+    first_divergence: Finding | None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+    verdict: str = ""
+
+    def __post_init__(self) -> None:
+        """The verdict follows from the rest; a stored one that contradicts it is refused."""
+        derived = PASS if self._agrees() else DIVERGED
+        if self.verdict not in ("", derived):
+            raise ParityError(f"the report says {self.verdict!r} but its runs say {derived!r}")
+        object.__setattr__(self, "verdict", derived)
+
+    def _agrees(self) -> bool:
+        compared = bool(self.runs) and all(run.layers for run in self.runs)
+        agrees = all(run.verdict == PASS for run in self.runs)
+        return compared and agrees and not self.findings and not self.first_divergence and self.coverage.complete
+
+    @property
+    def passed(self) -> bool:
+        """Every layer and output of every run within its limits, nothing unmatched, and something compared at all."""
+        return self.verdict == PASS
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        return _ADAPTER.dump_json(self, indent=1).decode()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the report as JSON, whole or not at all. Raises ReportFolderError if the folder cannot be written."""
+        return write_whole(Path(path), self.to_json())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Report":
+        """Read a report back. Raises ParityError if the file is not one, or of another schema."""
+        try:
+            report: Report = _ADAPTER.validate_json(Path(path).read_bytes())
+        except (OSError, ValidationError) as error:
+            reason = str(error).splitlines()[0]
+            raise ParityError(f"{path} is not a parity report: {reason}") from error
+        if report.schema != SCHEMA:
+            raise ParityError(f"{path} has schema {report.schema}; this parity reads schema {SCHEMA}")
+        return report
+
+
+def merge(reports: Sequence[Report]) -> Report:
+    """One report of several over the same pair: runs and findings in order, the coverage that left most unmatched."""
+    first = reports[0]
+    coverage = max((r.coverage for r in reports), key=lambda c: len(c.unmatched_reference) + len(c.unmatched_port))
+    return Report(
+        pair=first.pair,
+        coverage=coverage,
+        runs=tuple(run for report in reports for run in report.runs),
+        findings=tuple(finding for report in reports for finding in report.findings),
+        first_divergence=next((r.first_divergence for r in reports if r.first_divergence), None),
+        environment=first.environment,
+        settings=first.settings,
+    )
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write `text` to `path` through a temporary file beside it, so that no reader ever sees half of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise ReportFolderError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+_ADAPTER = TypeAdapter(Report)

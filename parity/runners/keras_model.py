@@ -1,0 +1,226 @@
+"""Runs a Keras functional model, whole or segment by segment: eagerly, as a graph, or compiled by XLA.
+
+A *segment* is the part of the port between matched taps: the operations that lead from values the reference also has to
+one value that the reference also has. Run on the port's own values, segment after segment, they give the propagated
+error; run on the reference's values, the introduced one. Both use the same operations, and the model is never rebuilt.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.axes import Array
+from parity.errors import PairError, UsageError
+from parity.frameworks import keras, tf
+from parity.runners.taps import Numbering, Positions, Tap, kind_of
+
+MODES = ("eager", "graph", "xla")
+INPUT = "input"
+"""The name under which the network's input is an anchor."""
+
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+_COMPILE: Mapping[str, Wrap] = {
+    "eager": lambda function: function,
+    "graph": lambda function: tf.function(function),
+    "xla": lambda function: tf.function(function, jit_compile=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortTap(Tap):
+    """A tap of the port, with the Keras operation that makes it and the weights' shapes. `key` finds its value in a run."""
+
+    operation: Any
+    key: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segment:
+    """The operations from `anchors` (reference tap names, or INPUT) to the value answering to `layer`, in order."""
+
+    layer: str
+    tap: PortTap
+    anchors: tuple[str, ...]
+    anchor_keys: tuple[int, ...]
+    nodes: tuple[Any, ...]
+
+    def run(self, values: Sequence[Any], replaced: Mapping[Any, Callable[..., Any]] | None = None) -> Any:
+        """The segment's value, given its anchors' values (port layout, in the order of `anchors`).
+
+        `replaced` lets a replay put another callable in the place of one of the segment's operations.
+        """
+        known = dict(zip(self.anchor_keys, values, strict=True))
+        for node in self.nodes:
+            evaluate(node, known, (replaced or {}).get(node.operation, node.operation))
+        return known[self.tap.key]
+
+
+def evaluate(node: Any, known: dict[int, Any], operation: Callable[..., Any]) -> None:
+    """Run one node of a functional model on the values in `known` (by the id of their symbolic tensor), adding its own."""
+    args, kwargs = node.arguments.fill_in(known)
+    outputs = operation(*args, **kwargs)
+    for symbolic, value in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
+        known[id(symbolic)] = value
+
+
+class KerasModel:
+    """A port that can be run: a functional `keras.Model` with one input and one output, or the path of a `.keras` file.
+
+    Raises PairError for a model of another form.
+    """
+
+    def __init__(self, model: Any) -> None:
+        if isinstance(model, (str, Path)):
+            model = _load(Path(model))
+        if not isinstance(model, keras.Model) or not hasattr(model, "_nodes_by_depth"):
+            raise PairError(f"the port is a {type(model).__name__}; a functional or sequential keras.Model is needed")
+        if len(model.inputs) != 1 or len(model.outputs) != 1:
+            raise PairError(
+                f"the port has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one of each can be run so far"
+            )
+        self.model = model
+        self._producer: dict[int, Any] = {}
+        self.taps = tuple(self._enumerate())
+        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
+
+    @property
+    def output_tap(self) -> str:
+        """The name of the tap that is the model's output."""
+        key = id(self.model.outputs[0])
+        return next(tap.name for tap in self.taps if tap.key == key)
+
+    def segments(self, matched: Mapping[str, str]) -> tuple[Segment, ...]:
+        """The port cut at the matched taps (`matched`: reference tap name -> port tap name), in the port's order."""
+        by_name = {tap.name: tap for tap in self.taps}
+        layer_of = {by_name[port].key: layer for layer, port in matched.items()}
+        layer_of[id(self.model.inputs[0])] = INPUT
+        return tuple(self._segment(tap, layer_of) for tap in self.taps if tap.key in layer_of)
+
+    def plain(self, array: Array, mode: str) -> Array:
+        """The output of the model as its user runs it: nothing in between, nothing watched."""
+        run = self._compile(("plain",), mode, lambda value: self.model(value, training=False))
+        return as_array(run(as_tensor(array)))
+
+    def propagate(
+        self, array: Array, segments: Sequence[Segment], wanted: Sequence[Positions], mode: str
+    ) -> tuple[list[Array], Array]:
+        """Each segment on the port's own values: a sample of each at the `wanted` flat positions, and the whole output.
+
+        A value is dropped as soon as no later segment reads it.
+        """
+        uses = Counter(name for segment in segments for name in segment.anchors)
+        output = next(segment.layer for segment in segments if segment.tap.name == self.output_tap)
+
+        def chain(value: Any, wanted: Sequence[Any]) -> tuple[list[Any], Any]:
+            values, left, samples = {INPUT: value}, Counter(uses), []
+            for segment, places in zip(segments, wanted, strict=True):
+                values[segment.layer] = segment.run([values[name] for name in segment.anchors])
+                samples.append(tf.gather(tf.reshape(values[segment.layer], [-1]), places))
+                for name in segment.anchors:
+                    left[name] -= 1
+                for name in {*segment.anchors, segment.layer}:
+                    if not left[name] and name != output:
+                        del values[name]
+            return samples, values[output]
+
+        run = self._compile(("chain", *(segment.layer for segment in segments)), mode, chain)
+        samples, whole = run(as_tensor(array), [tf.constant(places) for places in wanted])
+        return [as_array(sample) for sample in samples], as_array(whole)
+
+    def introduce(
+        self, segments: Sequence[Segment], anchors: Mapping[str, Array], mode: str
+    ) -> Iterator[tuple[Segment, Array]]:
+        """Each segment on the reference's values (port layout, C-contiguous): what it makes of them, one at a time."""
+        tensors = {name: as_tensor(anchors[name]) for segment in segments for name in segment.anchors}
+
+        def each(tensors: Mapping[str, Any]) -> list[Any]:
+            return [segment.run([tensors[name] for name in segment.anchors]) for segment in segments]
+
+        if mode == "eager":
+            for segment in segments:
+                yield segment, as_array(segment.run([tensors[name] for name in segment.anchors]))
+            return
+        run = self._compile(("each", *(segment.layer for segment in segments)), mode, each)
+        yield from zip(segments, map(as_array, run(tensors)), strict=True)
+
+    def _compile(self, key: tuple[Any, ...], mode: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        if mode not in _COMPILE:
+            raise UsageError(f"mode {mode!r} is not known; the modes are {', '.join(MODES)}")
+        if (key, mode) not in self._compiled:
+            self._compiled[key, mode] = _COMPILE[mode](function)
+        return self._compiled[key, mode]
+
+    def _enumerate(self) -> Iterator[PortTap]:
+        number = Numbering()
+        for depth in sorted(self.model._nodes_by_depth, reverse=True):
+            for node in self.model._nodes_by_depth[depth]:
+                for tensor in node.outputs:
+                    self._producer[id(tensor)] = node
+                if not node.is_input:
+                    yield from _taps_of(node, number(node.operation.name))
+
+    def _segment(self, tap: PortTap, layer_of: Mapping[int, str]) -> Segment:
+        nodes: list[Any] = []
+        anchors: dict[int, str] = {}
+
+        def visit(key: int) -> None:
+            if key in layer_of and key != tap.key:
+                anchors.setdefault(key, layer_of[key])
+                return
+            node = self._producer[key]
+            if node in nodes:
+                return
+            for tensor in node.input_tensors:
+                visit(id(tensor))
+            nodes.append(node)
+
+        visit(tap.key)
+        return Segment(
+            layer=layer_of[tap.key],
+            tap=tap,
+            anchors=tuple(anchors.values()),
+            anchor_keys=tuple(anchors),
+            nodes=tuple(nodes),
+        )
+
+
+def _taps_of(node: Any, name: str) -> Iterator[PortTap]:
+    operation = node.operation
+    weighted = bool(getattr(operation, "weights", ()))
+    for index, tensor in enumerate(node.outputs):
+        yield PortTap(
+            name=name if len(node.outputs) == 1 else f"{name}[{index}]",
+            kind=kind_of(type(operation).__name__),
+            shape=tuple(tensor.shape),
+            weighted=weighted,
+            operation=operation,
+            key=id(tensor),
+        )
+
+
+def as_tensor(array: Array) -> Any:
+    """`array` as a TensorFlow tensor, sharing memory where TensorFlow's alignment allows it."""
+    if array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % 64 == 0:
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.convert_to_tensor(np.ascontiguousarray(array))
+
+
+def as_array(tensor: Any) -> Array:
+    """The values of an eager tensor as a read-only array that shares its memory."""
+    return np.asarray(memoryview(tensor))
+
+
+def _load(path: Path) -> Any:
+    try:
+        return keras.models.load_model(path, safe_mode=True, compile=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise PairError(f"cannot load {path} as a Keras model: {str(error).splitlines()[0]}") from error
+
+
+def weighted_names(taps: Iterable[Tap]) -> tuple[str, ...]:
+    """The names of the taps that hold weights, in order."""
+    return tuple(tap.name for tap in taps if tap.weighted)

@@ -1,0 +1,118 @@
+"""What every engine speaks in: taps with kinds from one vocabulary, and the positions at which large maps are sampled."""
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from parity.axes import Array
+
+SAMPLE = 1 << 17
+"""Values looked at per tap in an end-to-end comparison. An RMSE of that many is known to 0.2 %."""
+
+SYNONYMS: Mapping[str, str] = {
+    "averagepooling1d": "avgpool1d",
+    "averagepooling2d": "avgpool2d",
+    "averagepooling3d": "avgpool3d",
+    "batchnorm1d": "batchnorm",
+    "batchnorm2d": "batchnorm",
+    "batchnorm3d": "batchnorm",
+    "batchnormalization": "batchnorm",
+    "concat": "cat",
+    "concatenate": "cat",
+    "conv1dtranspose": "convtranspose1d",
+    "conv2dtranspose": "convtranspose2d",
+    "conv3dtranspose": "convtranspose3d",
+    "dense": "linear",
+    "div": "scale",
+    "divide": "scale",
+    "interpolate": "resize",
+    "layernormalization": "layernorm",
+    "maxpooling1d": "maxpool1d",
+    "maxpooling2d": "maxpool2d",
+    "maxpooling3d": "maxpool3d",
+    "mul": "scale",
+    "multiply": "scale",
+    "rescaling": "scale",
+    "resizing": "resize",
+    "sub": "sub",
+    "subtract": "sub",
+    "truedivide": "scale",
+    "upsample": "resize",
+    "upsampling2d": "resize",
+    "zeropad2d": "pad",
+    "zeropadding2d": "pad",
+}
+
+SIGN_MATTERS = frozenset({"leakyrelu", "prelu", "relu", "elu", "relu6", "selu"})
+"""Kinds whose slope on one side shows only where their input has values of that sign."""
+
+
+def kind_of(name: str) -> str:
+    """One vocabulary for both frameworks: `Conv2DTranspose` and `conv_transpose2d` are both `convtranspose2d`."""
+    plain = name.lower().replace("_", "")
+    return SYNONYMS.get(plain, plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tap:
+    """A named point where a network's values can be read.
+
+    `shape` is in the engine's own layout, None where it is not known before the run. `moves_only` says that the operation
+    computes nothing (a copy, a concatenation, padding), so that its output is exact.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int | None, ...]
+    weighted: bool = False
+    moves_only: bool = False
+
+
+@dataclass
+class Trace:
+    """One run: its taps in order of execution, a sample of each one's values, other names for them, and the output.
+
+    `output_tap` is the name of the tap that is the output. `seconds` is not kept: speed is measured in benchmarks/.
+    """
+
+    taps: list[Tap] = field(default_factory=list)
+    samples: dict[str, Array] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    output: Array = field(default_factory=lambda: np.empty(0))
+    output_tap: str = ""
+
+
+class Numbering:
+    """Names for things that occur more than once: `cat`, `cat#2`, `cat#3`."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def __call__(self, name: str) -> str:
+        self._seen[name] = self._seen.get(name, 0) + 1
+        return name if self._seen[name] == 1 else f"{name}#{self._seen[name]}"
+
+
+Positions = npt.NDArray[np.int64]
+Sampler = Callable[[tuple[int, ...]], Positions]
+
+
+def positions(shape: tuple[int, ...]) -> Positions:
+    """Flat positions to sample in a tensor of `shape`: all of a small one, else SAMPLE drawn uniformly, the same each time.
+
+    Random rather than strided: convolutions and vector units leave regular patterns that a stride would hit or miss.
+    """
+    size = int(np.prod(shape, dtype=np.int64))
+    if size <= SAMPLE:
+        return np.arange(size, dtype=np.int64)
+    generator = np.random.default_rng(zlib.crc32(repr(shape).encode()))
+    drawn: Positions = np.unique(generator.integers(size, size=SAMPLE, dtype=np.int64))
+    return drawn
+
+
+def first(names: Iterable[str], order: Mapping[str, int]) -> str | None:
+    """The name that comes first in `order`, or None of no names."""
+    return min(names, key=order.__getitem__, default=None)

@@ -1,0 +1,206 @@
+"""What a verification was asked for, in words from a command line or from pytest, checked before anything runs.
+
+The command and the pytest plugin ask for the same things in the same words, so the words are read here, once.
+Whatever is wrong with a request is said in one sentence, with the value, before a framework is imported or a file
+written.
+"""
+
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+
+from parity.errors import ReportFolderError, UsageError
+from parity.models import Settings
+from parity.pair import Input
+from parity.report import Report
+from parity.tolerance import NoiseFloor, Policy, Tolerance, policy_from
+
+MODES = ("eager", "graph", "xla")
+REPORT_DIR = Path("reports")
+REPORT_FILE = "report.json"
+ENGINES = ("torch", "tensorflow", "keras")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A request as its words came in: the options of `parity verify`, or the `--parity-*` options of pytest.
+
+    None or empty means "not given". `size` is text such as "704x448"; `modes` may hold commas.
+    """
+
+    inputs: Sequence[str] = ()
+    images: Sequence[str | Path] | None = None
+    size: str | None = None
+    modes: Sequence[str] = ()
+    data_format: str | None = None
+    checkpoint: str | Path | None = None
+    seed: int | None = None
+    rtol: float | None = None
+    atol: float | None = None
+    report_dir: str | Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """A request that makes sense: which pair, on what, in which modes, judged how, reported where."""
+
+    name: str
+    settings: Settings = field(default_factory=Settings)
+    modes: tuple[str, ...] = MODES
+    policy: Policy = field(default_factory=NoiseFloor)
+    report_dir: Path = REPORT_DIR
+
+    @classmethod
+    def of(cls, name: str, options: Options) -> "RunSettings":
+        """The settings that `options` ask for. Raises UsageError, with the value, where they make no sense."""
+        return cls(
+            name=name,
+            settings=_model_settings(options),
+            modes=parse_modes(options.modes),
+            policy=policy_from(options.rtol, options.atol),
+            report_dir=Path(options.report_dir) if options.report_dir is not None else REPORT_DIR,
+        )
+
+    def words(self) -> dict[str, str]:
+        """The settings in force as words for headers and reports; what was left to the model says so."""
+        settings = self.settings
+        weights = f"checkpoint {settings.checkpoint}" if settings.checkpoint else f"seed {settings.seed}"
+        return {
+            "model": self.name,
+            "inputs": ", ".join(self._input_names()) or "the model's own",
+            "size": by(settings.size) if settings.size else "the model's own",
+            "modes": ", ".join(self.modes),
+            "data format": settings.data_format,
+            "weights": weights,
+            "policy": str(self.policy),
+        }
+
+    def command(self) -> str:
+        """The `parity verify` that asks for the same, but for inputs and modes."""
+        settings, usual = self.settings, Settings()
+        words = ["parity", "verify", self.name]
+        if settings.images:
+            words += ["--images", *map(str, settings.images)]
+        if settings.size:
+            words += ["--size", by(settings.size)]
+        if settings.data_format != usual.data_format:
+            words += ["--data-format", settings.data_format]
+        if settings.checkpoint:
+            words += ["--checkpoint", str(settings.checkpoint)]
+        if settings.seed != usual.seed:
+            words += ["--seed", str(settings.seed)]
+        if isinstance(self.policy, Tolerance):
+            words += ["--rtol", f"{self.policy.rtol:g}", "--atol", f"{self.policy.atol:g}"]
+        return shlex.join(words)
+
+    def recorded(self, report: Report, inputs: Sequence[Input]) -> Report:
+        """The report with these settings in it, and the command to repeat a part of the verification."""
+        words = {**self.words(), "inputs": ", ".join(f"{given.name} {size_of(given)}" for given in inputs)}
+        del words["size"]
+        return replace(report, settings={**report.settings, **words, "command": self.command()})
+
+    def _input_names(self) -> list[str]:
+        images = [" and ".join(map(str, self.settings.images))] if self.settings.images else []
+        return [*self.settings.inputs, *images]
+
+
+def _model_settings(options: Options) -> Settings:
+    seed = 0 if options.seed is None else options.seed
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed={seed}: a seed must be 0 or more, and less than 2**32")
+    return Settings(
+        inputs=_distinct(options.inputs),
+        images=_two_images(options.images),
+        size=parse_size(options.size) if options.size is not None else None,
+        data_format=options.data_format or Settings().data_format,
+        checkpoint=Path(options.checkpoint) if options.checkpoint is not None else None,
+        seed=seed,
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) of text such as "704x448". Raises UsageError, saying the text, where it is none.
+
+    >>> parse_size("704x448")
+    (704, 448)
+    """
+    found = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text.strip())
+    if not found:
+        raise UsageError(f"size {text!r} is not WIDTHxHEIGHT in pixels, such as 704x448")
+    width, height = int(found[1]), int(found[2])
+    if min(width, height) < 1:
+        raise UsageError(f"size {text!r}: width and height must be at least 1")
+    return width, height
+
+
+def parse_modes(words: Iterable[str]) -> tuple[str, ...]:
+    """The modes that `words` name (each may hold commas), in the order of MODES; all if they name none.
+
+    >>> parse_modes(["xla,eager"])
+    ('eager', 'xla')
+    """
+    given = list(_distinct(words))
+    unknown = [word for word in given if word not in MODES]
+    if unknown:
+        raise UsageError(f"unknown mode {unknown[0]!r}; the known ones are {', '.join(MODES)}")
+    return tuple(mode for mode in MODES if mode in given) or MODES
+
+
+def by(size: tuple[int, int]) -> str:
+    """A (width, height) as it is written: "704x448"."""
+    return f"{size[0]}x{size[1]}"
+
+
+def size_of(given: Input) -> str:
+    """The size of an input as it is written: "704x448" for images (the last two axes), "2x7" for anything flatter."""
+    shape = given.array.shape
+    return by((shape[-1], shape[-2])) if len(shape) > 3 else "x".join(map(str, shape))
+
+
+def _distinct(words: Iterable[str]) -> tuple[str, ...]:
+    split = (part.strip() for word in words for part in word.split(","))
+    return tuple(dict.fromkeys(part for part in split if part))
+
+
+def _two_images(paths: Sequence[str | Path] | None) -> tuple[Path, Path] | None:
+    if not paths:
+        return None
+    if len(paths) != 2:
+        raise UsageError(f"{len(paths)} images given; a pair is two, left and right")
+    return Path(paths[0]), Path(paths[1])
+
+
+def report_folder(report_dir: Path, pair: str) -> Path:
+    """Where the reports of a pair go: `reports/flownet`. A name from a module path stays one folder."""
+    return report_dir / re.sub(r"[^\w.-]+", "_", pair)
+
+
+def ensure_writable(folder: Path) -> None:
+    """Raise ReportFolderError unless `folder` can be written, or made. Leaves nothing behind."""
+    existing = folder.absolute()
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    report = folder / REPORT_FILE
+    try:
+        if report.is_dir():
+            raise IsADirectoryError(0, f"{report} is a folder")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ReportFolderError(f"cannot write reports to {folder}: {error.strerror or error}") from error
+
+
+def engine_versions() -> dict[str, str]:
+    """The versions of the engines as installed, without importing them."""
+    versions = {}
+    for engine in ENGINES:
+        try:
+            versions[engine] = metadata.version(engine)
+        except metadata.PackageNotFoundError:
+            versions[engine] = "not installed"
+    return versions
