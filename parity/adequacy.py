@@ -38,7 +38,7 @@ def _one_sign(values: Array) -> bool:
 
 
 def _constant_in_channels(tap: Tap, values: Array, axes: Axes) -> bool:
-    """Whether each channel of a map of more than one pixel holds a single value (all values, for tensors without channels)."""
+    """Whether each channel of a map holds a single value; False for tensors without channels or without pixels."""
     shape = tuple(int(size or 0) for size in tap.shape)
     layout = axes.of(tap.name, len(shape))[0]
     if layout.find("C") < 0 or len(shape) < 3 or values.size < 2:

@@ -1,9 +1,9 @@
 """Which tap of the port answers to which tap of the reference.
 
-The user's map always wins. What it leaves open is filled by the best monotone assignment: the two lists of taps, each in
-order of execution, are matched like two texts in a diff, where only taps of the same kind and shape may meet and equal
-names weigh more. What has weights and no counterpart is unmatched; an operation without weights and without a counterpart
-lies inside the segment of the next matched tap, and is compared as part of it.
+The user's map always wins. What it leaves open is filled by the best monotone assignment: the two lists of taps, each
+in order of execution, are matched like two texts in a diff, where only taps of the same kind and shape may meet and
+equal names weigh more. What has weights and no counterpart is unmatched; an operation without weights and without a
+counterpart lies inside the segment of the next matched tap, and is compared as part of it.
 """
 
 import difflib
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from parity.axes import Axes
 from parity.errors import MapError
@@ -51,11 +52,15 @@ def align(
     if outputs[0] not in pinned and outputs[1] not in pinned.values():
         pinned[outputs[0]] = outputs[1]
     expected = set(layers or {})
-    matched = _best_monotone(reference, port, pinned, axes, refused={aliases.get(n, n) for n in expected} if aliases else expected)
+    matched = _best_monotone(
+        reference, port, pinned, axes, refused={aliases.get(n, n) for n in expected} if aliases else expected
+    )
     matched.update(pinned)
     matched = {tap.name: matched[tap.name] for tap in reference if tap.name in matched}
     inside = _inside(reference, matched)
-    return Alignment(matched=matched, inside=inside, coverage=_coverage(reference, port, matched, inside, set(layers or {}), waived))
+    return Alignment(
+        matched=matched, inside=inside, coverage=_coverage(reference, port, matched, inside, set(layers or {}), waived)
+    )
 
 
 def _pinned(
@@ -100,7 +105,10 @@ def _best_monotone(
 
 
 def _walk_back(
-    reference: Sequence[Tap], port: Sequence[Tap], scores: np.ndarray, best: np.ndarray  # type: ignore[type-arg]
+    reference: Sequence[Tap],
+    port: Sequence[Tap],
+    scores: npt.NDArray[np.float64],
+    best: npt.NDArray[np.float64],
 ) -> dict[str, str]:
     matched: dict[str, str] = {}
     i, j = len(reference), len(port)
@@ -123,7 +131,9 @@ def _score(tap: Tap, candidate: Tap, axes: Axes) -> float:
 
 
 def _fits(tap: Tap, candidate: Tap, axes: Axes) -> bool:
-    if len(tap.shape) != len(candidate.shape) or (tap.name not in axes.by_name and len(tap.shape) not in axes.reference):
+    if len(tap.shape) != len(candidate.shape) or (
+        tap.name not in axes.by_name and len(tap.shape) not in axes.reference
+    ):
         return False
     source, target = axes.of(tap.name, len(tap.shape))
     sizes = dict(zip(source, tap.shape, strict=True))

@@ -31,7 +31,7 @@ def pattern(source: str, target: str) -> str:
 
 def move(array: Tensor, source: str, target: str) -> Tensor:
     """`array` (NumPy, torch or TensorFlow) with its axes in `target` order; a view where the library can give one."""
-    moved: Tensor = rearrange(array, pattern(source, target))  # type: ignore[type-var, assignment]
+    moved: Tensor = rearrange(array, pattern(source, target))
     return moved
 
 
@@ -48,18 +48,21 @@ class Axes:
     by_name: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def of(self, name: str, rank: int) -> tuple[str, str]:
-        """(reference layout, port layout) of the tap `name`, a tensor of `rank` axes. Raises PairError if undeclared."""
+        """(reference layout, port layout) of the tap `name` of `rank` axes. Raises PairError if they are undeclared."""
         if name in self.by_name:
             return self.by_name[name]
         try:
             return self.reference[rank], self.port[rank]
         except KeyError:
             raise PairError(
-                f"the axes of {name!r} (rank {rank}) are not declared; give them in Axes(by_name={{{name!r}: (..., ...)}})"
+                f"the axes of {name!r} (rank {rank}) are not declared; "
+                f"give them in Axes(by_name={{{name!r}: (..., ...)}})"
             ) from None
 
 
-def flat_positions(positions: npt.NDArray[np.int64], shape: tuple[int, ...], source: str, target: str) -> npt.NDArray[np.int64]:
+def flat_positions(
+    positions: npt.NDArray[np.int64], shape: tuple[int, ...], source: str, target: str
+) -> npt.NDArray[np.int64]:
     """Flat indices into a tensor of `shape` in `source` layout, turned into flat indices into its `target` layout."""
     if source == target:
         return positions

@@ -4,9 +4,13 @@ A `.pth` file is a pickle: loading one can run any code. So torch reads tensors 
 (`weights_only=True`), and whatever asks for more is refused by name.
 """
 
+import io
+import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +34,12 @@ def read_state_dict(path: Path | str) -> StateDict:
     would run code; nothing is ever executed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
+    if empty:
         raise CheckpointError(f"{path}: the file is empty")
     return _state_dict(_read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path), path)
 
@@ -67,6 +74,7 @@ def load_into(
 
 
 def _read_safetensors(path: Path) -> StateDict:
+    # Here, not above: it imports torch, which parity.frameworks has to do first.
     import safetensors
     import safetensors.torch
 
@@ -78,29 +86,55 @@ def _read_safetensors(path: Path) -> StateDict:
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Torch warns of pickle protocols it may not know; then it fails.
+            return torch.load(path, map_location="cpu", weights_only=True)
     # Damaged bytes make torch's reader fail with whatever they trip over: there is no narrower class.
     except Exception as error:
-        refused = _GLOBAL.search(str(error))
-        if refused:
+        wanted = _refused_global(path, str(error))
+        if wanted:
             raise CheckpointError(
-                f"{path}: its pickle asks for {refused[1]}, which could run any code; it was refused, "
-                "and nothing was executed. Save tensors alone: torch.save(model.state_dict(), ...)"
+                f"{path}: its pickle asks for {wanted}, which could run any code, so it was refused and nothing "
+                "was executed; save the tensors alone, with torch.save(model.state_dict(), ...)"
             ) from None
-        raise CheckpointError(
-            f"{path}: damaged, cut short, or no checkpoint at all ({_looks_like(path)}); "
-            f"torch says: {_first_line(error)}"
-        ) from None
+        raise CheckpointError(f"{path}: damaged, cut short, or no checkpoint that can be read safely") from None
 
 
-def _looks_like(path: Path) -> str:
-    size = f"{path.stat().st_size:,} bytes"
-    return f"a zip archive of {size}" if zipfile.is_zipfile(path) else f"{size}, no complete zip archive"
+def _refused_global(path: Path, message: str) -> str | None:
+    """What a refused pickle asked for: torch names it where the protocol is old, else the first thing beyond torch.
+
+    A name that does not stand in the pickle as a whole was cut off with the file, and is none.
+    """
+    asked = _globals(path)
+    named = _GLOBAL.search(message)
+    if named:
+        return named[1] if any(name.endswith(named[1]) for name in asked) else None
+    return next((name for name in asked if name.partition(".")[0] not in ("collections", "torch")), None)
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
+def _globals(path: Path) -> list[str]:
+    """Every `module.name` the pickles in a file ask for. They are disassembled, never run, as far as they go."""
+    strings: list[str] = []
+    names: list[str] = []
+    with suppress(Exception):
+        stream = io.BytesIO(_pickle(path))
+        while True:  # The legacy form has several pickles in a row; what follows them ends this.
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name == "GLOBAL":
+                    names.append(str(argument).replace(" ", "."))
+                elif opcode.name == "STACK_GLOBAL":
+                    names.append(".".join(strings[-2:]))
+                elif isinstance(argument, str):
+                    strings.append(argument)
+    return names
+
+
+def _pickle(path: Path) -> bytes:
+    """The pickle in a checkpoint: a member of the zip archive, or the beginning of any other file."""
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl")))
 
 
 def _state_dict(content: Any, path: Path) -> StateDict:
@@ -143,14 +177,18 @@ def _ill_shaped(given: StateDict, expected: Mapping[str, torch.Tensor]) -> list[
 
 
 def _wrong_kind(given: StateDict, expected: Mapping[str, torch.Tensor]) -> list[str]:
-    """Tensors that no documented conversion turns into the network's: integers for floats, complex ones."""
+    """Tensors that no documented conversion turns into the network's: integers, complex and sparse ones."""
     return [
-        f"{key} is {tensor.dtype}, the network's is {expected[key].dtype}"
+        f"{key} is {tensor.dtype}, {tensor.layout}; the network's is {expected[key].dtype}"
         for key, tensor in given.items()
-        if key in expected
-        and tensor.dtype != expected[key].dtype
-        and not (tensor.is_floating_point() and expected[key].is_floating_point())
+        if key in expected and not _convertible(tensor, expected[key])
     ]
+
+
+def _convertible(given: torch.Tensor, expected: torch.Tensor) -> bool:
+    if given.layout != torch.strided:
+        return False
+    return given.dtype == expected.dtype or (given.is_floating_point() and expected.is_floating_point())
 
 
 def _listed(what: str, names: list[str]) -> Iterable[str]:

@@ -20,10 +20,11 @@ BLOCK = 1 << 16
 class Comparison:
     """How far `actual` is from `expected`, and whether that is allowed.
 
-    `rmse`, `max_abs` and `expected_rms` are in the units of the values; `gain` is the part of the difference that is a
-    constant multiple of the expected values (1e-5 where actual is 1.00001 times expected); `max_index` is the flat position of the greatest
-    difference; `exceeding` counts elements beyond rtol and atol, where the limits have those. `nonfinite_actual` and
-    `nonfinite_expected` count values that are NaN, or infinite on one side only; any makes the comparison fail.
+    `rmse`, `max_abs` and `expected_rms` are in the units of the values; `gain` is the part of the difference that is
+    a constant multiple of the expected values (1e-5 where actual is 1.00001 times expected); `max_index` is the flat
+    position of the greatest difference; `exceeding` counts elements beyond rtol and atol, where the limits have
+    those. `nonfinite_actual` and `nonfinite_expected` count values that are NaN, or infinite on one side only; any
+    makes the comparison fail.
     """
 
     rmse: float

@@ -1,14 +1,14 @@
-"""What can go wrong before or around a comparison. Values that differ are never an exception: they are data in a Report.
+"""What can go wrong before or around a comparison; values that differ are data in a Report, never an exception.
 
-    ParityError                 exit 3: could not verify
-    ├── UsageError              exit 2: the request itself is wrong (unknown model, bad option, bad size)
-    │   ├── UnknownModelError   no model of that name; the message lists the known ones
-    │   ├── InputError          an image or array that cannot serve as an input
-    │   └── ReportFolderError   the folder for the report cannot be written
-    ├── CheckpointError         a weights file that cannot be read safely or does not fit the network
-    ├── WeightError             weights that do not fit the port: unused, missing, ill-shaped
-    ├── MapError                a layer map that names taps which do not exist
-    └── PairError               a reference or port that cannot be run as a pair
+ParityError                 exit 3: could not verify
+├── UsageError              exit 2: the request itself is wrong (unknown model, bad option, bad size)
+│   ├── UnknownModelError   no model of that name; the message lists the known ones
+│   ├── InputError          an image or array that cannot serve as an input
+│   └── ReportFolderError   the folder for the report cannot be written
+├── CheckpointError         a weights file that cannot be read safely or does not fit the network
+├── WeightError             weights that do not fit the port: unused, missing, ill-shaped
+├── MapError                a layer map that names taps which do not exist
+└── PairError               a reference or port that cannot be run as a pair
 """
 
 

@@ -7,11 +7,17 @@ frameworks from here, never directly: `from parity.frameworks import keras, tf, 
 
 import importlib.util
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Read when the libraries load, so set before any import. What the user has set stays.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GLOG_minloglevel", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# TensorFlow turns oneDNN on by itself on some CPUs only; without it channels_first convolutions do not run on any.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Torch's idle OpenMP threads would spin on the cores TensorFlow needs next.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -24,6 +30,27 @@ def thread_count() -> int:
     return max(1, len(os.sched_getaffinity(0)) // workers)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the block's C++ code writes to stderr; show it only if the block fails.
+
+    TensorFlow logs "could not find cuda drivers" and "oneDNN is on" before any of its own log settings are read.
+    """
+    with tempfile.TemporaryFile() as kept:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
 if importlib.util.find_spec("triton") is not None:
     import triton  # noqa: F401
 
@@ -31,7 +58,8 @@ import torch  # noqa: E402
 
 torch.set_num_threads(thread_count())
 
-import tensorflow as tf  # noqa: E402
+with _quiet():
+    import tensorflow as tf
 
 tf.config.threading.set_intra_op_parallelism_threads(thread_count())
 tf.config.threading.set_inter_op_parallelism_threads(thread_count())

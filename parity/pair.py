@@ -35,9 +35,9 @@ class Input:
 class Pair:
     """A torch module and its Keras port.
 
-    `layers` maps reference tap names (module paths such as `conv0.0`, functional operations such as `cat#2`) to port layer
-    names; None, or a partial map, leaves the rest to alignment. `axes` declares the layouts. `tolerances` overrides the
-    policy for single layers, each with its why. `waived` names taps that may stay unmatched.
+    `layers` maps reference tap names (module paths such as `conv0.0`, functional operations such as `cat#2`) to port
+    layer names; None, or a partial map, leaves the rest to alignment. `axes` declares the layouts. `tolerances`
+    overrides the policy for single layers, each with its why. `waived` names taps that may stay unmatched.
     """
 
     name: str

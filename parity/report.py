@@ -38,8 +38,9 @@ class _Record:
 class Measure(_Record):
     """One error of one layer. `relative` is RMSE over the RMS of the reference's values; `allowed` is its limit there.
 
-    `gain` is the part of it that is a constant factor; `ratio` is the error in noise floors. `max_abs` is the greatest absolute difference, at `max_index` (in the reference's
-    axes), `max_allowed` its limit. `compared` of `total` values were looked at: large maps are sampled end to end.
+    `gain` is the part of it that is a constant factor; `ratio` is the error in noise floors. `max_abs` is the
+    greatest absolute difference, at `max_index` (in the reference's axes), `max_allowed` its limit. `compared` of
+    `total` values were looked at: large maps are sampled end to end.
     """
 
     relative: float
@@ -59,8 +60,9 @@ class Measure(_Record):
 class LayerResult(_Record):
     """One layer in one run. `inside` names reference operations without a counterpart that this layer's segment holds.
 
-    `verdict` is "pass", "introduces" (its own segment is at fault), "inherits" (only what reaches it is) or "not compared".
-    `introduced` is None where it was not needed: under a fixed tolerance, when the layer agrees end to end.
+    `verdict` is "pass", "introduces" (its own segment is at fault), "inherits" (only what reaches it is) or "not
+    compared". `introduced` is None where it was not needed: under a fixed tolerance, when the layer agrees end to
+    end.
     """
 
     layer: str
@@ -79,8 +81,8 @@ class LayerResult(_Record):
 class Cause(_Record):
     """Why a layer differs: a stable slug, the evidence in words, and what a replay without the fault leaves.
 
-    `residual_before` and `residual_after` are relative errors of that one layer on the reference's activations; both None
-    where nothing could be replayed (`unknown`).
+    `residual_before` and `residual_after` are relative errors of that one layer on the reference's activations; both
+    None where nothing could be replayed (`unknown`).
     """
 
     slug: str
@@ -112,7 +114,8 @@ class Finding(_Record):
 class Watching(_Record):
     """The uninstrumented port against the instrumented one, on the whole output.
 
-    `same` is bitwise equality; `relative` the RMSE over RMS between the two; `within` whether that stays inside the limits.
+    `same` is bitwise equality; `relative` the RMSE over RMS between the two; `within` whether that stays inside the
+    limits.
     """
 
     same: bool
@@ -136,7 +139,7 @@ class Run(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage(_Record):
-    """Which taps were compared. `inside` maps an operation without a counterpart to the layer whose segment holds it."""
+    """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it."""
 
     matched: Mapping[str, str]
     weighted: int

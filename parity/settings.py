@@ -1,8 +1,8 @@
-"""What a verification was asked for, in words from a command line or from pytest, checked before anything runs.
+"""What a verification was asked for, in words from a command line or from pytest, checked before any run.
 
 The command and the pytest plugin ask for the same things in the same words, so the words are read here, once.
-Whatever is wrong with a request is said in one sentence, with the value, before a framework is imported or a file
-written.
+Whatever is wrong with a request is said in one sentence, with the value, before a framework is imported or a
+file written.
 """
 
 import os
@@ -16,8 +16,9 @@ from pathlib import Path
 
 from parity.errors import ReportFolderError, UsageError
 from parity.models import Settings
-from parity.pair import Input
-from parity.report import Report
+from parity.pair import Input, Pair
+from parity.render.progress import Show, silent
+from parity.report import Report, merge
 from parity.tolerance import NoiseFloor, Policy, Tolerance, policy_from
 
 MODES = ("eager", "graph", "xla")
@@ -57,7 +58,7 @@ class RunSettings:
 
     @classmethod
     def of(cls, name: str, options: Options) -> "RunSettings":
-        """The settings that `options` ask for. Raises UsageError, with the value, where they make no sense."""
+        """The settings that `options` ask for. Raises UsageError, with the value, where they make none."""
         return cls(
             name=name,
             settings=_model_settings(options),
@@ -75,7 +76,7 @@ class RunSettings:
             "inputs": ", ".join(self._input_names()) or "the model's own",
             "size": by(settings.size) if settings.size else "the model's own",
             "modes": ", ".join(self.modes),
-            "data format": settings.data_format,
+            "format": settings.data_format,
             "weights": weights,
             "policy": str(self.policy),
         }
@@ -98,9 +99,12 @@ class RunSettings:
             words += ["--rtol", f"{self.policy.rtol:g}", "--atol", f"{self.policy.atol:g}"]
         return shlex.join(words)
 
-    def recorded(self, report: Report, inputs: Sequence[Input]) -> Report:
-        """The report with these settings in it, and the command to repeat a part of the verification."""
-        words = {**self.words(), "inputs": ", ".join(f"{given.name} {size_of(given)}" for given in inputs)}
+    def verify(self, pair: Pair, given: Input, inputs: Sequence[Input], show: Show = silent) -> Report:
+        """The verification of one of the pair's `inputs`, in every mode, with these settings on record."""
+        from parity.verification import verify
+
+        report = verify(pair, [given], self.modes, policy=self.policy, progress=show)
+        words = {**self.words(), "inputs": ", ".join(f"{each.name} {size_of(each)}" for each in inputs)}
         del words["size"]
         return replace(report, settings={**report.settings, **words, "command": self.command()})
 
@@ -157,7 +161,7 @@ def by(size: tuple[int, int]) -> str:
 
 
 def size_of(given: Input) -> str:
-    """The size of an input as it is written: "704x448" for images (the last two axes), "2x7" for anything flatter."""
+    """The size of an input in words: "704x448" for images (the last two axes), "2x7" for anything flatter."""
     shape = given.array.shape
     return by((shape[-1], shape[-2])) if len(shape) > 3 else "x".join(map(str, shape))
 
@@ -173,6 +177,12 @@ def _two_images(paths: Sequence[str | Path] | None) -> tuple[Path, Path] | None:
     if len(paths) != 2:
         raise UsageError(f"{len(paths)} images given; a pair is two, left and right")
     return Path(paths[0]), Path(paths[1])
+
+
+def gathered(reports: Sequence[Report], unfinished: str = "") -> Report:
+    """One report of several inputs' reports; `unfinished` says what is missing from it, and why."""
+    report = merge(reports)
+    return replace(report, settings={**report.settings, "unfinished": unfinished}) if unfinished else report
 
 
 def report_folder(report_dir: Path, pair: str) -> Path:

@@ -64,10 +64,10 @@ def scatter(count: int) -> float:
 class NoiseFloor:
     """The default policy: within `rmse_ratio` times the reference's noise in RMSE, and `max_ratio` times in maximum.
 
-    Noise is large but unbiased: its projection on the values shrinks with the root of their number, and a constant factor's
-    does not. So on the reference's own inputs the gain is judged too, and shows a kernel scaled by 1 + 1e-5 far below the
-    noise. Where the reference only moves values (copies, concatenation, padding) its segment has no noise, and the port must be
-    exact to an ulp.
+    Noise is large but unbiased: its projection on the values shrinks with the root of their number, and a constant
+    factor's does not. So on the reference's own inputs the gain is judged too, and shows a kernel scaled by 1 + 1e-5
+    far below the noise. Where the reference only moves values (copies, concatenation, padding) its segment has no
+    noise, and the port must be exact to an ulp.
     """
 
     rmse_ratio: float = 8.0
@@ -143,5 +143,7 @@ def policy_from(rtol: float | None, atol: float | None) -> Policy:
         return NoiseFloor()
     if rtol is None or atol is None:
         given, missing = ("rtol", "atol") if atol is None else ("atol", "rtol")
-        raise UsageError(f"{given} given without {missing} ({given}={rtol if atol is None else atol:g}); give both or neither")
+        raise UsageError(
+            f"{given} given without {missing} ({given}={rtol if atol is None else atol:g}); give both or neither"
+        )
     return Tolerance(rtol=rtol, atol=atol)

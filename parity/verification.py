@@ -8,6 +8,7 @@ For each input:
     judged      both errors of each layer against the noise of the float32 reference
 """
 
+import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ from parity.report import (
     merge,
 )
 from parity.runners.keras_model import INPUT, MODES, KerasModel, Segment
-from parity.runners.taps import Tap, Trace, positions
+from parity.runners.taps import Tap, positions
 from parity.runners.torch_module import TorchModule, sampled
 from parity.tolerance import Limits, Noise, NoiseFloor, Policy
 
@@ -61,8 +62,8 @@ def verify(
 ) -> Report:
     """Judge a port against its reference, layer by layer, on every input in every mode.
 
-    Raises UsageError for no inputs, or an unknown mode; PairError where one side cannot be run as a pair; MapError for a
-    layer map that names what does not exist. Values that differ never raise: they are in the report.
+    Raises UsageError for no inputs, or an unknown mode; PairError where one side cannot be run as a pair; MapError
+    for a layer map that names what does not exist. Values that differ never raise: they are in the report.
     """
     modes = _known(modes)
     if not inputs:
@@ -171,7 +172,7 @@ class _Verification:
         return np.ascontiguousarray(move(self.given.array, source, target))
 
     def _places(self, segment: Segment) -> Array:
-        """Where in the port's flat value the reference's sample positions are; none if the port's shape does not fit."""
+        """The reference's sample positions in the port's flat value; none if the port's shape does not fit."""
         shape = self._shape(segment.layer)
         source, target = self.subject.pair.axes.of(segment.layer, len(shape))
         moved = tuple(dict(zip(source, shape, strict=True))[axis] for axis in target)
@@ -392,7 +393,7 @@ class _Verification:
         return self._finding(layer, mode, measure, introduced=layer.verdict == INTRODUCES)
 
     def _finding(self, layer: LayerResult, mode: str, measure: Measure, *, introduced: bool) -> Finding:
-        """A finding at a layer; where the layer's segment holds an operation the map names and the port lacks, at that."""
+        """A finding at a layer; if its segment holds an operation that the map names and the port lacks, at that."""
         missing = [name for name in layer.inside if name in self.alignment.coverage.unmatched_reference]
         no_cause = Cause(slug="unknown", detail="no single layer introduces it; it has accumulated on the way here")
         return Finding(
@@ -419,13 +420,21 @@ class _Verification:
 def environment() -> dict[str, str]:
     """Versions and the machine, for the record."""
     packages = {name: version(name) for name in ("torch", "tensorflow", "keras", "numpy")}
-    return {"python": platform.python_version(), **packages, "machine": platform.machine(), "threads": str(thread_count())}
+    return {
+        "python": platform.python_version(),
+        **packages,
+        "machine": platform.machine(),
+        "threads": str(thread_count()),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+    }
 
 
 def _known(modes: Sequence[str]) -> tuple[str, ...]:
     unknown = [mode for mode in modes if mode not in MODES]
     if unknown or not modes:
-        raise UsageError(f"mode {unknown[0]!r} is not known" if unknown else f"no mode given; the modes are {', '.join(MODES)}")
+        raise UsageError(
+            f"mode {unknown[0]!r} is not known" if unknown else f"no mode given; the modes are {', '.join(MODES)}"
+        )
     return tuple(dict.fromkeys(modes))
 
 

@@ -76,9 +76,7 @@ def run(
     layers, inherited = [], False
     for name in LAYERS:
         inherited = inherited or name in faulty
-        layers.append(
-            layer(name, propagated=5000 if inherited else 2, introduced=5000 if name in faulty else 1)
-        )
+        layers.append(layer(name, propagated=5000 if inherited else 2, introduced=5000 if name in faulty else 1))
     passed = not inherited and output <= 8
     return Run(
         input=input_name,

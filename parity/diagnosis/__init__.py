@@ -52,7 +52,9 @@ def diagnose(evidence: Evidence) -> Cause:
     if not proven:
         return _unknown(evidence, trials)
     best = proven[0]
-    equals = [t for t in proven[1:] if t.hypothesis.slug != best.hypothesis.slug and t.after.rmse <= EQUAL * best.after.rmse]
+    equals = [
+        t for t in proven[1:] if t.hypothesis.slug != best.hypothesis.slug and t.after.rmse <= EQUAL * best.after.rmse
+    ]
     detail = best.hypothesis.detail
     if equals:
         detail += "; equally well: " + "; ".join(f"{t.hypothesis.slug} ({t.hypothesis.detail})" for t in equals)
@@ -80,5 +82,7 @@ def _unknown(evidence: Evidence, trials: list[_Trial]) -> Cause:
     tried: Mapping[str, float] = {t.hypothesis.slug: t.after.relative for t in trials}
     best = ", ".join(f"{slug} leaves {left:.1e}" for slug, left in sorted(tried.items(), key=lambda item: item[1]))
     where = tuple(int(i) for i in np.unravel_index(before.max_index, evidence.expected.shape))
-    detail = f"greatest difference {before.max_abs:.2e} at {where} of the port's axes; tried: {best or 'nothing applied'}"
+    detail = (
+        f"greatest difference {before.max_abs:.2e} at {where} of the port's axes; tried: {best or 'nothing applied'}"
+    )
     return Cause(slug="unknown", detail=detail, residual_before=before.relative)

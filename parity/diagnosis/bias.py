@@ -18,7 +18,7 @@ def bias_missing(evidence: Evidence) -> Iterator[Hypothesis]:
         return
     yield Hypothesis(
         slug="bias-missing",
-        detail=f"the port has {'no bias' if ported is None else 'only zeros as bias'}; the reference adds {bias.size} values",
+        detail=f"the port {'has no bias' if ported is None else 'adds zeros'}; the reference adds {bias.size} values",
         undone=lambda: evidence.actual + evidence.along_channels(bias),
     )
 

@@ -24,7 +24,9 @@ def non_finite(evidence: Evidence) -> Cause | None:
     if not difference.nonfinite_actual and not difference.nonfinite_expected:
         return None
     counts = {"reference": difference.nonfinite_expected, "port": difference.nonfinite_actual}
-    where = " and ".join(f"{count} of {difference.count} values of the {side}" for side, count in counts.items() if count)
+    where = " and ".join(
+        f"{count} of {difference.count} values of the {side}" for side, count in counts.items() if count
+    )
     weights = {"reference": evidence.source_weights, "port": evidence.port_weights}
     bad = [
         f"the {side}'s {'kernel' if index == 0 else 'bias'} holds {count} of them"

@@ -105,4 +105,3 @@ def _how_padded(evidence: Evidence) -> str:
 def _words(sides: Sides) -> str:
     rows = [f"{before},{after}" for before, after in sides]
     return rows[0] if len(set(rows)) == 1 else " and ".join(rows)
-

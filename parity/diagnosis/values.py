@@ -17,7 +17,9 @@ def activation_slope(evidence: Evidence) -> Iterator[Hypothesis]:
         return
     x = evidence.anchors[0][negative].astype(np.float64)
     size = float(x @ x)
-    wanted, present = (float(x @ side[negative].astype(np.float64)) / size for side in (evidence.expected, evidence.actual))
+    wanted, present = (
+        float(x @ side[negative].astype(np.float64)) / size for side in (evidence.expected, evidence.actual)
+    )
     if present == wanted:
         return
 
@@ -37,7 +39,11 @@ def scale(evidence: Evidence) -> Iterator[Hypothesis]:
     size = float(expected @ expected)
     factor = float(expected @ actual) / size if size else 0.0
     if factor not in (0.0, 1.0):
-        more, less = (1 / factor, "a factor of {:.6g} is missing") if abs(factor) < 1 else (factor, "a factor of {:.6g} too much")
+        more, less = (
+            (1 / factor, "a factor of {:.6g} is missing")
+            if abs(factor) < 1
+            else (factor, "a factor of {:.6g} too much")
+        )
         yield Hypothesis(
             slug="scale",
             detail=f"the port's values are {factor:.6g} times the reference's: {less.format(more)}",

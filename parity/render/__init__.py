@@ -8,6 +8,7 @@ from parity.render.terminal import (
     output_failure,
     summary,
     uncompared_failure,
+    verdict,
     watching_failure,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "output_failure",
     "summary",
     "uncompared_failure",
+    "verdict",
     "watching_failure",
 ]

@@ -11,11 +11,15 @@ Show = Callable[[str, float], None]
 """Takes what is being done, in a few words, and how much of the whole is done, 0 to 1."""
 
 
+def silent(text: str, fraction: float) -> None:
+    """Shows nothing."""
+
+
 @contextmanager
 def progress_bar(stream: TextIO) -> Iterator[Show]:
     """A bar on `stream` while the block runs, gone afterwards; nothing where `stream` is no terminal."""
     if not stream.isatty():
-        yield lambda text, fraction: None
+        yield silent
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TimeElapsedColumn())
     with Progress(*columns, console=Console(file=stream), transient=True) as bar:

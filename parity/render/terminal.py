@@ -1,11 +1,12 @@
 """Reports as text for a terminal: failures one by one, a summary, and a table of all layers.
 
-Everything returns a string, laid out for `width` columns (by default the terminal's, 80 where there is none) and
-without colour unless asked. Names and commands are never broken in two: only sentences wrap.
+Everything returns a string, laid out for `width` columns (by default the terminal's, 80 where there is none)
+and without colour unless asked. Names and commands are never broken in two: only sentences wrap.
 """
 
 import io
 import math
+import re
 import shutil
 import textwrap
 from collections import Counter
@@ -34,7 +35,7 @@ SHOWN = 8
 """How many names, warnings or findings are listed before "and N more"."""
 NARROW = 100
 """Below this width a table puts the port's names under the reference's."""
-COMMANDS = ("next: parity ", "next: from parity.")
+COMMANDS = ("parity ", "from parity.")
 NON_FINITE = "non-finite"
 STYLES = {PASS: "green", DIVERGED: "bold red", INTRODUCES: "bold red", INHERITS: "yellow"}
 
@@ -42,9 +43,7 @@ STYLES = {PASS: "green", DIVERGED: "bold red", INTRODUCES: "bold red", INHERITS:
 # --- one failure -------------------------------------------------------------------------------------------
 
 
-def failure(
-    report: Report, finding: Finding, *, also: Sequence[Finding] = (), width: int | None = None
-) -> str:
+def failure(report: Report, finding: Finding, *, also: Sequence[Finding] = (), width: int | None = None) -> str:
     """What, where, how far, how far allowed, why, what next: a finding, `also` the same in other runs."""
     result = _result(report, finding)
     where = [f"input {finding.input}, mode {finding.mode}", f"port layer {finding.port_layer}"]
@@ -98,10 +97,7 @@ def coverage_failure(report: Report, *, width: int | None = None) -> str:
         head = f"{report.pair}  nothing was compared: no layer of the port answers to one of the reference"
     return _message(
         [head],
-        *(
-            [f"unmatched in the {side}: {_listed(names, f'coverage.unmatched_{side}')}"]
-            for side, names in left
-        ),
+        *([f"unmatched in the {side}: {_listed(names, f'coverage.unmatched_{side}')}"] for side, names in left),
         ["next: map them in Pair(layers={...}), or waive them by name in Pair(waived={...})"],
         width=width,
     )
@@ -110,9 +106,7 @@ def coverage_failure(report: Report, *, width: int | None = None) -> str:
 def watching_failure(report: Report, run: Run, *, width: int | None = None) -> str:
     """Instrumenting the port changed what it computes, so its layers' numbers are about something else."""
     return _message(
-        [
-            f"{report.pair} / output  changes by {short(run.watching.relative)} when the port is watched layer by layer"
-        ],
+        [f"{report.pair} / output  changes by {short(run.watching.relative)} when the port is watched"],
         [
             f"input {run.input}, mode {run.mode}",
             "the layers' numbers of this run describe another computation",
@@ -142,7 +136,7 @@ def _message(*lines: Sequence[str], width: int | None) -> str:
 
 
 def _packed(pieces: Iterable[str], columns: int) -> list[str]:
-    """Pieces beside each other where they fit into `columns`, else each on lines of its own; no empty ones."""
+    """Pieces beside each other where they fit into `columns`, else each on lines of its own."""
     pieces = [piece for piece in pieces if piece]
     whole = "  ".join(pieces)
     if len(whole) <= columns:
@@ -152,11 +146,17 @@ def _packed(pieces: Iterable[str], columns: int) -> list[str]:
 
 def _wrapped(text: str, columns: int) -> list[str]:
     """A piece as lines; a command stays whole, so that it can be copied."""
-    if text.startswith(COMMANDS):
+    if text.removeprefix("next: ").startswith(COMMANDS):
         return [text]
-    return textwrap.wrap(
-        text, max(columns, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    whole_numbers = re.sub(r"(?<=\d) (?=\d{3}\D)", "\N{NO-BREAK SPACE}", text)
+    lines = textwrap.wrap(
+        whole_numbers,
+        max(columns, 20),
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _how_far(report: Report, finding: Finding, result: LayerResult | None) -> str:
@@ -167,7 +167,7 @@ def _how_far(report: Report, finding: Finding, result: LayerResult | None) -> st
     allowed = f"{_unit(report, result)} {short(finding.floor)}, {times(_floors(finding))}"
     if finding.introduced:
         return f"introduces {short(finding.error)} ({allowed})"
-    return f"leaves its limits end to end, by {short(finding.error)} ({allowed}); no layer introduces it"
+    return f"leaves its limits end to end, by {short(finding.error)} ({allowed})"
 
 
 def _strange(finding: Finding) -> bool:
@@ -202,6 +202,8 @@ def _undone(finding: Finding) -> str:
 def _greatest(measure: Measure | None) -> str:
     if measure is None:
         return ""
+    if measure.relative <= measure.allowed and abs(measure.gain) >= measure.relative / 2:
+        return f"no larger than noise, but not noise: every value is off by the factor 1 {measure.gain:+.1e}"
     allowed = f" (up to {short(measure.max_allowed)} allowed)" if math.isfinite(measure.max_allowed) else ""
     return f"greatest difference {short(measure.max_abs)} at {_index(measure.max_index)}{allowed}"
 
@@ -268,9 +270,7 @@ def _runs_in_words(report: Report, places: Sequence[tuple[str, str]]) -> str:
 
 
 def _listed(names: Sequence[str], field: str) -> str:
-    more = (
-        f" and {len(names) - SHOWN} more (all of them: {field} in report.json)" if len(names) > SHOWN else ""
-    )
+    more = f" and {len(names) - SHOWN} more (all of them: {field} in report.json)" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
 
@@ -297,15 +297,16 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
         page.item("finding", *pieces)
     for text in _warning_lines(report):
         page.item("warning", text, style=STYLES[INHERITS])
+    failed = next((run for run in report.runs if run.verdict != PASS), None)
+    if failed:
+        page.item("next", _next(report, failed.input, failed.mode))
     page.gap()
-    page.line(_verdict_line(report), style=STYLES[report.verdict])
+    page.line(verdict(report), style=STYLES[report.verdict])
     return page.text()
 
 
 def _header(report: Report) -> dict[str, str]:
-    shown = {
-        key: value for key, value in report.settings.items() if key not in ("command", "unfinished", "model")
-    }
+    shown = {key: value for key, value in report.settings.items() if key not in ("command", "unfinished", "model")}
     versions = ", ".join(f"{name} {version}" for name, version in report.environment.items())
     return {**shown, **({"versions": versions} if versions else {})}
 
@@ -387,7 +388,8 @@ def _warning_lines(report: Report) -> Iterator[str]:
         yield f"and {len(seen) - SHOWN} more (all of them: runs[].warnings in report.json)"
 
 
-def _verdict_line(report: Report) -> str:
+def verdict(report: Report) -> str:
+    """The whole verification in one line."""
     unfinished = report.settings.get("unfinished", "")
     tail = f"; UNFINISHED: {unfinished}" if unfinished else ""
     agreeing = sum(run.verdict == PASS for run in report.runs)

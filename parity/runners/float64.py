@@ -1,9 +1,9 @@
 """Float64 convolution as matrix products, for the judge.
 
-Torch's CPU convolution unfolds a whole float64 map (9 copies for a 3x3 kernel: 9.6 GB for one layer at 2176x3840) on its
-way to the matrix product. Here the map is cut into strips that stay in cache, and each kernel position is one product on
-a shifted view of the strip, so nothing is unfolded: 1.7 times faster, at a ninth of the memory. Tests hold it to torch's
-own result to 1e-13.
+Torch's CPU convolution unfolds a whole float64 map (9 copies for a 3x3 kernel: 9.6 GB for one layer at 2176x3840) on
+its way to the matrix product. Here the map is cut into strips that stay in cache, and each kernel position is one
+product on a shifted view of the strip, so nothing is unfolded: 1.7 times faster, at a ninth of the memory. Tests hold
+it to torch's own result to 1e-13.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +70,7 @@ def conv2d(
 
 
 def _padded_rows(x: torch.Tensor, top: int, count: int, pad: int, step: int) -> torch.Tensor:
-    """Rows `top` to `top + count` of CHW `x`, zeros beyond its edges, padded to whole multiples of `step` and one more."""
+    """Rows `top` to `top + count` of CHW `x`, zeros beyond its edges, in whole multiples of `step` and one more."""
     _, height, width = x.shape
     rows = -(-count // step) * step + step
     padded_width = -(-(width + 2 * pad) // step) * step

@@ -32,7 +32,7 @@ _COMPILE: Mapping[str, Wrap] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PortTap(Tap):
-    """A tap of the port, with the Keras operation that makes it and the weights' shapes. `key` finds its value in a run."""
+    """A tap of the port, with the Keras operation that makes it. `key` finds its value in a run."""
 
     operation: Any
     key: int
@@ -60,7 +60,7 @@ class Segment:
 
 
 def evaluate(node: Any, known: dict[int, Any], operation: Callable[..., Any]) -> None:
-    """Run one node of a functional model on the values in `known` (by the id of their symbolic tensor), adding its own."""
+    """Run one node of a functional model on the `known` values (by the id of their symbolic tensor), adding its own."""
     args, kwargs = node.arguments.fill_in(known)
     outputs = operation(*args, **kwargs)
     for symbolic, value in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
@@ -79,9 +79,8 @@ class KerasModel:
         if not isinstance(model, keras.Model) or not hasattr(model, "_nodes_by_depth"):
             raise PairError(f"the port is a {type(model).__name__}; a functional or sequential keras.Model is needed")
         if len(model.inputs) != 1 or len(model.outputs) != 1:
-            raise PairError(
-                f"the port has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one of each can be run so far"
-            )
+            ends = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+            raise PairError(f"the port has {ends}; one of each can be run so far")
         self.model = model
         self._producer: dict[int, Any] = {}
         self.taps = tuple(self._enumerate())

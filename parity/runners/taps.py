@@ -1,4 +1,4 @@
-"""What every engine speaks in: taps with kinds from one vocabulary, and the positions at which large maps are sampled."""
+"""What every engine speaks in: taps with kinds from one vocabulary, and where large maps are sampled."""
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -60,8 +60,8 @@ def kind_of(name: str) -> str:
 class Tap:
     """A named point where a network's values can be read.
 
-    `shape` is in the engine's own layout, None where it is not known before the run. `moves_only` says that the operation
-    computes nothing (a copy, a concatenation, padding), so that its output is exact.
+    `shape` is in the engine's own layout, None where it is not known before the run. `moves_only` says that the
+    operation computes nothing (a copy, a concatenation, padding), so that its output is exact.
     """
 
     name: str
@@ -92,6 +92,7 @@ class Numbering:
         self._seen: dict[str, int] = {}
 
     def __call__(self, name: str) -> str:
+        """The next name for `name`."""
         self._seen[name] = self._seen.get(name, 0) + 1
         return name if self._seen[name] == 1 else f"{name}#{self._seen[name]}"
 
@@ -101,7 +102,8 @@ Sampler = Callable[[tuple[int, ...]], Positions]
 
 
 def positions(shape: tuple[int, ...]) -> Positions:
-    """Flat positions to sample in a tensor of `shape`: all of a small one, else SAMPLE drawn uniformly, the same each time.
+    """Flat positions to sample in a tensor of `shape`: all of a small one, else SAMPLE drawn uniformly, the same each
+    time.
 
     Random rather than strided: convolutions and vector units leave regular patterns that a stride would hit or miss.
     """

@@ -19,14 +19,20 @@ from parity.runners.taps import Numbering, Tap, Trace, kind_of, positions
 
 Sink = Callable[[Tap, torch.Tensor], None]
 
-MOVES_ONLY = frozenset(
-    "getitem cat stack view reshape permute transpose flatten unflatten squeeze unsqueeze chunk split unbind movedim "
-    "expand repeat roll flip narrow select pad zeropad2d pixelshuffle pixelunshuffle maxpool2d maxpool1d relu".split()
-)
-NOT_TAPPED = frozenset(
-    "contiguous clone detach to type type_as float double half bfloat16 cpu requires_grad_ size dim numel "
-    "zeros_like ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty new_full".split()
-)
+# fmt: off
+MOVES_ONLY = frozenset({
+    "getitem", "cat", "stack", "view", "reshape", "permute", "transpose", "flatten", "unflatten", "squeeze",
+    "unsqueeze", "chunk", "split", "unbind", "movedim", "expand", "repeat", "roll", "flip", "narrow", "select",
+    "pad", "pixelshuffle", "pixelunshuffle", "maxpool1d", "maxpool2d", "relu",
+})
+"""Kinds whose values are copies of their input's: they cannot round."""
+NOT_TAPPED = frozenset({
+    "contiguous", "clone", "detach", "to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "size",
+    "requires_grad", "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like",
+    "new_zeros", "new_ones", "new_empty", "new_full",
+})
+"""Functions that make no value of their own, by name without underscores around it."""
+# fmt: on
 
 
 class TorchModule:
@@ -60,7 +66,9 @@ class TorchModule:
             stack.enter_context(recorder.hooked())
             output = module(value)
         if not isinstance(output, torch.Tensor):
-            raise PairError(f"the reference returns {type(output).__name__}; only a single tensor can be compared so far")
+            raise PairError(
+                f"the reference returns {type(output).__name__}; only a single tensor can be compared so far"
+            )
         return output, recorder.aliases, recorder.name_of(output)
 
     def sample(self, array: Array, *, float64: bool = False) -> Trace:
@@ -163,9 +171,7 @@ class _Recorder(TorchFunctionMode):
             return
         numbered = self._number(name)
         self._last = (value, value._version, numbered)
-        tap = Tap(
-            name=numbered, kind=kind, shape=tuple(value.shape), weighted=weighted, moves_only=kind in MOVES_ONLY
-        )
+        tap = Tap(name=numbered, kind=kind, shape=tuple(value.shape), weighted=weighted, moves_only=kind in MOVES_ONLY)
         self._silent += 1
         try:
             self._sink(tap, value)

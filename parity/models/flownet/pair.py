@@ -62,7 +62,7 @@ def layer_map() -> dict[str, str]:
     """The reference's taps and the port layers that answer to them, in the reference's order of execution.
 
     Modules have their paths, functional operations torch's names, numbered from the second on. What the port
-    has beyond these (padding, the mean's partial steps) belongs to the layer that follows.
+    has beyond these (padding, the steps to the mean) belongs to the layer that follows.
     """
     return dict(_layer_pairs())
 

@@ -1,0 +1,157 @@
+"""The tests of a model: one per weighted layer, one per input and mode. Their names are known before any run."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from parity.errors import ParityError, UsageError
+from parity.pair import Input, Pair
+from parity.plugin.results import Results
+from parity.plugin.verdicts import is_waived, layer_failure, network_failure
+from parity.settings import RunSettings, size_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What there is to test: the weighted layers in order of registration, the inputs, and the modes."""
+
+    layers: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    modes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, pair: Pair, inputs: Sequence[Input], settings: RunSettings) -> "Plan":
+        """The plan for a pair."""
+        return cls(layers=weighted_layers(pair.reference), inputs=tuple(inputs), modes=settings.modes)
+
+    def all_places(self) -> tuple[tuple[str, str], ...]:
+        """Every (input, mode)."""
+        return tuple((given.name, mode) for given in self.inputs for mode in self.modes)
+
+
+def weighted_layers(reference: Any) -> tuple[str, ...]:
+    """The torch modules that hold parameters and no other modules, in order of registration."""
+    return tuple(
+        name
+        for name, module in reference.named_modules()
+        if not any(True for _ in module.children()) and any(True for _ in module.parameters(recurse=False))
+    )
+
+
+class Model(pytest.Collector):
+    """All tests of one model; `selected` are the ids asked for on the command line, empty for all.
+
+    Raises UsageError where one of them is no test's.
+    """
+
+    def __init__(self, *, plan: Plan, results: Results, selected: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.results = results
+        self.tests = list(self._all())
+        for wanted in selected:
+            if not any(_asks_for(wanted, test.nodeid) for test in self.tests):
+                raise UsageError(f"not found: {wanted}; pytest --model {self.name} --co -q lists what there is")
+        if selected:
+            self.tests = [test for test in self.tests if any(_asks_for(each, test.nodeid) for each in selected)]
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """The layers' tests, then the network's."""
+        yield from self.tests
+
+    def _all(self) -> Iterator["Test"]:
+        for layer in self.plan.layers:
+            yield self._item(Layer, f"layer[{layer}]", layer=layer)
+        for given in self.plan.inputs:
+            for mode in self.plan.modes:
+                name = f"network[{given.name}-{size_of(given)}-{mode}]"
+                yield self._item(Network, name, input_name=given.name, mode=mode)
+
+    def _item(self, kind: "type[Test]", name: str, **about: str) -> "Test":
+        # The id is given whole: pytest would take the brackets for a part of the name, and not find it again.
+        nodeid: Any = f"{self.name}::{name}"
+        made: Test = kind.from_parent(self, name=name, nodeid=nodeid, **about)
+        return made
+
+
+def _asks_for(wanted: str, nodeid: str) -> bool:
+    return nodeid == wanted or nodeid.startswith((f"{wanted}[", f"{wanted}::"))
+
+
+class Test(pytest.Item):
+    """A test that looks at the reports of some inputs; they are verified when it is set up, if none did before."""
+
+    __test__ = False
+
+    def __init__(self, *, parent: Model, **kwargs: Any) -> None:
+        super().__init__(parent=parent, **kwargs)
+        self.plan = parent.plan
+        self.results = parent.results
+
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """The (input, mode) this test looks at."""
+        raise NotImplementedError
+
+    def problem(self) -> str | None:
+        """What is wrong, in the words of a report; None where nothing is."""
+        raise NotImplementedError
+
+    def names(self) -> list[str]:
+        """The inputs this test looks at."""
+        return list(dict.fromkeys(name for name, _ in self.places()))
+
+    def setup(self) -> None:
+        """Verify what has not been."""
+        self.results.obtain(self.names())
+
+    def runtest(self) -> None:
+        """Pass, or fail with the message alone: a traceback would lead into parity, not to the fault."""
+        try:
+            problem = self.problem()
+        except ParityError as error:
+            problem = str(error)
+        if problem:
+            pytest.fail(problem, pytrace=False)
+
+    def reportinfo(self) -> tuple[Any, None, str]:
+        """Where the test is: nowhere in a file."""
+        return self.path, None, self.name
+
+
+class Layer(Test):
+    """One weighted layer, and the operations that belong to it, on every input in every mode."""
+
+    def __init__(self, *, layer: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layer = layer
+
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """All of them."""
+        return self.plan.all_places()
+
+    def problem(self) -> str | None:
+        """A layer that introduces error, or was not compared; one that was waived by name is skipped."""
+        report = self.results.report(self.names())
+        if is_waived(report, self.layer):
+            pytest.skip(f"{self.layer} is waived by name")
+        return layer_failure(report, self.plan.layers, self.layer)
+
+
+class Network(Test):
+    """The whole network on one input in one mode: its output, what was compared, and what no layer answers for."""
+
+    def __init__(self, *, input_name: str, mode: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.input_name = input_name
+        self.mode = mode
+
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Its own."""
+        return ((self.input_name, self.mode),)
+
+    def problem(self) -> str | None:
+        """An output beyond its limits, incomplete coverage, or a fault outside of the weighted layers."""
+        report = self.results.report(self.names())
+        return network_failure(report, self.plan.layers, self.input_name, self.mode)

@@ -1,0 +1,212 @@
+"""A pytest session that verifies one model: what is collected, what the header and the end of the run say."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parity import __version__
+from parity.errors import ParityError
+from parity.models import load
+from parity.plugin.items import Model, Plan, Test
+from parity.plugin.results import Finished, Results, calm
+from parity.render.progress import Show, progress_bar, silent
+from parity.render.terminal import summary, verdict
+from parity.report import Report
+from parity.settings import REPORT_FILE, Options, RunSettings, engine_versions, ensure_writable, report_folder
+
+SHARED = "parity_shared"
+"""The key under which workers are told the folder they share."""
+COULD_NOT_WRITE = 3
+
+
+@dataclass
+class ModelSession:
+    """The hooks of a session with `--model`, in a single process, a worker of pytest-xdist, or their controller."""
+
+    config: pytest.Config
+    settings: RunSettings
+    is_worker: bool
+    shared: Path | None = None
+    results: Results | None = None
+    report: Report | None = None
+    written: str = ""
+    selected: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, config: pytest.Config, model: str, given: Mapping[str, Any]) -> "ModelSession":
+        """The session the options ask for. Raises pytest.UsageError where they make no sense."""
+        workerinput: Mapping[str, str] | None = getattr(config, "workerinput", None)
+        try:
+            settings = RunSettings.of(model, _options(given))
+            ensure_writable(report_folder(settings.report_dir, model))
+        except ParityError as error:
+            raise pytest.UsageError(str(error)) from None
+        shared = Path(workerinput[SHARED]) if workerinput else None
+        return cls(config=config, settings=settings, is_worker=workerinput is not None, shared=shared)
+
+    # -- collection ---------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> None:
+        """Leave pytest nothing of its own to collect, whatever folder it is in."""
+        if self.config.args_source is pytest.Config.ArgsSource.ARGS:
+            self.selected = [wanted for arg in self.config.args if (wanted := self._wanted(arg))]
+        self.config.args = []
+
+    def _wanted(self, arg: str) -> str:
+        """The id an argument asks for, "" for a folder: that only says where to be."""
+        model = self.settings.name
+        path, separator, rest = arg.partition("::")
+        # In a folder below the root pytest prints ids with ../ before them.
+        if separator and Path(path).name == model:
+            return f"{model}::{rest}"
+        if not separator and (self.config.invocation_params.dir / path).is_dir():
+            return ""
+        raise pytest.UsageError(
+            f"{arg} cannot be run with --model {model}; what can is listed by pytest --model {model} --co -q"
+        )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> pytest.CollectReport | None:
+        """In place of files, the session holds one collector, the model."""
+        if not isinstance(collector, pytest.Session):
+            return None
+        try:
+            model = self._model(collector)
+        except ParityError as error:
+            if not self.is_worker:
+                raise pytest.UsageError(str(error)) from None
+            return pytest.CollectReport(collector.nodeid, "failed", str(error), [])
+        return pytest.CollectReport(collector.nodeid, "passed", None, [model])
+
+    def _model(self, session: pytest.Session) -> Model:
+        with calm():
+            pair, inputs = load(self.settings.name, self.settings.settings)
+        ensure_writable(report_folder(self.settings.report_dir, pair.name))
+        self.results = Results(
+            settings=self.settings, pair=pair, inputs=inputs, shared=self.shared, showing=self._showing
+        )
+        nodeid: Any = self.settings.name
+        plan = Plan.of(pair, inputs, self.settings)
+        model: Model = Model.from_parent(
+            session,
+            name=self.settings.name,
+            nodeid=nodeid,
+            plan=plan,
+            results=self.results,
+            selected=self.selected,
+        )
+        return model
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """What stopped a worker from collecting stops the run, with the same sentence as in a single process."""
+        if report.failed and self.shared and not self.is_worker:
+            raise pytest.UsageError(report.longreprtext)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Now that -k, --lf and the like have chosen, say which inputs and modes are needed."""
+        tests = [item for item in session.items if isinstance(item, Test)]
+        if self.results:
+            self.results.need(place for test in tests for place in test.places())
+
+    # -- while it runs ------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give the workers of pytest-xdist a folder to share."""
+        if self.shared is None:
+            prefix = f"parity-{node.workerinput['testrunuid']}-"
+            self.shared = Path(tempfile.mkdtemp(prefix=prefix))
+        node.workerinput[SHARED] = str(self.shared)
+
+    @contextmanager
+    def _showing(self) -> Iterator[Show]:
+        """A progress bar on the real terminal, if there is one; what the frameworks print stays captured."""
+        reporter: Any = self.config.pluginmanager.get_plugin("terminalreporter")
+        if self.is_worker or reporter is None or not reporter.isatty:
+            yield silent
+            return
+        with self._uncaptured():
+            terminal = os.dup(sys.stderr.fileno())
+        with os.fdopen(terminal, "w") as stream, progress_bar(stream) as show:
+            yield show
+        with self._uncaptured():
+            # The bar took the line on which pytest had begun to write: let it begin again.
+            reporter.currentfspath = None
+            if reporter.showfspath and not reporter.showlongtestinfo:
+                reporter.write_fspath_result(f"{self.settings.name}::", "")
+                reporter.flush()
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        """Within it stdout and stderr are the real ones."""
+        capture: Any = self.config.pluginmanager.get_plugin("capturemanager")
+        uncaptured: AbstractContextManager[None] = capture.global_and_fixture_disabled() if capture else nullcontext()
+        return uncaptured
+
+    # -- what is said -------------------------------------------------------------------------------------------------
+
+    def pytest_report_header(self) -> list[str]:
+        """The settings in force."""
+        words = self.settings.words()
+        versions = ", ".join(f"{name} {version}" for name, version in engine_versions().items())
+        return [
+            f"parity {__version__}: model {words['model']}, inputs {words['inputs']}, size {words['size']}",
+            f"  modes {words['modes']}; {words['format']}; weights of {words['weights']}; {versions}",
+            f"  judged by {words['policy']}; report in {report_folder(self.settings.report_dir, words['model'])}",
+        ]
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Write the report of what was finished, once the workers are gone, however the run was stopped."""
+        try:
+            return (yield)
+        finally:
+            if not self.is_worker:
+                self._write(session)
+
+    def _write(self, session: pytest.Session) -> None:
+        try:
+            self.report = self._finished()
+            if self.report:
+                path = report_folder(self.settings.report_dir, self.report.pair) / REPORT_FILE
+                self.written = f"report: {self.report.save(path)}"
+        except ParityError as error:
+            self.written = f"parity: {error}"
+            session.exitstatus = COULD_NOT_WRITE
+        finally:
+            if self.shared:
+                shutil.rmtree(self.shared, ignore_errors=True)
+
+    def _finished(self) -> Report | None:
+        if self.shared:
+            return Finished.of(self.shared).report()
+        return self.results.finished().report() if self.results else None
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The summary of the report, and where it is."""
+        if not self.report:
+            return
+        writer = self.config.get_terminal_writer()
+        terminalreporter.section("parity")
+        if self.config.get_verbosity() < -1:
+            writer.line(verdict(self.report))
+        else:
+            writer.line(summary(self.report, width=writer.fullwidth, colour=writer.hasmarkup))
+        writer.line(self.written)
+
+
+def _options(given: Mapping[str, Any]) -> Options:
+    words = dict(given)
+    return Options(
+        inputs=words.pop("input") or (),
+        modes=words.pop("mode") or (),
+        **words,
+    )

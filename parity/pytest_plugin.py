@@ -1,0 +1,58 @@
+"""The options and hooks of `pytest --model NAME`. Everything else is imported when a model is asked for.
+
+Without `--model` nothing here does anything, and pytest starts no slower: parity.plugin is not even imported.
+"""
+
+from typing import Any
+
+import pytest
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "--parity-input": {"action": "append", "metavar": "NAME", "help": "an input, such as noise; repeatable"},
+    "--parity-images": {
+        "nargs": 2,
+        "metavar": ("LEFT", "RIGHT"),
+        "help": "two pictures of your own as an input",
+    },
+    "--parity-size": {"metavar": "WxH", "help": "width and height in pixels, such as 704x448"},
+    "--parity-mode": {
+        "action": "append",
+        "metavar": "MODE",
+        "help": "eager, graph or xla; repeatable, or with commas; all if not given",
+    },
+    "--parity-data-format": {"metavar": "FORMAT", "help": "channels_last (default) or channels_first"},
+    "--parity-checkpoint": {"metavar": "FILE", "help": "the reference's weights: .pth.tar or .safetensors"},
+    "--parity-seed": {"type": int, "metavar": "N", "help": "for noise, and weights without a checkpoint"},
+    "--parity-rtol": {"type": float, "metavar": "R", "help": "a fixed tolerance instead of the noise floor"},
+    "--parity-atol": {"type": float, "metavar": "A", "help": "the absolute part of the fixed tolerance"},
+    "--parity-report-dir": {"metavar": "DIR", "help": "where NAME/report.json goes; reports by default"},
+}
+"""Everything but --model, with what argparse is told about it."""
+
+
+def _dest(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --model and the --parity-* options, each None where it is not given."""
+    group = parser.getgroup("parity", "parity: verify a port, one test per layer and per input and mode")
+    group.addoption(
+        "--model", dest="parity_model", metavar="NAME", help="the pair to verify; `parity models` lists them"
+    )
+    for option, told in _OPTIONS.items():
+        group.addoption(option, dest=_dest(option), default=None, **told)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With --model, take over what is collected; without, refuse options that would have no effect."""
+    given = {_dest(option).removeprefix("parity_"): config.getoption(_dest(option)) for option in _OPTIONS}
+    model = config.getoption("parity_model")
+    if model is None:
+        idle = [option for option in _OPTIONS if config.getoption(_dest(option)) is not None]
+        if idle:
+            raise pytest.UsageError(f"{idle[0]} given without --model; say which pair with --model NAME")
+        return
+    from parity.plugin.session import ModelSession
+
+    config.pluginmanager.register(ModelSession.of(config, model, given), "parity-model")
