@@ -13,7 +13,7 @@ import numpy.typing as npt
 from parity.axes import Array
 from parity.tolerance import Limits, Noise
 
-BLOCK = 1 << 16
+BLOCK = 1 << 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,35 +99,32 @@ class _Walk:
         self.exceeding = self.nonfinite_actual = self.nonfinite_expected = 0
 
     def add(self, actual: Array, expected: Array, start: int) -> None:
+        """Take one block, whose first value is at flat position `start`."""
         difference = np.subtract(actual, expected, dtype=np.result_type(actual, expected, np.float32))
-        squares = float(np.dot(difference, difference))
-        magnitude = np.abs(expected)
-        if not math.isfinite(squares) or not np.isfinite(magnitude.max()):
-            difference, magnitude = self._without_nonfinite(actual, expected)
-            squares = _dot(difference, difference)
-        self.product += _signed_product(difference, expected, magnitude)
-        np.abs(difference, out=difference)
-        worst = int(difference.argmax())
-        if difference[worst] > self.max_abs:
-            self.max_abs, self.max_index = float(difference[worst]), start + worst
+        squares, expected_squares = float(np.dot(difference, difference)), float(np.dot(expected, expected))
+        if not math.isfinite(squares + expected_squares):
+            difference, expected = self._finite(actual, expected)
+            squares, expected_squares = float(np.dot(difference, difference)), float(np.dot(expected, expected))
         self.squares += squares
-        self.expected_squares += _dot(magnitude, magnitude)
-        self.expected_max = max(self.expected_max, float(magnitude.max()))
+        self.expected_squares += expected_squares
+        self.product += float(np.dot(difference, expected))
+        self.expected_max = max(self.expected_max, _greatest(expected))
+        if _greatest(difference) > self.max_abs:
+            self.max_abs = _greatest(difference)
+            self.max_index = start + int(np.abs(difference).argmax())
         if self.limits.rtol is not None:
-            allowed = self.limits.atol + self.limits.rtol * magnitude
-            self.exceeding += int(np.count_nonzero(difference > allowed))
+            allowed = self.limits.atol + self.limits.rtol * np.abs(expected)
+            self.exceeding += int(np.count_nonzero(np.abs(difference) > allowed))
 
-    def _without_nonfinite(self, actual: Array, expected: Array) -> tuple[Array, Array]:
-        """Differences and magnitudes with non-finite positions counted and set to zero; equal infinities are equal."""
+    def _finite(self, actual: Array, expected: Array) -> tuple[Array, Array]:
+        """Difference and expected values in float64, non-finite ones counted and zeroed; equal infinities are equal."""
         equal_infinities = np.isinf(actual) & (actual == expected)
-        bad_actual = ~np.isfinite(actual) & ~equal_infinities
-        bad_expected = ~np.isfinite(expected) & ~equal_infinities
-        self.nonfinite_actual += int(np.count_nonzero(bad_actual))
-        self.nonfinite_expected += int(np.count_nonzero(bad_expected))
-        finite = np.isfinite(actual) & np.isfinite(expected)
-        wide_actual, wide_expected = actual.astype(np.float64), expected.astype(np.float64)
-        difference = np.where(finite, wide_actual - np.where(finite, wide_expected, 0), 0)
-        return difference, np.where(finite, np.abs(wide_expected), 0)
+        finite_actual, finite_expected = np.isfinite(actual), np.isfinite(expected)
+        self.nonfinite_actual += int(np.count_nonzero(~finite_actual & ~equal_infinities))
+        self.nonfinite_expected += int(np.count_nonzero(~finite_expected & ~equal_infinities))
+        both = finite_actual & finite_expected
+        wide: npt.NDArray[np.float64] = np.where(finite_expected, expected, 0).astype(np.float64)
+        return np.where(both, np.where(both, actual, 0).astype(np.float64) - wide, 0), wide
 
     def comparison(self, count: int) -> Comparison:
         return Comparison(
@@ -145,15 +142,6 @@ class _Walk:
         )
 
 
-def _signed_product(difference: Array, expected: Array, magnitude: Array) -> float:
-    """The sum of difference * expected, where `magnitude` is |expected| with non-finite values already zero."""
-    return _dot(difference, np.copysign(magnitude, expected))
-
-
-def _dot(left: Array, right: Array) -> float:
-    """The dot product, in float64 where float32 overflows."""
-    total = float(np.dot(left, right))
-    if math.isfinite(total):
-        return total
-    wide: npt.NDArray[np.float64] = left.astype(np.float64)
-    return float(np.dot(wide, right.astype(np.float64)))
+def _greatest(values: Array) -> float:
+    """The greatest absolute value."""
+    return max(float(values.max()), -float(values.min()))

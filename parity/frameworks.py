@@ -55,6 +55,7 @@ if importlib.util.find_spec("triton") is not None:
     import triton  # noqa: F401
 
 import torch  # noqa: E402
+from torch.overrides import TorchFunctionMode  # noqa: E402
 
 torch.set_num_threads(thread_count())
 
@@ -66,4 +67,4 @@ tf.config.threading.set_inter_op_parallelism_threads(thread_count())
 
 import keras  # noqa: E402
 
-__all__ = ["keras", "tf", "thread_count", "torch"]
+__all__ = ["TorchFunctionMode", "keras", "tf", "thread_count", "torch"]

@@ -18,8 +18,7 @@ def state(seed: int = 0) -> "OrderedDict[str, torch.Tensor]":
     """The state dict of `network()`, with values of its own."""
     generator = torch.Generator().manual_seed(seed)
     return OrderedDict(
-        (key, torch.randn(tensor.shape, generator=generator))
-        for key, tensor in network().state_dict().items()
+        (key, torch.randn(tensor.shape, generator=generator)) for key, tensor in network().state_dict().items()
     )
 
 
@@ -75,9 +74,7 @@ class Harmful:
 HARMFUL: dict[str, Callable[[Harmful, Path], object]] = {
     "zip": lambda harm, path: torch.save({"state_dict": state(), "epoch": harm}, path),
     "legacy": lambda harm, path: torch.save([harm], path, _use_new_zipfile_serialization=False),
-    "zip, protocol 4": lambda harm, path: torch.save(
-        {"state_dict": state(), "epoch": harm}, path, pickle_protocol=4
-    ),
+    "zip, protocol 4": lambda harm, path: torch.save({"state_dict": state(), "epoch": harm}, path, pickle_protocol=4),
     "pickle, protocol 0": lambda harm, path: path.write_bytes(pickle.dumps(harm, 0)),
     "pickle, protocol 5": lambda harm, path: path.write_bytes(pickle.dumps(harm, 5)),
 }

@@ -35,9 +35,7 @@ def convert(layer: torch.nn.Module, path: str) -> list[Array]:
     """
     converter = _CONVERTERS.get(type(layer))
     if converter is None:
-        raise WeightError(
-            f"No converter for {kind_name(type(layer))} (layer {path!r}). Add one in parity/converters/."
-        )
+        raise WeightError(f"No converter for {kind_name(type(layer))} (layer {path!r}). Add one in parity/converters/.")
     try:
         return converter(layer)
     except WeightError as problem:

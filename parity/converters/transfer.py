@@ -51,9 +51,7 @@ class _Plan:
             self.problems.append(f"{path!r} goes to {name!r}, and the port has no layer of that name")
             return
         if id(layer) in self.filled:
-            self.problems.append(
-                f"port layer {name!r} is filled twice: from {self.filled[id(layer)]!r} and {path!r}"
-            )
+            self.problems.append(f"port layer {name!r} is filled twice: from {self.filled[id(layer)]!r} and {path!r}")
             return
         self.filled[id(layer)] = path
         self.spoken_for.update(id(variable) for variable in layer.weights)
@@ -68,9 +66,7 @@ class _Plan:
     def _take(self, path: str, module: torch.nn.Module) -> None:
         for key, tensor in _weights(module).items():
             if tensor.is_floating_point() and tensor.dtype != torch.float32:
-                self.problems.append(
-                    f"{path}.{key} is {tensor.dtype}; ports hold float32, so call .float() first"
-                )
+                self.problems.append(f"{path}.{key} is {tensor.dtype}; ports hold float32, so call .float() first")
             if id(tensor) in self.taken:
                 self.problems.append(f"{path}.{key} is used twice: {self.taken[id(tensor)]!r} takes it too")
             self.taken[id(tensor)] = path

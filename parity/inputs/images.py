@@ -61,15 +61,11 @@ def image_pair(left: FilePath, right: FilePath, *, size: Size | None = None, mul
         raise InputError(f"size {_by(size)}: both sides must be multiples of {multiple}")
     first, second = _read(left), _read(right)
     if first.size != second.size:
-        raise InputError(
-            f"{left} is {_by(first.size)} and {right} is {_by(second.size)}: a pair has one size"
-        )
+        raise InputError(f"{left} is {_by(first.size)} and {right} is {_by(second.size)}: a pair has one size")
     if size is None:
         size = (first.width // multiple * multiple, first.height // multiple * multiple)
         if min(size) == 0:
-            raise InputError(
-                f"{left} and {right} are {_by(first.size)}: both sides must be at least {multiple} pixels"
-            )
+            raise InputError(f"{left} and {right} are {_by(first.size)}: both sides must be at least {multiple} pixels")
     return _pair_input("images", (np.asarray(first), np.asarray(second)), size, f"{left} and {right}")
 
 
@@ -116,9 +112,7 @@ def _decoded(path: FilePath, file: BinaryIO) -> Image.Image:
     try:
         picture = Image.open(file, formats=[kind])
     except UnidentifiedImageError as error:
-        raise InputError(
-            f"cannot read {path}: its {kind} header is broken, cut short or not supported"
-        ) from error
+        raise InputError(f"cannot read {path}: its {kind} header is broken, cut short or not supported") from error
     _refuse_frames(path, picture, file)
     if picture.mode not in _MODES:
         raise InputError(f"{path} is {picture.mode}; save it as RGB or gray first")

@@ -14,9 +14,7 @@ from parity.errors import InputError
 from parity.pair import Input
 
 
-def noise(
-    shape: Sequence[int], *, seed: int = 0, low: float = 0.0, high: float = 255.0, name: str = "noise"
-) -> Input:
+def noise(shape: Sequence[int], *, seed: int = 0, low: float = 0.0, high: float = 255.0, name: str = "noise") -> Input:
     """Uniform float32 noise in [low, high] of `shape`, bit-identical for the same seed.
 
     Source: NumPy's PCG64, whose stream is fixed by `seed`. Raises InputError for an empty shape, a negative

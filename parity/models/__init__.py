@@ -33,9 +33,7 @@ class Settings:
         if self.size is not None and min(self.size) <= 0:
             raise UsageError(f"size={self.size}: width and height must be positive")
         if self.data_format not in DATA_FORMATS:
-            raise UsageError(
-                f"data_format={self.data_format!r}; give one of {', '.join(sorted(DATA_FORMATS))}"
-            )
+            raise UsageError(f"data_format={self.data_format!r}; give one of {', '.join(sorted(DATA_FORMATS))}")
 
 
 @dataclass(frozen=True, kw_only=True)

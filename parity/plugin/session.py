@@ -27,7 +27,7 @@ SHARED = "parity_shared"
 COULD_NOT_WRITE = 3
 
 
-@dataclass
+@dataclass(eq=False)  # pluggy keeps plugins in sets
 class ModelSession:
     """The hooks of a session with `--model`, in a single process, a worker of pytest-xdist, or their controller."""
 
@@ -49,6 +49,9 @@ class ModelSession:
             ensure_writable(report_folder(settings.report_dir, model))
         except ParityError as error:
             raise pytest.UsageError(str(error)) from None
+        if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+            # The header must not announce test paths that nothing is collected from.
+            config.args_source = pytest.Config.ArgsSource.INVOCATION_DIR
         shared = Path(workerinput[SHARED]) if workerinput else None
         return cls(config=config, settings=settings, is_worker=workerinput is not None, shared=shared)
 
@@ -106,6 +109,7 @@ class ModelSession:
         )
         return model
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """What stopped a worker from collecting stops the run, with the same sentence as in a single process."""
         if report.failed and self.shared and not self.is_worker:

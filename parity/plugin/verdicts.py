@@ -23,20 +23,19 @@ ACCUMULATED = Cause(slug="unknown", detail="no single layer introduces it; it ha
 
 def owners(report: Report, weighted: Sequence[str]) -> dict[str, str]:
     """For each tap that a weighted layer answers for, that layer."""
-    taps = [name for layer in report.runs[0].layers for name in (*layer.inside, layer.layer)] if report.runs else []
-    owner = {name: name for name in weighted}
+    layers = report.runs[0].layers if report.runs else ()
+    # By parent module, the weighted layer that ran last; before any did, the one that was registered first.
     latest: dict[str, str] = {}
     for name in weighted:
         latest.setdefault(_parent(name), name)
-    for tap in taps:
+    owner = {name: name for name in weighted}
+    for tap in (name for layer in layers for name in (*layer.inside, layer.layer)):
         module = module_of(tap)
         parent = _parent(module)
-        if module in owner:
-            latest[parent] = module
-        if parent and parent in latest:
+        if module in weighted:
+            owner[tap] = latest[parent] = module
+        elif parent in latest and parent:
             owner[tap] = latest[parent]
-        elif module in owner:
-            owner[tap] = module
     return owner
 
 

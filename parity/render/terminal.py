@@ -92,7 +92,7 @@ def coverage_failure(report: Report, *, width: int | None = None) -> str:
     left = _unmatched(report.coverage)
     if report.coverage.matched:
         counts = " and ".join(f"{len(names)} of the {side}" for side, names in left)
-        head = f"{report.pair}  incomplete coverage: unmatched are {counts}"
+        head = f"{report.pair}  incomplete coverage: {counts} unmatched"
     else:
         head = f"{report.pair}  nothing was compared: no layer of the port answers to one of the reference"
     return _message(

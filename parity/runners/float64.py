@@ -9,9 +9,7 @@ it to torch's own result to 1e-13.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch.overrides import TorchFunctionMode
-
-from parity.frameworks import torch
+from parity.frameworks import TorchFunctionMode, torch
 
 STRIP_BYTES = 4_000_000
 SMALL = 3000

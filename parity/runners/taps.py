@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +102,7 @@ Positions = npt.NDArray[np.int64]
 Sampler = Callable[[tuple[int, ...]], Positions]
 
 
+@lru_cache(maxsize=256)
 def positions(shape: tuple[int, ...]) -> Positions:
     """Flat positions to sample in a tensor of `shape`: all of a small one, else SAMPLE drawn uniformly, the same each
     time.
@@ -111,8 +113,7 @@ def positions(shape: tuple[int, ...]) -> Positions:
     if size <= SAMPLE:
         return np.arange(size, dtype=np.int64)
     generator = np.random.default_rng(zlib.crc32(repr(shape).encode()))
-    drawn: Positions = np.unique(generator.integers(size, size=SAMPLE, dtype=np.int64))
-    return drawn
+    return np.sort(generator.integers(size, size=SAMPLE, dtype=np.int64))
 
 
 def first(names: Iterable[str], order: Mapping[str, int]) -> str | None:

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from torch.overrides import TorchFunctionMode
-
 from parity.axes import Array
 from parity.errors import PairError
-from parity.frameworks import torch
+from parity.frameworks import TorchFunctionMode, torch
 from parity.runners.float64 import StripConvolution
 from parity.runners.taps import Numbering, Tap, Trace, kind_of, positions
 

@@ -172,9 +172,7 @@ def test_using_a_weight_twice_is_named() -> None:
 
 def test_a_lost_bias_is_named() -> None:
     """A port layer without the bias that its module has is refused."""
-    assert messages(reference(), port(bias=False), LAYERS) == [
-        "'2' gives 2 arrays; port layer 'up' has 1: kernel"
-    ]
+    assert messages(reference(), port(bias=False), LAYERS) == ["'2' gives 2 arrays; port layer 'up' has 1: kernel"]
 
 
 def test_other_precisions_are_refused() -> None:

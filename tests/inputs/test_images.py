@@ -263,9 +263,7 @@ def test_a_file_that_is_no_picture_is_refused(tmp_path, good):
 def test_other_formats_are_refused_by_name(tmp_path, good, kind):
     """A picture of another format is refused even when named .png, and the format is said."""
     path = saved(tmp_path / "left.png", pixels(8), format=kind)
-    assert re.match(
-        rf"{re.escape(str(path))} is {kind} \(mode \w+\); parity reads PNG, JPEG", refusal(path, good)
-    )
+    assert re.match(rf"{re.escape(str(path))} is {kind} \(mode \w+\); parity reads PNG, JPEG", refusal(path, good))
 
 
 def test_a_float_map_is_refused(tmp_path, good):
@@ -289,9 +287,7 @@ def test_a_truncated_ascii_ppm_is_refused(tmp_path, good):
     assert refusal(path, good) == f"cannot read {path}: not enough image data"
 
 
-@pytest.mark.parametrize(
-    "content", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"P6\n7 "], ids=["png", "jpg", "ppm"]
-)
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"P6\n7 "], ids=["png", "jpg", "ppm"])
 def test_a_file_that_ends_in_its_header_is_refused(tmp_path, good, content):
     """A signature alone is not a picture."""
     path = written(tmp_path / "left", content)
@@ -315,18 +311,12 @@ def test_a_decompression_bomb_is_refused(tmp_path, good, side):
     )
 
 
-@pytest.mark.parametrize(
-    ("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["L", "RGB", "LA", "RGBA"]
-)
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["L", "RGB", "LA", "RGBA"])
 def test_sixteen_bit_png_is_refused(tmp_path, good, colour, channels):
     """16 bits per channel are refused with a way to convert them, whatever the channels."""
-    path = written(
-        tmp_path / "left.png", png(WIDTH, HEIGHT, 16, colour, [bytes(2 * channels * WIDTH)] * HEIGHT)
-    )
+    path = written(tmp_path / "left.png", png(WIDTH, HEIGHT, 16, colour, [bytes(2 * channels * WIDTH)] * HEIGHT))
     message = refusal(path, good)
-    assert message.startswith(
-        f"{path} has 16 bits per channel, and parity reads 8 bits per channel: convert it"
-    )
+    assert message.startswith(f"{path} has 16 bits per channel, and parity reads 8 bits per channel: convert it")
     assert message.endswith(f"`magick {path} -depth 8 {tmp_path}/left-8bit.png`")
 
 
@@ -350,9 +340,7 @@ def test_an_alpha_channel_with_one_transparent_pixel_is_refused(tmp_path, good):
 def test_a_transparent_palette_colour_is_refused(tmp_path, good):
     """A palette whose used colour is transparent is refused with the count."""
     path = tmp_path / "left.png"
-    Image.fromarray(np.arange(35, dtype=np.uint8).reshape(HEIGHT, WIDTH)).convert("P").save(
-        path, transparency=4
-    )
+    Image.fromarray(np.arange(35, dtype=np.uint8).reshape(HEIGHT, WIDTH)).convert("P").save(path, transparency=4)
     assert "has 1 transparent pixels of 35" in refusal(path, good)
 
 
@@ -407,16 +395,12 @@ def test_a_picture_smaller_than_the_multiple_is_refused(tmp_path):
 @pytest.mark.parametrize("size", [(8, 5), (7, 6), (0, 5), (7, -1)])
 def test_a_size_that_does_not_fit_is_refused(good, size):
     """A size larger than the picture, or without pixels, is refused with both sizes."""
-    assert refusal(good, good, size=size) == (
-        f"{size[0]}x{size[1]} cannot be cut from {good} and {good}: 7x5 pixels"
-    )
+    assert refusal(good, good, size=size) == (f"{size[0]}x{size[1]} cannot be cut from {good} and {good}: 7x5 pixels")
 
 
 def test_a_size_that_is_no_multiple_is_refused(good):
     """A size the network cannot halve often enough is refused before any file is read."""
-    assert refusal(good, good, size=(128, 100), multiple=64) == (
-        "size 128x100: both sides must be multiples of 64"
-    )
+    assert refusal(good, good, size=(128, 100), multiple=64) == ("size 128x100: both sides must be multiples of 64")
 
 
 def test_a_multiple_below_one_is_refused(good):

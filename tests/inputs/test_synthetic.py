@@ -83,9 +83,7 @@ def test_an_empty_range_is_refused(make, low, high):
 
 def test_an_unknown_probe_is_refused():
     """An unknown kind is an InputError that says the kind and lists the known ones."""
-    with pytest.raises(
-        InputError, match="unknown probe 'spiral'; the probes are impulse, ramp, negative, constant"
-    ):
+    with pytest.raises(InputError, match="unknown probe 'spiral'; the probes are impulse, ramp, negative, constant"):
         probe("spiral", (1, 3, 5, 7))
 
 
@@ -111,9 +109,7 @@ def test_an_impulse_has_one_bright_position_per_plane(shape):
     assert len(positions) == len(planes)
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 3, 2, 5, 7), (2, 3, 2, 6, 6), (1, 3, 2, 64, 64), (1, 2, 2, 2)], ids=str
-)
+@pytest.mark.parametrize("shape", [(1, 3, 2, 5, 7), (2, 3, 2, 6, 6), (1, 3, 2, 64, 64), (1, 2, 2, 2)], ids=str)
 def test_an_impulse_shows_every_flip_and_swap(shape):
     """Flipping a plane of an impulse, swapping its height and width, or reversing the planes changes it."""
     array = probe("impulse", shape).array
@@ -126,9 +122,7 @@ def test_an_impulse_shows_every_flip_and_swap(shape):
 
 def test_an_impulse_survives_planes_of_one_pixel():
     """A plane with a single position is bright there: nothing else is possible, and nothing fails."""
-    np.testing.assert_array_equal(
-        probe("impulse", (2, 3, 1, 1)).array, np.full((2, 3, 1, 1), 255, np.float32)
-    )
+    np.testing.assert_array_equal(probe("impulse", (2, 3, 1, 1)).array, np.full((2, 3, 1, 1), 255, np.float32))
 
 
 def test_an_impulse_with_more_planes_than_positions_uses_every_telling_position():

@@ -15,9 +15,7 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 @pytest.fixture(scope="session")
 def article_table() -> list[dict[str, Any]]:
     """The article's table of the Keras port, row by row, at 512x512 channels_first."""
-    layers: list[dict[str, Any]] = json.loads((FIXTURES / "flownet2sd_keras_table.json").read_text())[
-        "layers"
-    ]
+    layers: list[dict[str, Any]] = json.loads((FIXTURES / "flownet2sd_keras_table.json").read_text())["layers"]
     return layers
 
 

@@ -50,9 +50,7 @@ def test_unknown_names_list_the_known(name: str, message: str) -> None:
 @pytest.mark.usefixtures("own_registry")
 def test_registering_twice_is_an_error() -> None:
     """A second model of a name is refused, and the first one's builder named."""
-    with pytest.raises(
-        UsageError, match=r"'flownet' is registered already, as parity\.models\.flownet:build"
-    ):
+    with pytest.raises(UsageError, match=r"'flownet' is registered already, as parity\.models\.flownet:build"):
         register("flownet", "another", "elsewhere:build")
 
 

@@ -119,10 +119,14 @@ def test_one_test_per_weighted_layer_and_per_input_and_mode(run: Run) -> None:
 
 
 def test_test_files_are_not_collected(run: Run, pytester: pytest.Pytester) -> None:
-    """In a folder that has tests of its own, --model runs the model's only, also where testpaths is configured."""
-    pytester.makeini("[pytest]\ntestpaths = tests\n")
-    pytester.mkdir("tests").joinpath("test_own.py").write_text("def test_own(): assert False")
-    run().assert_outcomes(passed=9)
+    """In a project with tests and a conftest of its own, --model runs the model's tests only."""
+    pytester.makeini("[pytest]\ntestpaths = tests\nfilterwarnings = error\n")
+    tests = pytester.mkdir("tests")
+    tests.joinpath("test_own.py").write_text("def test_own(): assert False")
+    tests.joinpath("conftest.py").write_text("def pytest_collection_modifyitems(items): pass")
+    result = run()
+    result.assert_outcomes(passed=9)
+    assert "testpaths" not in result.stdout.str()
 
 
 def test_inputs_and_modes_can_be_chosen(run: Run) -> None:
@@ -295,6 +299,7 @@ def test_an_error_while_loading_reads_the_same_with_workers(run: Run) -> None:
         result = run(*options, load="weights.pt misses 2 keys")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(["ERROR: weights.pt misses 2 keys"])
+        assert "weights.pt" not in result.stdout.str()
         assert not Path("reports").exists()
 
 

@@ -21,9 +21,7 @@ SIZE = (704, 448)
 PREFIXES = ("flownets_d.",)
 """Where NVIDIA's stacked FlowNet2 keeps this network in its state dict."""
 
-ENCODER = tuple(
-    f"conv{level}{part}" for level in range(7) for part in ("", "_1") if (level, part) != (0, "_1")
-)
+ENCODER = tuple(f"conv{level}{part}" for level in range(7) for part in ("", "_1") if (level, part) != (0, "_1"))
 
 
 def build(settings: Settings) -> tuple[Pair, list[Input]]:

@@ -146,9 +146,7 @@ class _Layers:
 
     def transposed(self, name: str, filters: int, x: Any) -> Any:
         """A transposed convolution that doubles height and width."""
-        layer = keras.layers.Conv2DTranspose(
-            filters, 4, strides=2, padding="same", data_format=self.format, name=name
-        )
+        layer = keras.layers.Conv2DTranspose(filters, 4, strides=2, padding="same", data_format=self.format, name=name)
         return layer(x)
 
     def predict_flow(self, name: str, x: Any) -> Any:

@@ -90,9 +90,7 @@ def test_map_agrees_with_the_articles_wiring(article_table: list[dict[str, Any]]
     layers = layer_map()
     activations = {name: target for name, target in layers.items() if name.endswith(".1")}
     assert len(activations) == 17
-    assert all(
-        reads[target] == [layers[name.removesuffix("1") + "0"]] for name, target in activations.items()
-    )
+    assert all(reads[target] == [layers[name.removesuffix("1") + "0"]] for name, target in activations.items())
 
 
 def test_pair_declares_its_axes(pair_of_networks: tuple[FlowNet2SD, Any]) -> None:
@@ -201,7 +199,5 @@ def test_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     """A checkpoint that does not fit is refused, and the file is named."""
     file = tmp_path / "other.pth"
     torch.save({"conv1.weight": torch.zeros(2, 3, 5, 7)}, file)
-    with pytest.raises(
-        CheckpointError, match=r"other.pth does not fit FlowNet2SD: 60 missing: conv0.0.weight"
-    ):
+    with pytest.raises(CheckpointError, match=r"other.pth does not fit FlowNet2SD: 60 missing: conv0.0.weight"):
         networks(Settings(checkpoint=file, size=(64, 64)))

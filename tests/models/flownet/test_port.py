@@ -45,9 +45,7 @@ def table(model: Any) -> list[dict[str, Any]]:
             "output_shape": list(layer.output.shape),
             "params": layer.count_params(),
             "inbound": [
-                tensor._keras_history.operation.name
-                for node in layer._inbound_nodes
-                for tensor in node.input_tensors
+                tensor._keras_history.operation.name for node in layer._inbound_nodes for tensor in node.input_tensors
             ],
         }
         for layer in model.layers
@@ -61,9 +59,7 @@ def test_table_is_the_articles(article_table: list[dict[str, Any]]) -> None:
 
 def test_channels_last_moves_only_axes(article_table: list[dict[str, Any]]) -> None:
     """In channels_last every line is the article's but for the channels, which come last."""
-    moved = [
-        {**row, "output_shape": [row["output_shape"][axis] for axis in (0, 2, 3, 1)]} for row in article_table
-    ]
+    moved = [{**row, "output_shape": [row["output_shape"][axis] for axis in (0, 2, 3, 1)]} for row in article_table]
     assert table(build_port(512, 512, "channels_last", whole=False)) == moved
 
 
@@ -89,9 +85,7 @@ def test_whole_port_adds_what_the_article_lacks(
     assert port.count_params() == 45_371_666
 
 
-def test_names_are_the_same_in_every_build(
-    full_size: tuple[str, Any], pair_of_networks: tuple[Any, Any]
-) -> None:
+def test_names_are_the_same_in_every_build(full_size: tuple[str, Any], pair_of_networks: tuple[Any, Any]) -> None:
     """Keras's counters, which go on for the life of a process, leave no trace in the names."""
     first, second = full_size[1], pair_of_networks[1]
     assert [op.name for op in first.operations] == [op.name for op in second.operations]

@@ -37,9 +37,7 @@ def test_state_dict_is_nvidias(network: FlowNet2SD, article_tensors: dict[str, t
     assert list(shapes.items()) == list(article_tensors.items())
 
 
-def test_recorded_facts_agree(
-    article_tensors: dict[str, tuple[int, ...]], article_table: list[dict[str, Any]]
-) -> None:
+def test_recorded_facts_agree(article_tensors: dict[str, tuple[int, ...]], article_table: list[dict[str, Any]]) -> None:
     """Both prints in the article, the modules and the Keras table, count 45,371,666 parameters."""
     assert len(article_tensors) == 60
     assert sum(map(math.prod, article_tensors.values())) == 45_371_666
@@ -66,9 +64,7 @@ def test_evaluation_scales_the_finest_flow(network: FlowNet2SD) -> None:
     with torch.no_grad():
         flow = network(frames())
     handle.remove()
-    expected = torch.nn.functional.interpolate(
-        finest[0] * 20.0, scale_factor=4, mode="bilinear", align_corners=False
-    )
+    expected = torch.nn.functional.interpolate(finest[0] * 20.0, scale_factor=4, mode="bilinear", align_corners=False)
     torch.testing.assert_close(flow, expected, rtol=0, atol=0)
 
 

@@ -1,0 +1,302 @@
+"""The words and the layout of reports on a terminal."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import records
+
+from parity.render import (
+    coverage_failure,
+    failure,
+    failures,
+    layer_table,
+    output_failure,
+    summary,
+    uncompared_failure,
+    verdict,
+    watching_failure,
+)
+from parity.render.numbers import short, times
+from parity.report import Coverage, Report, Watching
+
+INPUTS, MODES = ("noise", "motorcycle"), ("eager", "graph", "xla")
+COMMAND = {
+    "command": "parity verify small --size 64x64",
+    "policy": "noise floor of a float64 run (RMSE 8x, maximum 32x)",
+}
+
+
+def faulty(*layers: str) -> Report:
+    """A report of six runs in which these layers are at fault."""
+    return records.report(INPUTS, MODES, faulty=layers, settings=COMMAND)
+
+
+# --- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_says_what_where_how_far_why_and_what_next() -> None:
+    """At 80 columns each piece has a line of its own, in this order."""
+    report = faulty("conv1.0")
+    assert failure(report, report.findings[0], width=80).splitlines() == [
+        "small / conv1.0  introduces 2.0e-3 (floor 4.0e-7, 5 000x)",
+        "  cause: padding (same pads 0,1; reference pads 1,1)",
+        "  with that undone: 3.9e-7  input noise, mode eager, port layer conv1",
+        "  greatest difference 1.5e-1 at (0, 1, 2, 3) (up to 2.4e-4 allowed)",
+        "  next: parity verify small --size 64x64 --input noise --mode eager --layers",
+    ]
+
+
+def test_a_wide_terminal_puts_the_cause_beside_the_layer() -> None:
+    """Where there is room, the layer and its cause share the first line."""
+    report = faulty("conv1.0")
+    first = failure(report, report.findings[0], width=120).splitlines()[0]
+    assert first == (
+        "small / conv1.0  introduces 2.0e-3 (floor 4.0e-7, 5 000x)  cause: padding (same pads 0,1; reference pads 1,1)"
+    )
+
+
+def test_an_unknown_cause_comes_with_its_evidence() -> None:
+    """Where no cause is proven the message says so, gives the evidence, and claims no residual."""
+    report = faulty("conv1.0")
+    text = failure(report, records.finding("conv1.0", slug="unknown"), width=80)
+    assert "cause: unknown (the evidence: same pads 0,1; reference pads 1,1)" in text
+    assert "with that undone" not in text
+
+
+def test_a_divergence_that_no_layer_introduces_says_so() -> None:
+    """A layer that only accumulates error is told from one that introduces it."""
+    text = failure(faulty("conv1.0"), records.finding("conv1.1", introduced=False), width=100)
+    assert text.startswith("small / conv1.1  leaves its limits end to end, by 2.0e-3 (floor 4.0e-7, 5 000x)")
+    assert "introduces" not in text
+
+
+@pytest.mark.parametrize(
+    ("slug", "error", "words"), [("non-finite", 0.5, "is not finite"), ("unknown", math.inf, "cannot be compared")]
+)
+def test_an_error_without_a_number_shows_none(slug: str, error: float, words: str) -> None:
+    """Values that are not finite, and shapes that differ, are named; no number is made up for them."""
+    report = faulty("conv1.0")
+    text = failure(report, replace(records.finding("conv1.0", slug=slug), error=error), width=80)
+    assert text.startswith(f"small / conv1.0  {words}\n")
+    assert "floor" not in text
+    assert "greatest difference" not in text
+
+
+def test_an_error_that_is_a_pure_factor_says_why_it_counts() -> None:
+    """An error below the noise that fails all the same, for its gain, gives the factor."""
+    report = faulty("conv1.0")
+    run = report.runs[0]
+    measure = replace(records.measure(5), gain=1.9e-6, passed=False)
+    layers = tuple(replace(each, introduced=measure) if each.layer == "conv1.0" else each for each in run.layers)
+    text = failure(records.with_run(report, 0, layers=layers), report.findings[0], width=90)
+    assert "no larger than noise, but not noise: every value is off by the factor 1 +1.9e-06" in text
+
+
+def test_a_fixed_tolerance_is_called_one() -> None:
+    """Under rtol and atol errors are counted in tolerances, and nothing is called a floor."""
+    report = replace(faulty("conv1.0"), settings={"policy": "rtol=0.001, atol=1e-05"})
+    assert "(tolerance 4.0e-7, 5 000x)" in failure(report, report.findings[0])
+    assert "worst layer, in tolerances" in summary(report, width=100)
+    assert "floor" not in failure(report, report.findings[0])
+
+
+def test_the_same_finding_in_several_runs_is_one_message() -> None:
+    """A layer with one cause is told once, with all the places; another layer is told apart from it."""
+    report = faulty("conv1.0", "mul")
+    text = failures(report, report.findings, width=80)
+    assert text.count("small / conv1.0") == text.count("small / mul") == 1
+    assert "also in noise (graph, xla)," in text
+    assert "motorcycle (eager, graph, xla)" in text
+
+
+def test_without_a_command_the_next_step_is_python_that_runs() -> None:
+    """For a report made in Python the next step is code, and that code works."""
+    report = records.report(faulty=("conv1.0",))
+    code = failure(report, report.findings[0]).splitlines()[-1].strip().removeprefix("next: ")
+    assert code == "from parity.render import layer_table; print(layer_table(report, report.runs[0]))"
+    exec(code, {"report": report})
+
+
+def test_an_output_names_the_first_layer_that_leaves_its_limits() -> None:
+    """A diverged output says how far, how far is allowed, and where to look first."""
+    report = faulty("conv1.0")
+    assert output_failure(report, report.runs[1], width=80).splitlines() == [
+        "small / output  differs by 2.0e-3 (allowed 3.2e-6, 5 000x the floor)",
+        "  input noise, mode graph  first layer to leave its limits: conv1.0 (introduces)",
+        "  greatest difference 1.5e-1 at (0, 1, 2, 3) (up to 2.4e-4 allowed)",
+        "  next: parity verify small --size 64x64 --input noise --mode graph --layers",
+    ]
+
+
+def test_an_output_that_cannot_be_compared_gives_the_reason() -> None:
+    """A note of the comparison (a shape, values that are not finite) stands in for a number."""
+    report = faulty("conv1.0")
+    note = "7 values of the port are not finite"
+    run = replace(report.runs[0], output=replace(records.measure(), note=note, passed=False))
+    assert f"small / output  cannot be compared: {note}" in output_failure(report, run)
+
+
+def test_unmatched_names_are_capped_with_the_way_to_all_of_them() -> None:
+    """Of many unmatched names eight are listed, then how many more, and where they are; waived ones are not."""
+    names = tuple(f"block{number}.0" for number in range(12))
+    coverage = Coverage(
+        matched=records.LAYERS, weighted=3, unmatched_reference=names, unmatched_port=("odd", "kept"), waived=("kept",)
+    )
+    text = coverage_failure(records.report(coverage=coverage), width=80)
+    assert text.startswith("small  incomplete coverage: 12 of the reference and 1 of the port unmatched")
+    assert "block7.0 and 4 more (all of them:" in text
+    assert "block8.0" not in text
+    assert "coverage.unmatched_reference in report.json" in text
+    assert "kept" not in text
+
+
+def test_nothing_compared_is_said_plainly() -> None:
+    """Where no layer of the port answers to any, the message and the verdict say that nothing was compared."""
+    report = records.report(coverage=Coverage(matched={}, weighted=0, unmatched_reference=("conv0.0",)))
+    assert "nothing was compared" in coverage_failure(report)
+    assert verdict(report).startswith("NOTHING COMPARED")
+
+
+def test_watching_that_changes_the_result_is_told() -> None:
+    """A port that computes something else while it is watched is named with the size of the change."""
+    report = records.report()
+    run = replace(report.runs[0], watching=Watching(same=False, relative=0.012, within=False))
+    assert "changes by 1.2e-2 when the port is watched" in watching_failure(report, run)
+
+
+def test_a_layer_that_was_not_compared_is_told_with_its_runs() -> None:
+    """A weighted layer without a result names the runs that lack it."""
+    report = records.report(INPUTS, MODES)
+    assert "in noise (eager)" in uncompared_failure(report, "conv1.0", report.runs[:1])
+    assert "in all 6 runs" in uncompared_failure(report, "conv1.0", report.runs)
+
+
+# --- the summary -----------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_of_a_pass_is_this_page() -> None:
+    """A passing report at 80 columns, line by line."""
+    report = records.report(("noise",), MODES, settings=COMMAND)
+    assert summary(report, width=80).splitlines() == [
+        "parity: small",
+        "  policy    noise floor of a float64 run (RMSE 8x, maximum 32x)",
+        "  versions  torch 2.13.0, tensorflow 2.21.0, keras 3.15.1",
+        "",
+        "  input  mode   verdict  worst layer, in floors  output error  watching",
+        "  noise  eager  pass        2.0x cat                   8.0e-7  same",
+        "  noise  graph  pass        2.0x cat                   8.0e-7  same",
+        "  noise  xla    pass        2.0x cat                   8.0e-7  same",
+        "",
+        "  3 of 3 weighted layers and 4 operations between them matched, 0 unmatched",
+        "",
+        "PASS: the port of small computes what its reference computes, in 3 of 3 runs",
+    ]
+
+
+def test_the_summary_of_a_failure_groups_findings_and_says_what_next() -> None:
+    """One line of findings per layer and cause, the first divergence, the next command, the verdict last."""
+    text = summary(faulty("conv1.0", "mul"), width=80)
+    assert text.count("finding ") == 2
+    assert "with that undone: 3.9e-7  in all 6 runs" in text
+    assert "diverges  first at conv1.0, end to end  input noise, mode eager" in text
+    assert "next      parity verify small --size 64x64 --input noise --mode eager --layers" in text
+    assert text.splitlines()[-1] == "DIVERGED: small agrees in 0 of 6 runs; first at conv1.0"
+
+
+def test_a_warning_of_all_modes_is_printed_once() -> None:
+    """An input that leaves a layer blind does so in every mode, and is said once; many are capped."""
+    report = records.report(("noise",), MODES)
+    for index in range(3):
+        report = records.with_run(report, index, warnings=tuple(f"blind spot {number}" for number in range(11)))
+    text = summary(report, width=80)
+    assert text.count("noise: blind spot 7") == 1
+    assert "and 3 more (all of them: runs[].warnings in report.json)" in text
+
+
+def test_an_unfinished_verification_says_so_in_its_verdict() -> None:
+    """A report of a part passes that part only, and its last line says what is missing."""
+    report = records.report(settings={"unfinished": "ramp was not reached"})
+    assert verdict(report).endswith("in 1 of 1 runs; UNFINISHED: ramp was not reached")
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+@pytest.mark.parametrize("long", [False, True])
+def test_nothing_is_wider_than_the_terminal(width: int, *, long: bool) -> None:
+    """At any width no line is longer, but for commands; long names are cut in the middle, none is wrapped."""
+    report = faulty("conv1.0", "mul")
+    if long:
+        name = "encoder.stages.3.blocks.17.attention.projection.dropout"
+        run = report.runs[0]
+        layers = tuple(replace(each, layer=name, port_layer=name + "_port") for each in run.layers)
+        report = records.with_run(report, 0, layers=layers, input="left_and_right_of_a_very_long_name")
+    for text in (summary(report, width=width), layer_table(report, report.runs[0], width=width)):
+        lines = [line for line in text.splitlines() if "parity verify" not in line]
+        assert max(map(len, lines)) <= width
+
+
+def test_colour_changes_nothing_but_colour() -> None:
+    """Without its escape sequences the coloured page is the plain one."""
+    import re
+
+    report = faulty("conv1.0")
+    coloured = summary(report, width=80, colour=True)
+    assert "\x1b[" in coloured
+    plain = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", coloured).splitlines()]
+    assert plain == summary(report, width=80).splitlines()
+
+
+# --- the table of layers ---------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_both_errors_of_every_layer() -> None:
+    """At 80 columns both names share a cell; each error is followed by how many floors it is."""
+    report = faulty("conv1.0")
+    lines = layer_table(report, report.runs[0], width=80).splitlines()
+    assert lines[0] == "small: input noise, mode eager"
+    assert lines[3] == "  conv0.0 = conv0          8.0e-7    2.0x  4.0e-7    1.0x  4.0e-7  pass"
+    assert lines[5] == "  conv1.0 = conv1          2.0e-3  5 000x  2.0e-3  5 000x  4.0e-7  introduces"
+    assert lines[6] == "  conv1.1 = leaky_re_lu_2  2.0e-3  5 000x  4.0e-7    1.0x  4.0e-7  inherits"
+
+
+def test_a_wide_table_has_a_column_for_the_port() -> None:
+    """From 100 columns the port's names have a column of their own."""
+    report = faulty()
+    assert "port layer" in layer_table(report, report.runs[0], width=100)
+    assert "port layer" not in layer_table(report, report.runs[0], width=99)
+
+
+def test_an_error_that_was_not_needed_is_a_dash() -> None:
+    """Where no introduced error was computed the table has a dash, not a zero."""
+    report = records.report()
+    layers = tuple(replace(each, introduced=None) for each in report.runs[0].layers)
+    lines = layer_table(report, replace(report.runs[0], layers=layers), width=80).splitlines()
+    assert lines[2].split() == ["cat", "=", "joined_frames", "8.0e-7", "2.0x", "-", "4.0e-7", "pass"]
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0"), (1.0, "1.0e0"), (9.96e-5, "1.0e-4"), (math.inf, "inf"), (math.nan, "nan")]
+)
+def test_errors_have_two_digits(value: float, text: str) -> None:
+    """An error is written in two digits with a short exponent, also where rounding carries over."""
+    assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (0.04, "0.0x"),
+        (9.94, "9.9x"),
+        (9.96, "10x"),
+        (999.4, "999x"),
+        (999.6, "1 000x"),
+        (76_700, "77 000x"),
+        (3e9, "3.0e9x"),
+    ],
+)
+def test_ratios_are_as_precise_as_they_are_useful(ratio: float, text: str) -> None:
+    """A ratio has one decimal below ten, none below a thousand, and two digits above."""
+    assert times(ratio) == text

@@ -1,0 +1,173 @@
+"""The command `parity`: exit codes, words, and what is left on disk."""
+
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import records
+from typer.testing import CliRunner
+
+from parity import __version__, models
+from parity.cli import app
+from parity.errors import CheckpointError, PairError
+from parity.pair import Input, Pair
+from parity.report import Report
+
+Invoke = Callable[..., Any]
+REPORT = Path("reports/small/report.json")
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
+    """Run the command in an empty folder, with a fake model that has `faulty` layers or raises `error` at an input."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*words: str, faulty: Iterable[str] = (), error: BaseException | None = None, at: str = "noise") -> Any:
+        def build(settings: models.Settings) -> tuple[Pair, list[Input]]:
+            if at == "load" and error:
+                raise error
+            array = np.zeros((1, 3, 2, 5, 7), np.float32)
+            names = settings.inputs or ("noise", "ramp")
+            return Pair(name="small", reference=None, port=None), [Input(name=name, array=array) for name in names]
+
+        def verify(pair: Pair, inputs: list[Input], modes: tuple[str, ...], **_: Any) -> Report:
+            if error and inputs[0].name == at:
+                raise error
+            return records.report([inputs[0].name], modes, faulty=faulty)
+
+        home = types.ModuleType("parity_cli_test")
+        home.build = build
+        engine = types.ModuleType("parity.verification")
+        engine.verify = verify
+        monkeypatch.setitem(sys.modules, home.__name__, home)
+        monkeypatch.setitem(sys.modules, engine.__name__, engine)
+        entry = models.ModelEntry(description="a small fake", builder="parity_cli_test:build")
+        monkeypatch.setitem(models._MODELS, "small", entry)
+        return CliRunner().invoke(app, words)
+
+    return invoke
+
+
+def test_the_version_is_printed(invoke: Invoke) -> None:
+    """parity --version prints the package's version."""
+    done = invoke("--version")
+    assert (done.exit_code, done.stdout) == (0, f"parity {__version__}\n")
+
+
+def test_models_are_listed_with_a_line_each(invoke: Invoke) -> None:
+    """parity models lists names and descriptions."""
+    done = invoke("models")
+    assert done.exit_code == 0
+    assert "small    a small fake\n" in done.stdout
+    assert done.stdout.startswith("flownet  ")
+
+
+@pytest.mark.parametrize("words", [("--help",), ("verify", "--help"), ("-h",)])
+def test_help_has_examples_that_exist(invoke: Invoke, words: tuple[str, ...]) -> None:
+    """The help shows commands, and every option in them is one the command has."""
+    examples = [line for line in invoke(*words).stdout.splitlines() if line.startswith("    parity ")]
+    assert examples
+    options = invoke("verify", "--help").stdout.split("Options:")[1]
+    assert all(word in options for line in examples for word in line.split() if word.startswith("--"))
+
+
+def test_parity_exits_0_and_writes_the_report(invoke: Invoke) -> None:
+    """A faithful port: exit 0, the summary on stdout, nothing on stderr, the report on disk."""
+    done = invoke("verify", "small")
+    assert done.exit_code == 0
+    assert "PASS: the port of small computes what its reference computes, in 6 of 6 runs" in done.stdout
+    assert f"report: {REPORT}" in done.stdout
+    assert done.stderr == ""
+    report = Report.load(REPORT)
+    assert report.settings["inputs"] == "noise 7x5, ramp 7x5"
+    assert report.settings["command"] == "parity verify small"
+
+
+def test_divergence_exits_1_and_writes_the_report(invoke: Invoke) -> None:
+    """A port that differs: exit 1, the finding and what to do next on stdout, the report on disk."""
+    done = invoke("verify", "small", "--mode", "eager", faulty=["conv1.0"])
+    assert done.exit_code == 1
+    assert "conv1.0  introduces 2.0e-3 (floor 4.0e-7, 5 000x)" in done.stdout
+    assert "next      parity verify small --input noise --mode eager --layers" in done.stdout
+    assert not Report.load(REPORT).passed
+
+
+def test_quiet_leaves_the_verdict(invoke: Invoke) -> None:
+    """--quiet prints one line."""
+    done = invoke("verify", "small", "--quiet", faulty=["conv1.0"])
+    assert done.stdout == "DIVERGED: small agrees in 0 of 6 runs; first at conv1.0\n"
+
+
+def test_layers_prints_a_table_for_every_run(invoke: Invoke) -> None:
+    """--layers prints each run's layers before the summary."""
+    done = invoke("verify", "small", "--input", "noise", "--mode", "eager", "--mode", "xla", "--layers")
+    assert done.stdout.count("small: input noise, mode") == 2
+    assert "conv0.1 = leaky_re_lu_1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nosuch"], "no model is called 'nosuch'; known models: flownet, small"),
+        (["small", "--size", "512"], "size '512' is not WIDTHxHEIGHT in pixels, such as 704x448"),
+        (["small", "--size", "0x64"], "size '0x64': width and height must be at least 1"),
+        (["small", "--mode", "fast"], "unknown mode 'fast'; the known ones are eager, graph, xla"),
+        (["small", "--rtol", "1e-4"], "rtol given without atol (rtol=0.0001); give both or neither"),
+        (["small", "--report-dir", "/proc"], "cannot write reports to /proc/small: No such file or directory"),
+    ],
+)
+def test_wrong_use_exits_2_with_one_sentence(invoke: Invoke, words: list[str], sentence: str) -> None:
+    """What is wrong is one line on stderr, nothing on stdout, and nothing is written."""
+    done = invoke("verify", *words)
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"parity: {sentence}\n")
+    assert not Path("reports").exists()
+
+
+def test_an_unknown_option_exits_2(invoke: Invoke) -> None:
+    """An option that does not exist is wrong use too, named on stderr."""
+    done = invoke("verify", "small", "--colour")
+    assert done.exit_code == 2
+    assert "--colour" in done.stderr
+
+
+@pytest.mark.parametrize("at", ["load", "noise"])
+@pytest.mark.parametrize("error", [CheckpointError("w.pt misses 2 keys"), PairError("the port has two outputs")])
+def test_what_cannot_be_verified_exits_3(invoke: Invoke, error: Exception, at: str) -> None:
+    """Where a pair cannot be verified, one sentence says why, and no report is written."""
+    done = invoke("verify", "small", error=error, at=at)
+    assert (done.exit_code, done.stdout, done.stderr) == (3, "", f"parity: {error}\n")
+    assert not Path("reports").exists()
+
+
+def test_an_interruption_keeps_what_was_finished(invoke: Invoke) -> None:
+    """Stopped at the second input: exit 130, the first is in the report, and both the report and stderr say so."""
+    done = invoke("verify", "small", error=KeyboardInterrupt(), at="ramp")
+    assert done.exit_code == 130
+    assert done.stderr == f"parity: interrupted; what was finished (noise) is kept in {REPORT}\n"
+    assert {run.input for run in Report.load(REPORT).runs} == {"noise"}
+    assert "UNFINISHED: interrupted before ramp" in " ".join(done.stdout.split())
+
+
+def test_an_interruption_before_anything_writes_nothing(invoke: Invoke) -> None:
+    """Stopped before the first input is done: exit 130, and no report."""
+    done = invoke("verify", "small", error=KeyboardInterrupt(), at="noise")
+    assert done.exit_code == 130
+    assert done.stderr == "parity: interrupted; nothing was finished, and nothing was written\n"
+    assert not Path("reports").exists()
+
+
+def test_a_mistake_is_refused_before_a_framework_is_loaded(tmp_path: Path) -> None:
+    """The command itself, in a process of its own: wrong use ends at once, in one sentence, frameworks unloaded."""
+    code = (
+        "import sys; from parity.cli import app\n"
+        "try: app(['verify', 'flownet', '--size', '512'])\n"
+        "finally: assert not {'torch', 'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "parity: size '512' is not WIDTHxHEIGHT in pixels, such as 704x448\n"
