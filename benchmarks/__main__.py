@@ -24,10 +24,11 @@ def main() -> None:
     )
     parser.add_argument("parts", nargs="*", default=["speed", "memory", "scaling"], metavar="PART")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the speed benchmark (default 5)")
+    parser.add_argument("--mode", nargs="+", default=["eager", "graph", "xla"], help="modes of the speed benchmark")
     options = parser.parse_args()
     console = Console()
     if "speed" in options.parts:
-        for mode in ("eager", "graph", "xla"):
+        for mode in options.mode:
             console.print(speed(mode, options.rounds))
     if "memory" in options.parts:
         console.print(memory())

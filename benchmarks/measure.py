@@ -14,7 +14,7 @@ from parity.models import Settings, load
 from parity.pair import Input, Pair
 from parity.runners.keras_model import INPUT
 from parity.tolerance import NoiseFloor, Policy, Tolerance
-from parity.verification import verify
+from parity.verification import Verifier
 
 
 def main() -> None:
@@ -35,9 +35,10 @@ def bare(pair: Pair, given: Input, asked: Mapping[str, object]) -> dict[str, flo
 
 def verdict(pair: Pair, given: Input, asked: Mapping[str, object]) -> dict[str, float]:
     """One verdict, after one on the same size that is not counted (the float64 copy, traces)."""
+    verifier = Verifier(pair)
     if given.array.size < 8e6:
-        verify(pair, [given], ("eager",))
-    return {"seconds": timed(lambda: _passed(pair, given, "eager", NoiseFloor()))}
+        _passed(verifier, given, "eager")
+    return {"seconds": timed(lambda: _passed(verifier, given, "eager"))}
 
 
 def speed(pair: Pair, given: Input, asked: Mapping[str, object]) -> dict[str, float]:
@@ -47,7 +48,8 @@ def speed(pair: Pair, given: Input, asked: Mapping[str, object]) -> dict[str, fl
     policies: dict[str, Policy] = {"noise floor": NoiseFloor(), "rtol/atol": Tolerance(rtol=1e-3, atol=1e-3)}
     jobs: dict[str, Callable[[], object]] = {"torch": run_torch, "keras": run_keras}
     for name, policy in policies.items():
-        jobs[name] = lambda policy=policy: _passed(pair, given, mode, policy)
+        verifier = Verifier(pair, policy)
+        jobs[name] = lambda verifier=verifier: _passed(verifier, given, mode)
     times = [{name: timed(job) for name, job in jobs.items()} for _ in range(rounds + 1)][1:]
     found = {name: statistics.median(round[name] for round in times) for name in jobs}
     for name in policies:
@@ -68,8 +70,8 @@ def _forwards(pair: Pair, given: Input, mode: str) -> Sequence[Callable[[], obje
     return run_torch, lambda: model(moved).numpy()
 
 
-def _passed(pair: Pair, given: Input, mode: str, policy: Policy) -> None:
-    report = verify(pair, [given], (mode,), policy=policy)
+def _passed(verifier: Verifier, given: Input, mode: str) -> None:
+    report = verifier.report(given, (mode,))
     if not report.passed:
         raise SystemExit(f"the faithful port diverged: {report.first_divergence}")
 

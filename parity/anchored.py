@@ -7,10 +7,9 @@ memory holds a chunk, not the network.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from parity.axes import Array, Axes, move
-from parity.errors import PairError
 from parity.frameworks import torch
 from parity.runners.keras_model import INPUT, KerasModel, Segment
 from parity.runners.taps import Tap
@@ -52,21 +51,13 @@ class Anchored:
     def flush(self) -> None:
         """Run the segments gathered so far and drop what no other segment reads."""
         for mode in self._modes if self._chunk else ():
-            for segment, actual in self._introduced(mode):
+            for segment, actual in self._port.introduce(self._chunk, self._held, mode):
                 anchors = [self._held[name] for name in segment.anchors]
                 self._judge(segment, mode, anchors, self._held[segment.layer], actual)
         for segment in self._chunk:
             self._uses.subtract(_reads(segment))
         self._chunk = []
         self._held = {name: array for name, array in self._held.items() if self._uses[name] > 0}
-
-    def _introduced(self, mode: str) -> Iterator[tuple[Segment, Array]]:
-        try:
-            yield from self._port.introduce(self._chunk, self._held, mode)
-        except (ValueError, TypeError, RuntimeError) as error:
-            layers = ", ".join(segment.tap.name for segment in self._chunk[:3])
-            reason = str(error).strip().splitlines()[0]
-            raise PairError(f"the port cannot run on the reference's values at {layers}: {reason}") from error
 
 
 def run_anchored(

@@ -187,9 +187,10 @@ def _finished(settings: "RunSettings", pair: "Pair", inputs: "list[Input]", show
     from parity.render.progress import part
 
     finished: list[Report] = []
+    verifier = settings.verifier(pair)
     try:
         for index, given in enumerate(inputs):
-            finished.append(settings.verify(pair, given, inputs, part(show, index, len(inputs))))
+            finished.append(settings.verify(verifier, given, inputs, part(show, index, len(inputs))))
     except KeyboardInterrupt:
         if not finished:
             raise

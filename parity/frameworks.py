@@ -1,4 +1,4 @@
-"""The one place that decides import order, thread counts and log noise of both frameworks.
+"""The one place that imports both frameworks: in which order, with how many threads, how quietly.
 
 Importing triton after tensorflow ends the process (two copies of LLVM register the same options), and torch imports
 triton late, inside torch._dynamo. So triton, where installed, comes first, then torch, then tensorflow. Import the
@@ -12,22 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Read when the libraries load, so set before any import. What the user has set stays.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("GLOG_minloglevel", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# TensorFlow turns oneDNN on by itself on some CPUs only; without it channels_first convolutions do not run on any.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-# Torch's idle OpenMP threads would spin on the cores TensorFlow needs next.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def thread_count() -> int:
-    """Threads for each framework: PARITY_THREADS, or the usable cores shared among pytest-xdist's workers."""
-    if "PARITY_THREADS" in os.environ:
-        return max(1, int(os.environ["PARITY_THREADS"]))
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    return max(1, len(os.sched_getaffinity(0)) // workers)
+from parity.switches import thread_count
 
 
 @contextmanager
@@ -67,4 +52,4 @@ tf.config.threading.set_inter_op_parallelism_threads(thread_count())
 
 import keras  # noqa: E402
 
-__all__ = ["TorchFunctionMode", "keras", "tf", "thread_count", "torch"]
+__all__ = ["TorchFunctionMode", "keras", "tf", "torch"]

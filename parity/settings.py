@@ -13,15 +13,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from parity.errors import ReportFolderError, UsageError
 from parity.models import Settings
 from parity.pair import Input, Pair
 from parity.render.progress import Show, silent
 from parity.report import Report, merge
+from parity.runners.taps import MODES
 from parity.tolerance import NoiseFloor, Policy, Tolerance, policy_from
 
-MODES = ("eager", "graph", "xla")
+if TYPE_CHECKING:
+    from parity.verification import Verifier
+
 REPORT_DIR = Path("reports")
 REPORT_FILE = "report.json"
 ENGINES = ("torch", "tensorflow", "keras")
@@ -99,11 +103,15 @@ class RunSettings:
             words += ["--rtol", f"{self.policy.rtol:g}", "--atol", f"{self.policy.atol:g}"]
         return shlex.join(words)
 
-    def verify(self, pair: Pair, given: Input, inputs: Sequence[Input], show: Show = silent) -> Report:
-        """The verification of one of the pair's `inputs`, in every mode, with these settings on record."""
-        from parity.verification import verify
+    def verifier(self, pair: Pair) -> "Verifier":
+        """The pair made ready to be verified under the policy in force."""
+        from parity.verification import Verifier
 
-        report = verify(pair, [given], self.modes, policy=self.policy, progress=show)
+        return Verifier(pair, self.policy)
+
+    def verify(self, verifier: "Verifier", given: Input, inputs: Sequence[Input], show: Show = silent) -> Report:
+        """The verification of one of the pair's `inputs`, in every mode, with these settings on record."""
+        report = verifier.report(given, self.modes, show)
         words = {**self.words(), "inputs": ", ".join(f"{each.name} {size_of(each)}" for each in inputs)}
         del words["size"]
         return replace(report, settings={**report.settings, **words, "command": self.command()})

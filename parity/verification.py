@@ -24,7 +24,6 @@ from parity.comparison import Comparison, compare, noise_of
 from parity.diagnosis import diagnose
 from parity.diagnosis.evidence import Evidence
 from parity.errors import PairError, UsageError
-from parity.frameworks import thread_count
 from parity.pair import Input, Pair
 from parity.report import (
     DIVERGED,
@@ -41,9 +40,10 @@ from parity.report import (
     Watching,
     merge,
 )
-from parity.runners.keras_model import INPUT, MODES, KerasModel, Segment
-from parity.runners.taps import Tap, positions
+from parity.runners.keras_model import INPUT, KerasModel, Segment
+from parity.runners.taps import MODES, Tap, positions
 from parity.runners.torch_module import TorchModule, sampled
+from parity.switches import thread_count
 from parity.tolerance import Limits, Noise, NoiseFloor, Policy
 
 Progress = Callable[[str, float], None]
@@ -65,43 +65,40 @@ def verify(
     Raises UsageError for no inputs, or an unknown mode; PairError where one side cannot be run as a pair; MapError
     for a layer map that names what does not exist. Values that differ never raise: they are in the report.
     """
-    modes = _known(modes)
     if not inputs:
         raise UsageError("no inputs given; nothing compared is not a pass")
-    subject = _Subject.of(pair, modes, policy)
+    verifier = Verifier(pair, policy)
     reports = []
     for index, given in enumerate(inputs):
-        share = _share(progress, index, len(inputs), given.name)
-        reports.append(_Verification(subject, given, share).report())
+        reports.append(verifier.report(given, modes, _share(progress, index, len(inputs), given.name)))
     progress("done", 1.0)
     return merge(reports)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Subject:
-    """A pair made ready to run, and how it is to be judged; the same for every input."""
+class Verifier:
+    """A pair made ready to run, and how it is judged: what all its inputs share (the float64 copy, compiled graphs).
 
-    pair: Pair
-    reference: TorchModule
-    port: KerasModel
-    modes: tuple[str, ...]
-    policy: Policy
+    Neither side may change while a verifier of it is in use. Raises PairError where one cannot be run as a pair.
+    """
 
-    @classmethod
-    def of(cls, pair: Pair, modes: tuple[str, ...], policy: Policy) -> "_Subject":
+    def __init__(self, pair: Pair, policy: Policy = _DEFAULT_POLICY) -> None:
         for name, tolerance in pair.tolerances.items():
             if not tolerance.why:
                 raise PairError(f"the tolerance of layer {name!r} has no why; a widened tolerance must say its reason")
-        return cls(
-            pair=pair, reference=TorchModule(pair.reference), port=KerasModel(pair.port), modes=modes, policy=policy
-        )
+        self.pair = pair
+        self.policy = policy
+        self.reference = TorchModule(pair.reference)
+        self.port = KerasModel(pair.port)
+
+    def report(
+        self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
+    ) -> Report:
+        """The report of one input. Raises as `verify` does."""
+        return _Verification(self, given, _known(modes), progress).report()
 
     def policy_of(self, layer: str) -> Policy:
+        """The policy of the pair, or the layer's own tolerance."""
         return self.pair.tolerances.get(layer, self.policy)
-
-    def report(self, **parts: object) -> Report:
-        settings = {"policy": str(self.policy), "modes": ", ".join(self.modes)}
-        return Report(pair=self.pair.name, environment=environment(), settings=settings, **parts)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +114,9 @@ class _EndToEnd:
 class _Verification:
     """One input, in every mode: the steps of the module's docstring, one method each."""
 
-    subject: _Subject
+    subject: Verifier
     given: Input
+    modes: tuple[str, ...]
     progress: Progress
     noise: dict[str, Noise] = field(default_factory=dict)
     introduced: dict[tuple[str, str], Measure] = field(default_factory=dict)
@@ -134,10 +132,13 @@ class _Verification:
         if not self.subject.policy.uses_float64:
             for name, sample in self.expected.samples.items():
                 self.noise[name] = noise_of(sample, sample)
-        ends = {mode: self._end_to_end(mode, index) for index, mode in enumerate(self.subject.modes)}
+        ends = {mode: self._end_to_end(mode, index) for index, mode in enumerate(self.modes)}
         self._run_anchored(self._wanted(ends))
-        runs = tuple(self._run(mode, ends[mode]) for mode in self.subject.modes)
-        return self.subject.report(
+        runs = tuple(self._run(mode, ends[mode]) for mode in self.modes)
+        return Report(
+            pair=self.subject.pair.name,
+            environment=environment(),
+            settings={"policy": str(self.subject.policy), "modes": ", ".join(self.modes)},
             coverage=self.alignment.coverage,
             runs=runs,
             findings=tuple(self._findings(runs)),
@@ -161,7 +162,7 @@ class _Verification:
     # -- end to end ---------------------------------------------------------------------------------------------------
 
     def _end_to_end(self, mode: str, index: int) -> _EndToEnd:
-        self.progress(f"port, {mode}", 0.3 + 0.4 * index / len(self.subject.modes))
+        self.progress(f"port, {mode}", 0.3 + 0.4 * index / len(self.modes))
         port, array = self.subject.port, self._input_of_port()
         samples, watched = port.propagate(array, self.segments, [self._places(s) for s in self.segments], mode)
         named = {segment.layer: sample for segment, sample in zip(self.segments, samples, strict=True)}
@@ -212,14 +213,10 @@ class _Verification:
             self.progress(f"layer by layer, {tap.name}", 0.7 + 0.3 * seen / len(self.taps))
             if self.subject.policy.uses_float64:
                 self.noise[tap.name] = noise_of(sampled(value), self.expected.samples[tap.name])
-            if not np.isfinite(float(value.sum())):
-                self.poisoned.add(tap.name)
 
         if not np.isfinite(self.given.array).all():
             self.poisoned.add(INPUT)
-        anchored = Anchored(
-            self.subject.port, segments, self.subject.modes, self.subject.pair.axes, self._judge_introduced
-        )
+        anchored = Anchored(self.subject.port, segments, self.modes, self.subject.pair.axes, self._judge_introduced)
         run_anchored(self.subject.reference, self.given.array, anchored, see)
 
     def _judge_introduced(
@@ -236,6 +233,8 @@ class _Verification:
             return
         comparison = compare(actual, expected, limits)
         self.introduced[key] = self._measure(layer, comparison, self._whole_index(layer, comparison.max_index))
+        if comparison.nonfinite_expected:
+            self.poisoned.add(layer)
         if not comparison.passed:
             self.causes[key] = diagnose(self._evidence(segment, mode, anchors, expected, actual, limits))
 
@@ -377,7 +376,7 @@ class _Verification:
 
     def _first_divergence(self, runs: Iterable[Run]) -> Finding | None:
         if INPUT in self.poisoned:
-            return self._input_not_finite(self.subject.modes[0])
+            return self._input_not_finite(self.modes[0])
         order = {name: index for index, name in enumerate(self.taps)}
         left = [
             (order[layer.layer], index, layer, run.mode)

@@ -35,15 +35,19 @@ def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
             names = settings.inputs or ("noise", "ramp")
             return Pair(name="small", reference=None, port=None), [Input(name=name, array=array) for name in names]
 
-        def verify(pair: Pair, inputs: list[Input], modes: tuple[str, ...], **_: Any) -> Report:
-            if error and inputs[0].name == at:
-                raise error
-            return records.report([inputs[0].name], modes, faulty=faulty)
+        class Verifier:
+            def __init__(self, pair: Pair, policy: object) -> None:
+                pass
+
+            def report(self, given: Input, modes: tuple[str, ...], progress: object) -> Report:
+                if error and given.name == at:
+                    raise error
+                return records.report([given.name], modes, faulty=faulty)
 
         home = types.ModuleType("parity_cli_test")
         home.build = build
         engine = types.ModuleType("parity.verification")
-        engine.verify = verify
+        engine.Verifier = Verifier
         monkeypatch.setitem(sys.modules, home.__name__, home)
         monkeypatch.setitem(sys.modules, engine.__name__, engine)
         entry = models.ModelEntry(description="a small fake", builder="parity_cli_test:build")

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from parity.axes import DATA_FORMATS
 from parity.errors import UnknownModelError, UsageError
 from parity.pair import Input, Pair
+from parity.switches import allow_channels_first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +72,12 @@ def load(name: str, settings: Settings | None = None) -> tuple[Pair, list[Input]
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UnknownModelError(f"no model is called {name!r}; {hint}known models: {', '.join(names())}")
+    settings = settings or Settings()
+    if settings.data_format == "channels_first":
+        allow_channels_first()
     module, _, function = _MODELS[name].builder.partition(":")
     build = getattr(importlib.import_module(module), function)
-    built: tuple[Pair, list[Input]] = build(settings or Settings())
+    built: tuple[Pair, list[Input]] = build(settings)
     return built
 
 

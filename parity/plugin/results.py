@@ -9,7 +9,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -18,6 +20,9 @@ from parity.pair import Input, Pair
 from parity.render.progress import Show
 from parity.report import Report, write_whole
 from parity.settings import RunSettings, gathered
+
+if TYPE_CHECKING:
+    from parity.verification import Verifier
 
 DO_NOT_WAIT, WAIT = 0, -1
 NEEDED = "needed.json"
@@ -85,12 +90,16 @@ class Results:
                 if name in self._outcomes:
                     _write(self.shared, index, name, self._outcomes[name])
 
+    @cached_property
+    def _verifier(self) -> "Verifier":
+        return self.settings.verifier(self.pair)
+
     def _verify(self, name: str) -> None:
         given = next(given for given in self.inputs if given.name == name)
         settings = replace(self.settings, modes=self._modes[name])
         try:
             with self.showing() as show, calm():
-                self._outcomes[name] = settings.verify(self.pair, given, self.inputs, show)
+                self._outcomes[name] = settings.verify(self._verifier, given, self.inputs, show)
         except ParityError as error:
             self._outcomes[name] = error
         except Exception as error:

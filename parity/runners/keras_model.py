@@ -5,8 +5,10 @@ one value that the reference also has. Run on the port's own values, segment aft
 error; run on the reference's values, the introduced one. Both use the same operations, and the model is never rebuilt.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,8 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import PairError, UsageError
 from parity.frameworks import keras, tf
-from parity.runners.taps import Numbering, Positions, Tap, kind_of
+from parity.runners.taps import MODES, Numbering, Positions, Tap, kind_of
 
-MODES = ("eager", "graph", "xla")
 INPUT = "input"
 """The name under which the network's input is an anchor."""
 
@@ -102,7 +103,8 @@ class KerasModel:
     def plain(self, array: Array, mode: str) -> Array:
         """The output of the model as its user runs it: nothing in between, nothing watched."""
         run = self._compile(("plain",), mode, lambda value: self.model(value, training=False))
-        return as_array(run(as_tensor(array)))
+        with _refusals("the port", mode):
+            return as_array(run(as_tensor(array)))
 
     def propagate(
         self, array: Array, segments: Sequence[Segment], wanted: Sequence[Positions], mode: str
@@ -127,7 +129,8 @@ class KerasModel:
             return samples, values[output]
 
         run = self._compile(("chain", *(segment.layer for segment in segments)), mode, chain)
-        samples, whole = run(as_tensor(array), [tf.constant(places) for places in wanted])
+        with _refusals("the port", mode):
+            samples, whole = run(as_tensor(array), [tf.constant(places) for places in wanted])
         return [as_array(sample) for sample in samples], as_array(whole)
 
     def introduce(
@@ -141,10 +144,14 @@ class KerasModel:
 
         if mode == "eager":
             for segment in segments:
-                yield segment, as_array(segment.run([tensors[name] for name in segment.anchors]))
+                with _refusals(f"{segment.tap.name} of the port, on the reference's values,", mode):
+                    actual = as_array(segment.run([tensors[name] for name in segment.anchors]))
+                yield segment, actual
             return
         run = self._compile(("each", *(segment.layer for segment in segments)), mode, each)
-        yield from zip(segments, map(as_array, run(tensors)), strict=True)
+        with _refusals("the port, on the reference's values,", mode):
+            values = run(tensors)
+        yield from zip(segments, map(as_array, values), strict=True)
 
     def _compile(self, key: tuple[Any, ...], mode: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if mode not in _COMPILE:
@@ -211,6 +218,18 @@ def as_tensor(array: Array) -> Any:
 def as_array(tensor: Any) -> Array:
     """The values of an eager tensor as a read-only array that shares its memory."""
     return np.asarray(memoryview(tensor))
+
+
+@contextmanager
+def _refusals(what: str, mode: str) -> Iterator[None]:
+    """What TensorFlow refuses to run becomes a PairError of one sentence."""
+    try:
+        yield
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        lines = [line.strip() for line in re.sub(r"\x1b\[\d*m|{{.*?}}", "", str(error)).splitlines() if line.strip()]
+        reason = next((line for line in lines if not line.startswith("Exception encountered")), type(error).__name__)
+        hint = "; on a CPU this needs TF_ENABLE_ONEDNN_OPTS=1 set before TensorFlow loads" if "NHWC" in reason else ""
+        raise PairError(f"{what} cannot run in {mode}: {reason}{hint}") from error
 
 
 def _load(path: Path) -> Any:

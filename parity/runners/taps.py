@@ -10,8 +10,11 @@ import numpy.typing as npt
 
 from parity.axes import Array
 
-SAMPLE = 1 << 17
-"""Values looked at per tap in an end-to-end comparison. An RMSE of that many is known to 0.2 %."""
+MODES = ("eager", "graph", "xla")
+"""The ways a Keras model is run: call by call, as a graph, compiled."""
+
+SAMPLE = 1 << 15
+"""Values looked at per tap in an end-to-end comparison. An RMSE of that many is known to 0.4 %."""
 
 SYNONYMS: Mapping[str, str] = {
     "averagepooling1d": "avgpool1d",

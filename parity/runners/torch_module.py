@@ -90,7 +90,7 @@ class TorchModule:
 def sampled(value: torch.Tensor) -> Array:
     """The values of `value` at the positions of its shape, as an array of their own."""
     chosen = torch.from_numpy(positions(tuple(value.shape)))
-    sample: Array = value.reshape(-1)[chosen].numpy()
+    sample: Array = value.reshape(-1).index_select(0, chosen).numpy()
     return sample
 
 

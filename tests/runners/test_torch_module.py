@@ -1,0 +1,363 @@
+"""The torch side: each value is seen as it was made, under one name, and the module is left as it was."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity.axes import Array
+from parity.errors import PairError
+from parity.frameworks import torch
+from parity.runners.taps import SAMPLE, Tap, Trace
+from parity.runners.torch_module import TorchModule
+
+nn = torch.nn
+functional = torch.nn.functional
+Function = Callable[[Any], Any]
+
+
+class Network(nn.Module):
+    """A convolution from 3 to 5 channels, and whatever `then` does with it and the input."""
+
+    def __init__(self, then: Callable[[Any, Any], Any] = lambda y, x: y) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, padding=1)
+        self.then = then
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.then(self.conv(x), x)
+
+
+def image(*shape: int) -> Array:
+    """Noise of both signs: by default two pictures of 3 channels, 5 high and 7 wide."""
+    return np.random.default_rng(1).standard_normal(shape or (2, 3, 5, 7), dtype=np.float32)
+
+
+def seen(module: nn.Module, array: Array | None = None, *, float64: bool = False) -> Trace:
+    """A run of the module in evaluation mode."""
+    return TorchModule(module.eval()).sample(image() if array is None else array, float64=float64)
+
+
+def names(module: nn.Module) -> list[str]:
+    """The names of the taps, in order."""
+    return [tap.name for tap in seen(module).taps]
+
+
+# -- what is tapped ----------------------------------------------------------------------------------------------------
+
+
+def test_leaf_modules_are_tapped_under_their_paths() -> None:
+    """Each layer is a tap with its path, kind, shape, and whether it has weights, in order of execution."""
+    block = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.LeakyReLU(0.1))
+    found = seen(nn.Sequential(block, nn.Conv2d(5, 2, (3, 1))))
+    assert [(tap.name, tap.kind, tap.shape, tap.weighted) for tap in found.taps] == [
+        ("0.0", "conv2d", (2, 5, 3, 5), True),
+        ("0.1", "batchnorm", (2, 5, 3, 5), True),
+        ("0.2", "leakyrelu", (2, 5, 3, 5), False),
+        ("1", "conv2d", (2, 2, 1, 5), True),
+    ]
+    assert found.output_tap == "1"
+
+
+def test_containers_are_other_names() -> None:
+    """A container's output is its last child's: the child is the tap, the container another name for it."""
+    found = seen(nn.Sequential(nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU()), nn.Conv2d(5, 2, 3)))
+    assert found.aliases == {"0": "0.1", "": "1"}
+
+
+def test_functional_operations_are_tapped() -> None:
+    """Operations outside of any layer are taps under torch's names, numbered from the second on."""
+
+    def then(y: Any, x: Any) -> Any:
+        joined = torch.cat([y, x], 1) * 2.0
+        large = functional.interpolate(joined, scale_factor=2, mode="bilinear", align_corners=False)
+        return torch.cat([large, -large], 1)
+
+    found = seen(Network(then))
+    assert [(tap.name, tap.kind) for tap in found.taps] == [
+        ("conv", "conv2d"),
+        ("cat", "cat"),
+        ("mul", "scale"),
+        ("interpolate", "resize"),
+        ("neg", "neg"),
+        ("cat#2", "cat"),
+    ]
+    assert not any(tap.weighted for tap in found.taps[1:])
+    assert found.output.shape == (2, 16, 10, 14)
+
+
+def test_operations_belong_to_the_module_that_runs_them() -> None:
+    """An operation in a nested module's forward has that module's path before its name."""
+    outer = nn.Sequential(Network(lambda y, x: torch.tanh(y)), nn.Conv2d(5, 2, 1))
+    assert names(outer) == ["0.conv", "0.tanh", "1"]
+
+
+def test_what_a_layer_does_inside_is_not_tapped() -> None:
+    """The functions that torch's own layers call are part of the layer."""
+    module = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1, padding_mode="reflect"), nn.GroupNorm(5, 5), nn.Softmax(1))
+    assert names(module) == ["0", "1", "2"]
+
+
+class Scaled(nn.Module):
+    """A layer of one's own, with a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([2.0, 3.0, 5.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight.view(1, 3, 1, 1)
+
+
+class Halved(nn.Module):
+    """A module of one's own that is only a function."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 2
+
+
+def test_ones_own_layers_are_layers_where_they_have_weights() -> None:
+    """A module with weights and no children is one tap; without weights, its operations are the taps."""
+    found = seen(nn.Sequential(Scaled(), Halved()))
+    assert [(tap.name, tap.weighted) for tap in found.taps] == [("0", True), ("1.div", False)]
+    assert found.aliases["1"] == "1.div"
+
+
+def test_a_shared_module_is_numbered() -> None:
+    """A layer that runs twice is two taps; so is one that is registered under two names, under the first of them."""
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    assert names(nn.Sequential(conv, nn.ReLU(), conv)) == ["0", "1", "0#2"]
+    first, second = (seen(nn.Sequential(conv, nn.ReLU(), conv)).samples[name] for name in ("0", "0#2"))
+    assert not np.array_equal(first, second)
+
+
+def test_parts_of_a_result_are_taps_of_their_own() -> None:
+    """Of an operation with several results each floating-point one is a tap; indices are none."""
+    taps = names(Network(lambda y, x: torch.cat([*torch.split(y, [2, 3], 1), y.max(1, keepdim=True)[0]], 1)))
+    assert taps == ["conv", "split[0]", "split[1]", "max[0]", "cat"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.contiguous(),
+        lambda x: x.detach().clone(),
+        lambda x: torch.zeros_like(x),
+        lambda x: x.new_ones(3),
+        lambda x: x.shape[2] * 2,
+        lambda x: x.to(x.dtype),
+        lambda x: x.argmax(1),
+        lambda x: torch.arange(5) * 2,
+        lambda x: x > 0,
+    ],
+)
+def test_what_makes_no_values_is_not_tapped(function: Function) -> None:
+    """Copies, casts, factories, sizes, indices and masks are no taps."""
+
+    def then(y: Any, x: Any) -> Any:
+        function(y)
+        return torch.tanh(y)
+
+    assert names(Network(then)) == ["conv", "tanh"]
+
+
+def test_what_only_moves_values_says_so() -> None:
+    """Concatenation, slices and ReLU are exact; convolution, products and means are not."""
+    found = seen(Network(lambda y, x: torch.relu(torch.cat([y, x * 2], 1)[:, 1:]).mean(1, keepdim=True)))
+    assert {tap.name: tap.moves_only for tap in found.taps} == {
+        **dict.fromkeys(("cat", "getitem", "relu"), True),
+        **dict.fromkeys(("conv", "mul", "mean"), False),
+    }
+
+
+# -- the values --------------------------------------------------------------------------------------------------------
+
+
+def test_in_place_activations_do_not_lie() -> None:
+    """A convolution's tap has its own values, below zero too, although an in-place activation overwrites them."""
+    for activation in (nn.ReLU(inplace=True), nn.LeakyReLU(0.1, inplace=True)):
+        conv = nn.Conv2d(3, 5, 3)
+        found = seen(nn.Sequential(conv, activation))
+        own = conv(torch.from_numpy(image())).detach()
+        np.testing.assert_array_equal(found.samples["0"], own.numpy().reshape(-1))
+        assert (found.samples["0"] < 0).any()
+        np.testing.assert_array_equal(found.samples["1"], activation(own).numpy().reshape(-1))
+
+
+def test_without_a_copy_they_would() -> None:
+    """The check above can fail: a tensor that is only held on to has the activation's values afterwards."""
+    held: dict[str, torch.Tensor] = {}
+    module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(inplace=True)).eval()
+    TorchModule(module).run(image(), lambda tap, value: held.update({tap.name: value}))
+    assert (held["0"] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [(lambda y: y.mul_(2), "mul"), (lambda y: y.add_(1), "add"), (lambda y: y.relu_(), "relu")]
+)
+def test_in_place_operations_are_taps(change: Function, name: str) -> None:
+    """An operation that returns the tensor it was given, changed, is a tap; one that did not change it is none."""
+    found = seen(Network(lambda y, x: change(y)))
+    assert [tap.name for tap in found.taps] == ["conv", name]
+    assert not np.array_equal(found.samples["conv"], found.samples[name])
+    assert found.output_tap == name
+
+
+def test_a_value_is_seen_at_the_moment_it_is_made() -> None:
+    """A sink has each value before the next operation runs, and what it does with it is not tapped."""
+    happened: list[str] = []
+
+    def then(y: Any, x: Any) -> Any:
+        happened.append("between")
+        return y * 2
+
+    def sink(tap: Tap, value: torch.Tensor) -> None:
+        happened.append(tap.name)
+        torch.tanh(value)
+
+    TorchModule(Network(then).eval()).run(image(), sink)
+    assert happened == ["conv", "between", "mul"]
+
+
+def test_small_maps_are_kept_whole_and_large_ones_sampled() -> None:
+    """A sample is every value in order, or SAMPLE of them; the output is kept whole."""
+    found = seen(Network())
+    np.testing.assert_array_equal(found.samples["conv"], found.output.reshape(-1))
+    large = seen(Network(), image(1, 3, 203, 211))
+    assert large.samples["conv"].shape == (SAMPLE,)
+    assert large.output.shape == (1, 5, 203, 211)
+    assert np.isin(large.samples["conv"], large.output).all()
+
+
+# -- float64 -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_float64_run_is_float64() -> None:
+    """All of the judge's values are float64, and differ from the float32 run's by rounding only."""
+    module = Network(lambda y, x: torch.cat([torch.tanh(y), x], 1) * 0.1)
+    exact, usual = seen(module, float64=True), seen(module)
+    assert {sample.dtype for sample in exact.samples.values()} == {np.dtype(np.float64)}
+    assert {sample.dtype for sample in usual.samples.values()} == {np.dtype(np.float32)}
+    assert [tap.name for tap in exact.taps] == [tap.name for tap in usual.taps]
+    difference = np.abs(exact.output - usual.output).max()
+    assert 0 < difference < 1e-6
+
+
+def test_the_float64_copy_leaves_the_module_alone() -> None:
+    """The module keeps its dtype, its weights and its buffers, to the bit."""
+    module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)).eval()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    runner = TorchModule(module)
+    runner.sample(image(), float64=True)
+    runner.sample(image())
+    after = module.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], before[key]) and after[key].dtype == before[key].dtype for key in before)
+
+
+def test_integers_stay_integers() -> None:
+    """Tokens are not made floating-point: an embedding takes them in both runs."""
+    tokens = np.array([[2, 3, 5], [7, 0, 1]])
+    for float64 in (False, True):
+        found = seen(nn.Sequential(nn.Embedding(11, 7), nn.Linear(7, 2)), tokens, float64=float64)
+        assert [tap.name for tap in found.taps] == ["0", "1"]
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="the cast is to float32 in the float64 run as well")
+def test_a_reference_may_cast_its_input() -> None:
+    """A forward that begins with `x.float()`, as many do, is run in float64 as well."""
+    module = Network()
+    module.register_forward_pre_hook(lambda module, args: (args[0].float(),))
+    assert seen(module, float64=True).output.dtype == np.float64
+
+
+# -- the module is left as it was --------------------------------------------------------------------------------------
+
+
+def hooks(module: nn.Module) -> int:
+    """The number of hooks on a module and all below it."""
+    return sum(len(each._forward_hooks) + len(each._forward_pre_hooks) for each in module.modules())
+
+
+def test_hooks_are_removed() -> None:
+    """After a run no hook is left."""
+    module = nn.Sequential(Network(), nn.ReLU())
+    seen(module)
+    assert hooks(module) == 0
+
+
+@pytest.mark.parametrize("float64", [False, True])
+def test_hooks_are_removed_after_an_exception(float64: bool) -> None:
+    """A reference, or a sink, that raises leaves no hook behind and no mode on; the next run is as any other."""
+
+    def fail(*args: object) -> None:
+        assert hooks(runner.module if not float64 else runner._in_float64()) > 0
+        raise ZeroDivisionError
+
+    module = Network(lambda y, x: fail())
+    runner = TorchModule(module.eval())
+    with pytest.raises(ZeroDivisionError):
+        runner.sample(image(), float64=float64)
+    with pytest.raises(ZeroDivisionError):
+        runner.run(image(), fail, float64=float64)
+    assert hooks(runner.module) + hooks(runner._in_float64()) == 0
+    assert names(Network()) == ["conv"]
+
+
+def test_the_users_hooks_stay() -> None:
+    """A hook that was there before is there afterwards, and was called."""
+    module = Network()
+    called: list[str] = []
+    module.conv.register_forward_hook(lambda *args: called.append("user"))
+    seen(module)
+    assert called == ["user"]
+    assert hooks(module) == 1
+
+
+def test_nothing_requires_gradients() -> None:
+    """Values that are shown are plain: they can be turned into arrays."""
+    shown: list[bool] = []
+    TorchModule(Network().eval()).run(image(), lambda tap, value: shown.append(value.requires_grad))
+    assert shown == [False]
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+def test_training_mode_is_refused() -> None:
+    """A module, or any part of it, in training mode is refused by name, with the remedy."""
+    with pytest.raises(PairError, match=r"training mode \('Network' and others\); call \.eval\(\)"):
+        TorchModule(Network().train())
+    module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Dropout()).eval()
+    module[1].train()
+    with pytest.raises(PairError, match=r"training mode \('1'\)"):
+        TorchModule(module)
+    TorchModule(module.eval())
+
+
+@pytest.mark.parametrize(
+    ("output", "kind"),
+    [(lambda y, x: (y, x), "tuple"), (lambda y, x: {"flow": y}, "dict"), (lambda y, x: [y], "list")],
+)
+def test_other_outputs_than_one_tensor_are_refused(output: Callable[[Any, Any], Any], kind: str) -> None:
+    """Tuples, lists and dicts are refused, and the message says which it was."""
+    with pytest.raises(PairError, match=f"the reference returns {kind}; only a single tensor"):
+        seen(Network(output))
+
+
+@pytest.mark.xfail(strict=True, reason="the module itself becomes a tap of its own, under an empty name")
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda y, x: y.transpose(2, 3).contiguous(),
+        lambda y, x: y.clone(),
+        lambda y, x: (y, torch.tanh(x))[0],
+    ],
+    ids=["contiguous", "clone", "something else runs last"],
+)
+def test_the_output_may_be_a_copy_or_an_earlier_value(then: Callable[[Any, Any], Any]) -> None:
+    """A forward that ends with .contiguous() or .clone(), or computes something later, has a named output tap."""
+    found = seen(Network(then))
+    assert found.output_tap in ("conv", "transpose")
+    assert all(tap.name for tap in found.taps)

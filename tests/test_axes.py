@@ -1,0 +1,92 @@
+"""Axes: a layout is named letter by letter, and nothing is moved that the letters do not explain."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, DATA_FORMATS, Axes, flat_positions, move, pattern
+from parity.errors import PairError
+
+SIZES = {"N": 2, "C": 3, "T": 4, "H": 5, "W": 7}
+
+
+def numbered(layout: str) -> np.ndarray:
+    """An array whose values say where they are: no two axes are alike in size or in step."""
+    shape = [SIZES[axis] for axis in layout]
+    return np.arange(np.prod(shape)).reshape(shape)
+
+
+def test_pattern_names_each_axis() -> None:
+    """The einops pattern spells both layouts."""
+    assert pattern("NCHW", "NHWC") == "N C H W -> N H W C"
+
+
+@pytest.mark.parametrize(("source", "target"), [("NCHW", "NHW"), ("NCHW", "NHWT"), ("NCCW", "NCCW"), ("NC", "")])
+def test_layouts_with_other_letters_are_refused(source: str, target: str) -> None:
+    """Letters that are lost, added or doubled are refused, with both layouts in the message."""
+    with pytest.raises(PairError, match=f"cannot move axes {source} to {target}: .* each once"):
+        pattern(source, target)
+
+
+def test_move_takes_each_value_to_its_place() -> None:
+    """Value [n, c, h, w] of NCHW is value [n, h, w, c] of NHWC; a wrong order of axes would not even have the shape."""
+    array = numbered("NCHW")
+    moved = move(array, "NCHW", "NHWC")
+    assert moved.shape == (2, 5, 7, 3)
+    assert moved[1, 4, 6, 2] == array[1, 2, 4, 6]
+    assert moved[0, 3, 1, 2] == array[0, 2, 3, 1]
+
+
+@given(st.permutations("NCTHW"))
+def test_moving_back_gives_what_was_moved(letters: list[str]) -> None:
+    """There and back is the identity, for every order of the letters."""
+    there = "".join(letters)
+    np.testing.assert_array_equal(move(move(numbered("NCTHW"), "NCTHW", there), there, "NCTHW"), numbered("NCTHW"))
+
+
+@given(st.permutations("NCHW"), st.permutations("NCHW"), st.data())
+def test_flat_positions_follow_their_values(before: list[str], after: list[str], data: st.DataObject) -> None:
+    """The value at a flat position is found again, after the move, at the flat position given for it."""
+    source, target = "".join(before), "".join(after)
+    array = numbered(source)
+    chosen = np.array(data.draw(st.lists(st.integers(0, array.size - 1), min_size=1, max_size=7)))
+    places = flat_positions(chosen, array.shape, source, target)
+    np.testing.assert_array_equal(move(array, source, target).reshape(-1)[places], array.reshape(-1)[chosen])
+
+
+def test_flat_positions_of_another_layout_are_other_positions() -> None:
+    """The check above can fail: positions that were not moved find other values."""
+    array = numbered("NCHW")
+    assert move(array, "NCHW", "NHWC").reshape(-1)[5] != array.reshape(-1)[5]
+
+
+def test_each_rank_has_one_layout_on_either_side() -> None:
+    """Both tables know the same ranks, with the same letters: only their order differs."""
+    assert CHANNELS_FIRST.keys() == CHANNELS_LAST.keys()
+    for rank, layout in CHANNELS_FIRST.items():
+        assert len(layout) == rank
+        assert sorted(layout) == sorted(CHANNELS_LAST[rank])
+
+
+def test_data_formats_are_the_two_tables() -> None:
+    """Keras's names lead to the table that they mean: channels second, or last."""
+    assert {name: table[4] for name, table in DATA_FORMATS.items()} == {
+        "channels_first": "NCHW",
+        "channels_last": "NHWC",
+    }
+
+
+def test_a_name_wins_over_a_rank() -> None:
+    """A layout declared for a tap by name is taken for that tap, and for no other."""
+    axes = Axes(by_name={"tokens": ("NLC", "NLC")})
+    assert axes.of("tokens", 3) == ("NLC", "NLC")
+    assert axes.of("others", 3) == ("NCL", "NLC")
+
+
+def test_an_undeclared_rank_is_refused_with_the_remedy() -> None:
+    """A rank without a layout is an error that names the tap, the rank, and where to declare it."""
+    with pytest.raises(PairError, match=r"axes of 'volume' \(rank 6\) .* Axes\(by_name=\{'volume': \(\.\.\., "):
+        Axes().of("volume", 6)
+    with pytest.raises(PairError, match="rank 2"):
+        Axes(reference=CHANNELS_FIRST, port={4: "NHWC"}).of("only on one side", 2)
