@@ -38,6 +38,8 @@ class Pair:
     `layers` maps reference tap names (module paths such as `conv0.0`, functional operations such as `cat#2`) to port
     layer names; None, or a partial map, leaves the rest to alignment. `axes` declares the layouts. `tolerances`
     overrides the policy for single layers, each with its why. `waived` names taps that may stay unmatched.
+    `multiple` says that the reference takes any height and width that are multiples of it: the noise of a large input
+    is then measured on its centre.
     """
 
     name: str
@@ -47,3 +49,4 @@ class Pair:
     axes: Axes = field(default_factory=Axes)
     tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
     waived: frozenset[str] = frozenset()
+    multiple: int | None = None

@@ -7,7 +7,7 @@ ratios of the maxima up to 6.5. One kernel scaled by 1 + 1e-5 gives 17.8.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from scipy.special import fdtri
@@ -33,6 +33,11 @@ class Noise:
     expected_rms: float
     expected_max: float
     count: int
+
+    def at_scale(self, values: "Noise") -> "Noise":
+        """The same relative noise, for values of the size that `values` describes."""
+        scale = values.expected_rms / self.expected_rms if self.expected_rms else 1.0
+        return replace(values, rmse=self.rmse * scale, gain=self.gain, max_abs=self.max_abs * scale, count=self.count)
 
     @property
     def floor(self) -> float:

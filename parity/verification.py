@@ -1,17 +1,17 @@
 """The one loop: run both sides, align their taps, compare, explain, record.
 
 For each input:
-    expected    the reference in float64, sampled at every tap: the judge (float32 under a fixed tolerance)
     aligned     which tap of the port answers to which of the reference; the port is cut into segments there
-    end to end  for each mode, the port sampled at every tap (propagated error), and run unwatched (its output)
+    judge       the reference in float64: what noise is, at every tap
     anchored    the reference in float32, once; each segment on its values, in each mode (introduced error)
+    end to end  for each mode, the port sampled at every tap (propagated error), and run unwatched (its output)
     judged      both errors of each layer against the noise of the float32 reference
 """
 
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
@@ -20,10 +20,12 @@ from parity.adequacy import blind_spots
 from parity.align import Alignment, align
 from parity.anchored import Anchored, run_anchored
 from parity.axes import Array, flat_positions, move
-from parity.comparison import Comparison, compare, noise_of
+from parity.comparison import compare
 from parity.diagnosis import diagnose
 from parity.diagnosis.evidence import Evidence
 from parity.errors import PairError, UsageError
+from parity.frameworks import torch
+from parity.judge import Judge
 from parity.pair import Input, Pair
 from parity.report import (
     DIVERGED,
@@ -42,9 +44,9 @@ from parity.report import (
 )
 from parity.runners.keras_model import INPUT, KerasModel, Segment
 from parity.runners.taps import MODES, Tap, positions
-from parity.runners.torch_module import TorchModule, sampled
+from parity.runners.torch_module import TorchModule
 from parity.switches import thread_count
-from parity.tolerance import Limits, Noise, NoiseFloor, Policy
+from parity.tolerance import Limits, NoiseFloor, Policy
 
 Progress = Callable[[str, float], None]
 """Told what is being done and the fraction of the whole that is finished."""
@@ -96,10 +98,6 @@ class Verifier:
         """The report of one input. Raises as `verify` does."""
         return _Verification(self, given, _known(modes), progress).report()
 
-    def policy_of(self, layer: str) -> Policy:
-        """The policy of the pair, or the layer's own tolerance."""
-        return self.pair.tolerances.get(layer, self.policy)
-
 
 @dataclass(frozen=True, kw_only=True)
 class _EndToEnd:
@@ -110,30 +108,30 @@ class _EndToEnd:
     plain: Array
 
 
-@dataclass
 class _Verification:
     """One input, in every mode: the steps of the module's docstring, one method each."""
 
-    subject: Verifier
-    given: Input
-    modes: tuple[str, ...]
-    progress: Progress
-    noise: dict[str, Noise] = field(default_factory=dict)
-    introduced: dict[tuple[str, str], Measure] = field(default_factory=dict)
-    causes: dict[tuple[str, str], Cause] = field(default_factory=dict)
-    poisoned: set[str] = field(default_factory=set)
+    def __init__(self, subject: Verifier, given: Input, modes: tuple[str, ...], progress: Progress) -> None:
+        self.subject = subject
+        self.given = given
+        self.modes = modes
+        self.progress = progress
+        self.judge = Judge(subject.reference, subject.pair, subject.policy, given)
+        self.alignment = self._align()
+        self.segments = subject.port.segments(self.alignment.matched)
+        self.introduced: dict[tuple[str, str], Measure] = {}
+        self.causes: dict[tuple[str, str], Cause] = {}
+        self.poisoned = set() if np.isfinite(given.array).all() else {INPUT}
 
     def report(self) -> Report:
-        self.progress("float64 reference" if self.subject.policy.uses_float64 else "reference", 0.0)
-        self.expected = self.subject.reference.sample(self.given.array, float64=self.subject.policy.uses_float64)
-        self.taps = {tap.name: tap for tap in self.expected.taps}
-        self.alignment = self._align()
-        self.segments = self.subject.port.segments(self.alignment.matched)
-        if not self.subject.policy.uses_float64:
-            for name, sample in self.expected.samples.items():
-                self.noise[name] = noise_of(sample, sample)
+        """Run the steps and record what came of them."""
+        self.progress("reference as judge", 0.0)
+        self.judge.prepare()
+        if self.subject.policy.uses_float64:
+            self._run_anchored(self.segments)
         ends = {mode: self._end_to_end(mode, index) for index, mode in enumerate(self.modes)}
-        self._run_anchored(self._wanted(ends))
+        if not self.subject.policy.uses_float64:
+            self._run_anchored(self._suspicious(ends))
         runs = tuple(self._run(mode, ends[mode]) for mode in self.modes)
         return Report(
             pair=self.subject.pair.name,
@@ -145,77 +143,43 @@ class _Verification:
             first_divergence=self._first_divergence(runs),
         )
 
-    # -- aligned ------------------------------------------------------------------------------------------------------
-
     def _align(self) -> Alignment:
-        pair = self.subject.pair
+        pair, trace = self.subject.pair, self.judge.trace
         return align(
-            self.expected.taps,
+            trace.taps,
             self.subject.port.taps,
             layers=pair.layers,
             axes=pair.axes,
-            outputs=(self.expected.output_tap, self.subject.port.output_tap),
-            aliases=self.expected.aliases,
+            outputs=(trace.output_tap, self.subject.port.output_tap),
+            aliases=trace.aliases,
             waived=pair.waived,
         )
 
-    # -- end to end ---------------------------------------------------------------------------------------------------
-
-    def _end_to_end(self, mode: str, index: int) -> _EndToEnd:
-        self.progress(f"port, {mode}", 0.3 + 0.4 * index / len(self.modes))
-        port, array = self.subject.port, self._input_of_port()
-        samples, watched = port.propagate(array, self.segments, [self._places(s) for s in self.segments], mode)
-        named = {segment.layer: sample for segment, sample in zip(self.segments, samples, strict=True)}
-        return _EndToEnd(samples=named, watched=watched, plain=port.plain(array, mode))
-
-    def _input_of_port(self) -> Array:
-        source, target = self.subject.pair.axes.of(INPUT, self.given.array.ndim)
-        return np.ascontiguousarray(move(self.given.array, source, target))
-
-    def _places(self, segment: Segment) -> Array:
-        """The reference's sample positions in the port's flat value; none if the port's shape does not fit."""
-        shape = self._shape(segment.layer)
-        source, target = self.subject.pair.axes.of(segment.layer, len(shape))
-        moved = tuple(dict(zip(source, shape, strict=True))[axis] for axis in target)
-        fits = len(moved) == len(segment.tap.shape) and all(
-            there in (None, here) for here, there in zip(moved, segment.tap.shape, strict=True)
-        )
-        return flat_positions(positions(shape), shape, source, target) if fits else np.empty(0, np.int64)
-
-    def _shape(self, layer: str) -> tuple[int, ...]:
-        return tuple(int(size or 0) for size in self.taps[layer].shape)
-
     # -- anchored -----------------------------------------------------------------------------------------------------
 
-    def _wanted(self, ends: Mapping[str, _EndToEnd]) -> list[Segment]:
-        """The segments to run on the reference's values.
+    def _suspicious(self, ends: Mapping[str, _EndToEnd]) -> list[Segment]:
+        """The segments that disagree end to end in some mode.
 
-        All of them, where a float64 run says what noise is. Under a fixed tolerance an input within tolerance *is* the
-        reference's as far as can be told, so only segments that disagree end to end somewhere are run.
+        Under a fixed tolerance an input within tolerance *is* the reference's as far as can be told, so where a
+        segment's value agrees there is nothing to run it again for.
         """
-        if self.subject.policy.uses_float64:
-            return list(self.segments)
         return [
             segment
             for segment in self.segments
-            if any(not self._propagated(segment, end).passed for end in ends.values())
+            if any(not self.judge.of_sample(segment.layer, end.samples[segment.layer]).passed for end in ends.values())
         ]
 
     def _run_anchored(self, segments: Sequence[Segment]) -> None:
-        self.progress("layer by layer", 0.7)
-        if not segments and not self.subject.policy.uses_float64:
+        if not segments:
             return
         seen = 0
 
-        def see(tap: Tap, value: "torch.Tensor") -> None:  # type: ignore[name-defined]  # noqa: F821
+        def see(tap: Tap, value: torch.Tensor) -> None:
             nonlocal seen
             seen += 1
-            self.progress(f"layer by layer, {tap.name}", 0.7 + 0.3 * seen / len(self.taps))
-            if self.subject.policy.uses_float64:
-                self.noise[tap.name] = noise_of(sampled(value), self.expected.samples[tap.name])
+            self.progress(f"layer by layer, {tap.name}", 0.2 + 0.4 * seen / len(self.judge.taps))
+            self.judge.see(tap, value)
 
-        if not np.isfinite(self.given.array).all():
-            self.poisoned.add(INPUT)
         anchored = Anchored(self.subject.port, segments, self.modes, self.subject.pair.axes, self._judge_introduced)
         run_anchored(self.subject.reference, self.given.array, anchored, see)
 
@@ -226,13 +190,14 @@ class _Verification:
         layer, key = segment.layer, (segment.layer, mode)
         if self.poisoned & set(segment.anchors):
             return
-        limits = self._limits(layer, anchored=True)
         if actual.shape != expected.shape:
-            self.introduced[key] = self._mismatch(layer, f"shape {actual.shape}, but should be {expected.shape}")
-            self.causes[key] = Cause(slug="unknown", detail=self.introduced[key].note)
+            note = f"shape {actual.shape}, but should be {expected.shape}"
+            self.introduced[key] = self.judge.mismatch(layer, note)
+            self.causes[key] = Cause(slug="unknown", detail=note)
             return
+        limits = self.judge.limits(layer, self.alignment.inside[layer])
         comparison = compare(actual, expected, limits)
-        self.introduced[key] = self._measure(layer, comparison, self._whole_index(layer, comparison.max_index))
+        self.introduced[key] = self.judge.of_whole(layer, comparison)
         if comparison.nonfinite_expected:
             self.poisoned.add(layer)
         if not comparison.passed:
@@ -254,11 +219,40 @@ class _Verification:
             channel_axis=layout.find("C") if "C" in layout else expected.ndim - 1,
         )
 
+    # -- end to end ---------------------------------------------------------------------------------------------------
+
+    def _end_to_end(self, mode: str, index: int) -> _EndToEnd:
+        port, array = self.subject.port, self._input_of_port()
+
+        def show(done: int) -> None:
+            share = (index + 0.5 * done / len(self.segments)) / len(self.modes)
+            self.progress(f"end to end, {mode}", 0.6 + 0.4 * share)
+
+        show(0)
+        samples, watched = port.propagate(array, self.segments, [self._places(s) for s in self.segments], mode, show)
+        named = {segment.layer: sample for segment, sample in zip(self.segments, samples, strict=True)}
+        show(len(self.segments))
+        return _EndToEnd(samples=named, watched=watched, plain=port.plain(array, mode))
+
+    def _input_of_port(self) -> Array:
+        source, target = self.subject.pair.axes.of(INPUT, self.given.array.ndim)
+        return np.ascontiguousarray(move(self.given.array, source, target))
+
+    def _places(self, segment: Segment) -> Array:
+        """The reference's sample positions in the port's flat value; none if the port's shape does not fit."""
+        shape, moved = self.judge.shape(segment.layer), self.judge.moved_shape(segment.layer)
+        fits = len(moved) == len(segment.tap.shape) and all(
+            there in (None, here) for here, there in zip(moved, segment.tap.shape, strict=True)
+        )
+        source, target = self.subject.pair.axes.of(segment.layer, len(shape))
+        return flat_positions(positions(shape), shape, source, target) if fits else np.empty(0, np.int64)
+
     # -- judged -------------------------------------------------------------------------------------------------------
 
     def _run(self, mode: str, end: _EndToEnd) -> Run:
         layers = tuple(self._layer(segment, mode, end) for segment in self._in_reference_order())
-        output, watching = self._output(end)
+        output = self.judge.of_output(end.plain)
+        watching = self._watching(end)
         passed = output.passed and watching.within and all(layer.verdict == PASS for layer in layers)
         return Run(
             input=self.given.name,
@@ -268,27 +262,28 @@ class _Verification:
             layers=layers,
             output=output,
             watching=watching,
-            warnings=blind_spots(self.expected.taps, self.expected.samples, self.subject.pair.axes),
+            warnings=blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),
         )
 
     def _in_reference_order(self) -> list[Segment]:
-        order = {name: index for index, name in enumerate(self.taps)}
+        order = {name: index for index, name in enumerate(self.judge.taps)}
         return sorted(self.segments, key=lambda segment: order[segment.layer])
 
     def _layer(self, segment: Segment, mode: str, end: _EndToEnd) -> LayerResult:
-        propagated = self._propagated(segment, end)
-        introduced = self.introduced.get((segment.layer, mode))
-        policy = self.subject.policy_of(segment.layer)
+        layer = segment.layer
+        propagated = self.judge.of_sample(layer, end.samples[layer])
+        introduced = self.introduced.get((layer, mode))
+        policy = self.judge.policy_of(layer)
         return LayerResult(
-            layer=segment.layer,
+            layer=layer,
             port_layer=segment.tap.name,
-            kind=self.taps[segment.layer].kind,
-            floor=policy.floor(self.noise[segment.layer]),
+            kind=self.judge.taps[layer].kind,
+            floor=self.judge.floor(layer),
             propagated=propagated,
             introduced=introduced,
             verdict=self._verdict(segment, propagated, introduced),
-            weighted=self.taps[segment.layer].weighted,
-            inside=self.alignment.inside[segment.layer],
+            weighted=self.judge.taps[layer].weighted,
+            inside=self.alignment.inside[layer],
             policy=str(policy) if policy.why else "",
         )
 
@@ -299,70 +294,13 @@ class _Verification:
             return INTRODUCES
         return PASS if propagated.passed else INHERITS
 
-    def _propagated(self, segment: Segment, end: _EndToEnd) -> Measure:
-        layer = segment.layer
-        expected, actual = self.expected.samples[layer], end.samples[layer]
-        if actual.shape != expected.shape:
-            return self._mismatch(layer, f"shape {segment.tap.shape} of the port does not fit {self._shape(layer)}")
-        comparison = compare(actual, expected, self._limits(layer))
-        place = int(positions(self._shape(layer))[comparison.max_index])
-        index = tuple(int(i) for i in np.unravel_index(place, self._shape(layer)))
-        return self._measure(layer, comparison, index)
-
-    def _output(self, end: _EndToEnd) -> tuple[Measure, Watching]:
-        """The plain port's whole output against the reference's, and against the watched port's."""
-        layer = self.expected.output_tap
-        source, target = self.subject.pair.axes.of(layer, self.expected.output.ndim)
-        limits = self._limits(layer)
-        expected = np.ascontiguousarray(move(self.expected.output, source, target))
-        if end.plain.shape != expected.shape:
-            note = f"shape {end.plain.shape}, but should be {expected.shape}"
-            return self._mismatch(layer, note), Watching(same=False, relative=float("inf"), within=False)
-        comparison = compare(end.plain, expected, limits)
-        measure = self._measure(layer, comparison, self._whole_index(layer, comparison.max_index))
-        watched = compare(end.watched, end.plain, limits)
+    def _watching(self, end: _EndToEnd) -> Watching:
+        """The watched port's output against the plain one's: the same values, or as near as the limits ask."""
+        if end.watched.shape != end.plain.shape:
+            return Watching(same=False, relative=float("inf"), within=False)
+        difference = compare(end.watched, end.plain, self.judge.limits(self.judge.trace.output_tap))
         same = bool(np.array_equal(end.watched, end.plain, equal_nan=True))
-        return measure, Watching(same=same, relative=watched.relative, within=same or watched.passed)
-
-    def _limits(self, layer: str, *, anchored: bool = False) -> Limits:
-        """What an error at `layer` may be; anchored, a segment that only moves values must be exact."""
-        names = (layer, *self.alignment.inside[layer])
-        moves_only = anchored and all(self.taps[name].moves_only for name in names)
-        return self.subject.policy_of(layer).limits(self.noise[layer], anchored=anchored, moves_only=moves_only)
-
-    def _measure(self, layer: str, comparison: Comparison, index: tuple[int, ...]) -> Measure:
-        rms, limits = comparison.expected_rms, comparison.limits
-        relative_limit = limits.rtol if limits.rtol is not None else limits.rmse / rms if rms else limits.rmse
-        bad = {"port": comparison.nonfinite_actual, "reference": comparison.nonfinite_expected}
-        return Measure(
-            relative=comparison.relative,
-            allowed=relative_limit,
-            gain=comparison.gain,
-            ratio=comparison.relative / self.subject.policy_of(layer).floor(self.noise[layer]),
-            max_abs=comparison.max_abs,
-            max_allowed=limits.max_abs,
-            max_index=index,
-            compared=comparison.count,
-            total=int(np.prod(self._shape(layer), dtype=np.int64)),
-            passed=comparison.passed,
-            note="; ".join(f"{count} values of the {side} are not finite" for side, count in bad.items() if count),
-        )
-
-    def _mismatch(self, layer: str, note: str) -> Measure:
-        infinite = float("inf")
-        total = int(np.prod(self._shape(layer), dtype=np.int64))
-        return Measure(
-            relative=infinite, allowed=0.0, gain=0.0, ratio=infinite, max_abs=infinite, max_allowed=0.0, max_index=(),
-            compared=0, total=total, passed=False, note=note,
-        )  # fmt: skip
-
-    def _whole_index(self, layer: str, flat: int) -> tuple[int, ...]:
-        """A flat position in the port's whole value, as an index in the reference's axes."""
-        shape = self._shape(layer)
-        source, target = self.subject.pair.axes.of(layer, len(shape))
-        sizes = dict(zip(source, shape, strict=True))
-        index = dict(zip(target, np.unravel_index(flat, tuple(sizes[axis] for axis in target)), strict=True))
-        return tuple(int(index[axis]) for axis in source)
+        return Watching(same=same, relative=difference.relative, within=same or difference.passed)
 
     # -- recorded -----------------------------------------------------------------------------------------------------
 
@@ -377,7 +315,7 @@ class _Verification:
     def _first_divergence(self, runs: Iterable[Run]) -> Finding | None:
         if INPUT in self.poisoned:
             return self._input_not_finite(self.modes[0])
-        order = {name: index for index, name in enumerate(self.taps)}
+        order = {name: index for index, name in enumerate(self.judge.taps)}
         left = [
             (order[layer.layer], index, layer, run.mode)
             for index, run in enumerate(runs)

@@ -25,7 +25,6 @@ INPUT = "input"
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 _COMPILE: Mapping[str, Wrap] = {
-    "eager": lambda function: function,
     "graph": lambda function: tf.function(function),
     "xla": lambda function: tf.function(function, jit_compile=True),
 }
@@ -107,18 +106,26 @@ class KerasModel:
             return as_array(run(as_tensor(array)))
 
     def propagate(
-        self, array: Array, segments: Sequence[Segment], wanted: Sequence[Positions], mode: str
+        self,
+        array: Array,
+        segments: Sequence[Segment],
+        wanted: Sequence[Positions],
+        mode: str,
+        show: Callable[[int], None] = lambda done: None,
     ) -> tuple[list[Array], Array]:
         """Each segment on the port's own values: a sample of each at the `wanted` flat positions, and the whole output.
 
-        A value is dropped as soon as no later segment reads it.
+        A value is dropped as soon as no later segment reads it. In eager mode `show` is told
+        how many segments are done.
         """
         uses = Counter(name for segment in segments for name in segment.anchors)
         output = next(segment.layer for segment in segments if segment.tap.name == self.output_tap)
 
         def chain(value: Any, wanted: Sequence[Any]) -> tuple[list[Any], Any]:
             values, left, samples = {INPUT: value}, Counter(uses), []
-            for segment, places in zip(segments, wanted, strict=True):
+            for done, (segment, places) in enumerate(zip(segments, wanted, strict=True)):
+                if mode == "eager":
+                    show(done)
                 values[segment.layer] = segment.run([values[name] for name in segment.anchors])
                 samples.append(tf.gather(tf.reshape(values[segment.layer], [-1]), places))
                 for name in segment.anchors:
@@ -154,8 +161,10 @@ class KerasModel:
         yield from zip(segments, map(as_array, values), strict=True)
 
     def _compile(self, key: tuple[Any, ...], mode: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        if mode not in _COMPILE:
+        if mode not in MODES:
             raise UsageError(f"mode {mode!r} is not known; the modes are {', '.join(MODES)}")
+        if mode == "eager":
+            return function
         if (key, mode) not in self._compiled:
             self._compiled[key, mode] = _COMPILE[mode](function)
         return self._compiled[key, mode]

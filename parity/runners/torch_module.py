@@ -6,7 +6,7 @@ before an in-place activation can overwrite it, and nothing is kept that the sin
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from parity.axes import Array
@@ -68,6 +68,38 @@ class TorchModule:
                 f"the reference returns {type(output).__name__}; only a single tensor can be compared so far"
             )
         return output, recorder.aliases, recorder.name_of(output)
+
+    def taps(self, array: Array) -> Trace:
+        """The taps a run on `array` has, without samples: on torch's meta device, which computes shapes only.
+
+        A module that cannot run there (its control flow reads values, say) is run on the values.
+        """
+        tensors = {name: value.to("meta") for name, value in self._tensors()}
+        value = torch.from_numpy(array)
+
+        def on_meta(x: torch.Tensor) -> torch.Tensor:
+            output: torch.Tensor = torch.func.functional_call(self.module, tensors, (x,))
+            return output
+
+        with suppress(RuntimeError, NotImplementedError):
+            return self._taps_of(on_meta, value.to("meta"))
+        return self._taps_of(self.module, value)
+
+    def _taps_of(self, function: Callable[[torch.Tensor], torch.Tensor], value: torch.Tensor) -> Trace:
+        trace = Trace()
+        recorder = _Recorder(self.module, lambda tap, _: trace.taps.append(tap))
+        with torch.no_grad(), recorder.hooked():
+            output = function(value)
+        if not isinstance(output, torch.Tensor):
+            raise PairError(
+                f"the reference returns {type(output).__name__}; only a single tensor can be compared so far"
+            )
+        trace.aliases, trace.output_tap = recorder.aliases, recorder.name_of(output)
+        return trace
+
+    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from self.module.named_parameters()
+        yield from self.module.named_buffers()
 
     def sample(self, array: Array, *, float64: bool = False) -> Trace:
         """Run and keep a sample of each tap, at `taps.positions` of its shape, and the whole output."""

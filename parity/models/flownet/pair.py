@@ -53,7 +53,7 @@ def networks(settings: Settings) -> tuple[FlowNet2SD, Any]:
 def pair_from(reference: FlowNet2SD, port: Any, data_format: str = "channels_last") -> Pair:
     """The pair of these two; `port` is any whole port with the names of `build_port`, a faulty one too."""
     axes = Axes(reference=CHANNELS_FIRST, port=DATA_FORMATS[data_format])
-    return Pair(name="flownet", reference=reference, port=port, layers=layer_map(), axes=axes)
+    return Pair(name="flownet", reference=reference, port=port, layers=layer_map(), axes=axes, multiple=MULTIPLE)
 
 
 def layer_map() -> dict[str, str]:

@@ -1,0 +1,163 @@
+"""What the reference's values are at each tap of one input, and how large an error may be there.
+
+Under the noise-floor policy the reference runs in float64 as well, and an end-to-end error is taken against that run. A
+large map is not needed to know how noisy its float32 arithmetic is: where the pair says which sizes its reference takes
+(`Pair.multiple`), the noise of a large input is measured on its centre (CROP x CROP), and errors are taken against the
+float32 run. On FlowNet2-SD at 704x448 the noise of the centre is 0.9 to 1.0 times the whole map's at the convolutions.
+Under a fixed tolerance nothing runs in float64.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from parity.axes import Array, move
+from parity.comparison import Comparison, compare, noise_of
+from parity.frameworks import torch
+from parity.pair import Input, Pair
+from parity.report import Measure
+from parity.runners.keras_model import INPUT
+from parity.runners.taps import Tap, positions
+from parity.runners.torch_module import TorchModule, sampled
+from parity.tolerance import Limits, Noise, Policy
+
+CROP = 256
+"""Side of the centre on which a large input's noise is measured; an input of two such areas or less is run whole."""
+
+
+class Judge:
+    """The judge of one input: `trace` has the reference's taps, samples and output, `noise` its noise at each tap.
+
+    After construction only the taps are known. `prepare` runs what the policy asks for before anything is compared;
+    `see` takes each value of the reference's float32 run, and completes what `prepare` could not know.
+    """
+
+    def __init__(self, reference: TorchModule, pair: Pair, policy: Policy, given: Input) -> None:
+        self._reference = reference
+        self._pair = pair
+        self._policy = policy
+        self._given = given
+        self._on_centre: Mapping[str, Noise] | None = None
+        self.trace = reference.taps(given.array)
+        self.taps: Mapping[str, Tap] = {tap.name: tap for tap in self.trace.taps}
+        self.noise: dict[str, Noise] = {}
+
+    def prepare(self) -> None:
+        """Run the reference as the judge needs it: in float64, whole or on its centre, or in float32 alone."""
+        array, float64 = self._given.array, self._policy.uses_float64
+        centre = _centre(array, self._pair) if float64 else None
+        if centre is not None:
+            exact, rounded = (self._reference.sample(centre, float64=wide) for wide in (True, False))
+            self._on_centre = {name: noise_of(rounded.samples[name], exact.samples[name]) for name in exact.samples}
+            return
+        self.trace = self._reference.sample(array, float64=float64)
+        if not float64:
+            self.noise = {name: noise_of(sample, sample) for name, sample in self.trace.samples.items()}
+
+    def see(self, tap: Tap, value: torch.Tensor) -> None:
+        """Take a value of the reference's float32 run on the whole input."""
+        if not self._policy.uses_float64:
+            return
+        sample = sampled(value)
+        if self._on_centre is None:
+            self.noise[tap.name] = noise_of(sample, self.trace.samples[tap.name])
+        else:
+            self.trace.samples[tap.name] = sample
+            self.noise[tap.name] = self._on_centre[tap.name].at_scale(noise_of(sample, sample))
+        if tap.name == self.trace.output_tap and self._on_centre is not None:
+            self.trace.output = value.numpy().copy()
+
+    def policy_of(self, layer: str) -> Policy:
+        """The policy in force, or the layer's own tolerance."""
+        return self._pair.tolerances.get(layer, self._policy)
+
+    def floor(self, layer: str) -> float:
+        """What errors at `layer` are counted in, relative to its values."""
+        return self.policy_of(layer).floor(self.noise[layer])
+
+    def limits(self, layer: str, inside: Sequence[str] | None = None) -> Limits:
+        """What an error at `layer` may be: end to end, or of its own segment, which also holds the taps `inside`.
+
+        A segment whose operations all only move values must be exact.
+        """
+        anchored = inside is not None
+        moves_only = anchored and all(self.taps[name].moves_only for name in (layer, *(inside or ())))
+        return self.policy_of(layer).limits(self.noise[layer], anchored=anchored, moves_only=moves_only)
+
+    def shape(self, layer: str) -> tuple[int, ...]:
+        """The shape of the tap, in the reference's layout."""
+        return tuple(int(size or 0) for size in self.taps[layer].shape)
+
+    def moved_shape(self, layer: str) -> tuple[int, ...]:
+        """The shape of the tap, in the port's layout."""
+        shape = self.shape(layer)
+        source, target = self._pair.axes.of(layer, len(shape))
+        sizes = dict(zip(source, shape, strict=True))
+        return tuple(sizes[axis] for axis in target)
+
+    def of_sample(self, layer: str, sample: Array) -> Measure:
+        """The end-to-end error of the port's sample at `layer`."""
+        expected = self.trace.samples[layer]
+        if sample.shape != expected.shape:
+            return self.mismatch(layer, f"the port's shape does not fit {self.shape(layer)}")
+        comparison = compare(sample, expected, self.limits(layer))
+        place = int(positions(self.shape(layer))[comparison.max_index])
+        return self._measure(layer, comparison, np.unravel_index(place, self.shape(layer)))
+
+    def of_output(self, output: Array) -> Measure:
+        """The error of the port's whole output (its own layout)."""
+        layer = self.trace.output_tap
+        source, target = self._pair.axes.of(layer, self.trace.output.ndim)
+        expected = np.ascontiguousarray(move(self.trace.output, source, target))
+        if output.shape != expected.shape:
+            return self.mismatch(layer, f"shape {output.shape}, but should be {expected.shape}")
+        return self.of_whole(layer, compare(output, expected, self.limits(layer)))
+
+    def of_whole(self, layer: str, comparison: Comparison) -> Measure:
+        """The error a comparison of whole values (port layout) found at `layer`."""
+        source, target = self._pair.axes.of(layer, len(self.shape(layer)))
+        index = dict(zip(target, np.unravel_index(comparison.max_index, self.moved_shape(layer)), strict=True))
+        return self._measure(layer, comparison, [index[axis] for axis in source])
+
+    def mismatch(self, layer: str, note: str) -> Measure:
+        """The error of something that cannot be compared at all."""
+        nothing = Comparison(
+            rmse=np.inf, gain=0.0, max_abs=np.inf, max_index=0, expected_rms=1.0, expected_max=0.0, count=0,
+            exceeding=0, nonfinite_actual=0, nonfinite_expected=0, limits=self.limits(layer),
+        )  # fmt: skip
+        return self._measure(layer, nothing, (), note)
+
+    def _measure(self, layer: str, comparison: Comparison, index: Sequence[np.intp], note: str = "") -> Measure:
+        rms, limits = comparison.expected_rms, comparison.limits
+        bad = {"port": comparison.nonfinite_actual, "reference": comparison.nonfinite_expected}
+        not_finite = [f"{count} values of the {side} are not finite" for side, count in bad.items() if count]
+        return Measure(
+            relative=comparison.relative,
+            allowed=limits.rtol if limits.rtol is not None else limits.rmse / rms if rms else limits.rmse,
+            gain=comparison.gain,
+            ratio=comparison.relative / self.floor(layer),
+            max_abs=comparison.max_abs,
+            max_allowed=limits.max_abs,
+            max_index=tuple(int(i) for i in index),
+            compared=comparison.count,
+            total=int(np.prod(self.shape(layer), dtype=np.int64)),
+            passed=comparison.passed,
+            note="; ".join(filter(None, [note, *not_finite])),
+        )
+
+
+def _centre(array: Array, pair: Pair) -> Array | None:
+    """The centre of a large input, in sizes the reference takes; None for an input to be run whole."""
+    layout = pair.axes.of(INPUT, array.ndim)[0]
+    if pair.multiple is None or not {"H", "W"} <= set(layout):
+        return None
+    axes = layout.index("H"), layout.index("W")
+    if array.shape[axes[0]] * array.shape[axes[1]] <= 2 * CROP**2:
+        return None
+    window = [slice(None)] * array.ndim
+    for axis in axes:
+        side = min(array.shape[axis], CROP) // pair.multiple * pair.multiple
+        start = (array.shape[axis] - side) // 2
+        window[axis] = slice(start, start + side)
+    centre = np.ascontiguousarray(array[tuple(window)])
+    return centre if centre.size else None
