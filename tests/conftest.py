@@ -4,6 +4,10 @@ from importlib import metadata
 
 import pytest
 
+from parity.switches import allow_channels_first
+
+allow_channels_first()
+
 pytest_plugins = ["pytester"]
 
 
