@@ -230,6 +230,7 @@ def write_whole(path: Path, text: str) -> Path:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write(text)
+            os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -237,6 +238,13 @@ def write_whole(path: Path, text: str) -> Path:
     except OSError as error:
         raise ReportFolderError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def _umask() -> int:
+    """The process's file mode mask: temporary files ignore it, reports should not."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 _ADAPTER = TypeAdapter(Report)

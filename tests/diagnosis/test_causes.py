@@ -552,6 +552,36 @@ def test_an_operation_under_another_name_in_a_branch() -> None:
     assert judged(reference, port, image(31, 37)).passed
 
 
+class Flat(nn.Module):
+    """A convolution, flattened, and a fully connected layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.conv = nn.Conv2d(3, 2, 3)
+        self.linear = nn.Linear(2 * 6 * 4, 7)
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.conv(x).flatten(1))
+
+
+def test_rows_in_the_order_of_another_layout() -> None:
+    """A port that flattens channels last and reorders the rows is right where its flatten answers to nothing.
+
+    Matched, the two flattened tensors differ, and both sides of the difference are found.
+    """
+    reference = Flat()
+    start = keras.Input((8, 6, 3))
+    conv, linear = layers.Conv2D(2, 3, name="conv"), layers.Dense(7, name="linear")
+    port = keras.Model(start, linear(layers.Flatten(name="flat")(conv(start))))
+    faithful(conv, reference.conv)
+    weight = reference.linear.weight.detach().numpy().reshape(7, 2, 6, 4)
+    linear.set_weights([np.moveaxis(weight, 1, -1).reshape(7, -1).T, reference.linear.bias.detach().numpy()])
+    assert slugs(judged(reference, port)) == {"flatten": "unknown", "linear": "unknown"}
+    assert judged(reference, port, layers={"flatten": "nothing"}, waived={"flatten"}).passed
+
+
 @pytest.mark.xfail(strict=True, raises=StopIteration, reason="the port's output has no segment")
 def test_a_map_may_end_before_the_ports_output() -> None:
     """A port whose output is one step after the mapped one (here by a factor of 1) is judged, and is right."""
