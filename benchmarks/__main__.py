@@ -1,9 +1,10 @@
-"""`python -m benchmarks [speed] [memory] [scaling]`: what a verdict on FlowNet2-SD costs, in bare forwards.
+"""`python -m benchmarks [speed] [memory] [scaling] [clean]`: what a verdict on FlowNet2-SD costs, in bare forwards.
 
 speed     448x704, warm: a verdict in one mode over one torch forward plus one Keras forward in that mode, the bare
           forwards and the verdicts taken in turns in one process; the median of the rounds.
 memory    peak resident memory of a verdict over that of the two bare forwards, each in a process of its own.
 scaling   seconds per megapixel of a verdict, 0.3 to 8 Mpx.
+clean     how many of a hundred verdicts on faithful ports pass; only when asked for.
 """
 
 import argparse
@@ -32,6 +33,8 @@ def main() -> None:
             console.print(speed(mode, options.rounds))
     if "memory" in options.parts:
         console.print(memory())
+    if "clean" in options.parts:
+        subprocess.run([sys.executable, "-m", "benchmarks.clean"], check=True)
     if "scaling" in options.parts:
         console.print(scaling())
 

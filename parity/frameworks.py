@@ -47,6 +47,7 @@ torch.set_num_threads(thread_count())
 with _quiet():
     import tensorflow as tf
 
+tf.get_logger().setLevel("ERROR")  # "retracing" warnings are about parity's own functions, one per pair and mode
 tf.config.threading.set_intra_op_parallelism_threads(thread_count())
 tf.config.threading.set_inter_op_parallelism_threads(thread_count())
 

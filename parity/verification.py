@@ -101,9 +101,9 @@ class Verifier:
 
 @dataclass(frozen=True, kw_only=True)
 class _EndToEnd:
-    """The port on one input in one mode: a sample of each segment's value, the watched output, and the plain one."""
+    """The port on one input in one mode: the error of each segment's value, the watched output, and the plain one."""
 
-    samples: Mapping[str, Array]
+    measures: Mapping[str, Measure]
     watched: Array
     plain: Array
 
@@ -164,9 +164,7 @@ class _Verification:
         segment's value agrees there is nothing to run it again for.
         """
         return [
-            segment
-            for segment in self.segments
-            if any(not self.judge.of_sample(segment.layer, end.samples[segment.layer]).passed for end in ends.values())
+            segment for segment in self.segments if any(not end.measures[segment.layer].passed for end in ends.values())
         ]
 
     def _run_anchored(self, segments: Sequence[Segment]) -> None:
@@ -231,9 +229,10 @@ class _Verification:
 
         show(0)
         samples, watched = port.propagate(array, self.segments, [self._places(s) for s in self.segments], mode, show)
-        named = {segment.layer: sample for segment, sample in zip(self.segments, samples, strict=True)}
+        layers = [segment.layer for segment in self.segments]
+        measures = {layer: self.judge.of_sample(layer, sample) for layer, sample in zip(layers, samples, strict=True)}
         show(len(self.segments))
-        return _EndToEnd(samples=named, watched=watched, plain=port.plain(array, mode))
+        return _EndToEnd(measures=measures, watched=watched, plain=port.plain(array, mode))
 
     def _input_of_port(self) -> Array:
         source, target = self.subject.pair.axes.of(INPUT, self.given.array.ndim)
@@ -272,7 +271,7 @@ class _Verification:
 
     def _layer(self, segment: Segment, mode: str, end: _EndToEnd) -> LayerResult:
         layer = segment.layer
-        propagated = self.judge.of_sample(layer, end.samples[layer])
+        propagated = end.measures[layer]
         introduced = self.introduced.get((layer, mode))
         policy = self.judge.policy_of(layer)
         return LayerResult(

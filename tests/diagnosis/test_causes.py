@@ -622,6 +622,39 @@ def test_a_random_reference_hides_nothing() -> None:
         return
 
 
+class Masked(nn.Module):
+    """A convolution whose second channel is masked out with a large negative number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 5, 3, padding=1)
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x).masked_fill(torch.arange(5).view(1, 5, 1, 1) == 1, -1e9)
+
+
+@pytest.mark.parametrize(
+    ("factor", "passed"),
+    [
+        (1, True),
+        pytest.param(
+            2, False, marks=pytest.mark.xfail(strict=True, reason="every value may be as wrong as the largest")
+        ),
+    ],
+)
+def test_a_few_large_values_hide_nothing(factor: int, passed: bool) -> None:
+    """Beside values of -1e9, ordinary values that are twice what they should be are a fault."""
+    reference = Masked()
+    start = keras.Input((8, 6, 3))
+    conv = layers.Conv2D(5, 3, padding="same", name="conv")
+    masked = np.array([False, True, False, False, False])
+    port = keras.Model(start, ops.where(masked, np.float32(-1e9), conv(start) * factor))
+    faithful(conv, reference.conv)
+    assert judged(reference, port).passed == passed
+
+
 @pytest.mark.xfail(strict=True, reason="sizes left open fit any, and the sample is read beyond the port's smaller map")
 def test_another_shape_is_found_where_sizes_are_open() -> None:
     """A port for any size whose padding is forgotten makes a smaller map: a finding of its shape, not an exception."""

@@ -230,6 +230,56 @@ def test_small_maps_are_kept_whole_and_large_ones_sampled() -> None:
     assert np.isin(large.samples["conv"], large.output).all()
 
 
+# -- before the run ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda y, x: torch.cat([torch.relu(y), x * 2], 1).mean(1, keepdim=True),
+        lambda y, x: y if float(y.abs().max()) > 0 else x,
+        lambda y, x: torch.tanh(y) * torch.tensor([2.0, 3.0, 5.0, 7.0, 11.0]).view(1, 5, 1, 1),
+    ],
+    ids=["any values", "depends on values", "with a constant"],
+)
+def test_the_taps_are_known_before_the_run(then: Callable[[Any, Any], Any]) -> None:
+    """The taps that are announced are those of the run, shapes and names of the output included."""
+    runner = TorchModule(Network(then).eval())
+    announced, run = runner.taps(image()), runner.sample(image())
+    assert announced.taps == run.taps
+    assert (announced.aliases, announced.output_tap) == (run.aliases, run.output_tap)
+    assert not announced.samples
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="the run without values ends in an error of another kind")
+def test_a_reference_may_use_numpy() -> None:
+    """A forward that turns values into arrays has taps like any other."""
+    runner = TorchModule(Network(lambda y, x: y * float(np.asarray(y).shape[1])).eval())
+    assert runner.taps(image()).taps == runner.sample(image()).taps
+
+
+class Cached(nn.Module):
+    """Adds a ramp that is made at the first run and kept, as warping layers do with their grids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ramp: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.ramp is None:
+            self.ramp = torch.linspace(0, 1, x.shape[-1], device=x.device)
+        return x + self.ramp
+
+
+@pytest.mark.xfail(strict=True, reason="the run without values leaves its own tensors in the module")
+def test_looking_for_taps_leaves_the_module_alone() -> None:
+    """A module that keeps a tensor from its first run is run on values before anything is kept."""
+    runner = TorchModule(Cached().eval())
+    runner.taps(image())
+    assert runner.module.ramp is None or not runner.module.ramp.is_meta
+    runner.sample(image())
+
+
 # -- float64 -----------------------------------------------------------------------------------------------------------
 
 
