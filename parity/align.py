@@ -49,17 +49,15 @@ def align(
     no error: its reference tap is unmatched, and that is part of the verdict.
     """
     pinned = _pinned(reference, port, layers or {}, aliases or {})
-    if outputs[0] not in pinned and outputs[1] not in pinned.values():
+    mapped = {(aliases or {}).get(name, name) for name in layers or {}}
+    if outputs[0] not in mapped and outputs[1] not in pinned.values():
         pinned[outputs[0]] = outputs[1]
-    expected = set(layers or {})
-    matched = _best_monotone(
-        reference, port, pinned, axes, refused={aliases.get(n, n) for n in expected} if aliases else expected
-    )
+    matched = _best_monotone(reference, port, pinned, axes, refused=mapped)
     matched.update(pinned)
     matched = {tap.name: matched[tap.name] for tap in reference if tap.name in matched}
     inside = _inside(reference, matched)
     return Alignment(
-        matched=matched, inside=inside, coverage=_coverage(reference, port, matched, inside, set(layers or {}), waived)
+        matched=matched, inside=inside, coverage=_coverage(reference, port, matched, inside, mapped, waived)
     )
 
 

@@ -70,8 +70,9 @@ def compare(actual: Array, expected: Array, limits: Limits | None = None) -> Com
     limits = limits or Limits()
     walk = _Walk(limits)
     flat_actual, flat_expected = actual.reshape(-1), expected.reshape(-1)
-    for start in range(0, flat_actual.size, BLOCK):
-        walk.add(flat_actual[start : start + BLOCK], flat_expected[start : start + BLOCK], start)
+    with np.errstate(all="ignore"):
+        for start in range(0, flat_actual.size, BLOCK):
+            walk.add(flat_actual[start : start + BLOCK], flat_expected[start : start + BLOCK], start)
     return walk.comparison(flat_actual.size)
 
 

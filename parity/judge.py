@@ -13,16 +13,21 @@ import numpy as np
 
 from parity.axes import Array, move
 from parity.comparison import Comparison, compare, noise_of
+from parity.errors import PairError
 from parity.frameworks import torch
 from parity.pair import Input, Pair
 from parity.report import Measure
-from parity.runners.keras_model import INPUT
+from parity.runners.keras_model import INPUT, Segment
 from parity.runners.taps import Tap, positions
 from parity.runners.torch_module import TorchModule, sampled
 from parity.tolerance import Limits, Noise, Policy
 
 CROP = 256
 """Side of the centre on which a large input's noise is measured; an input of two such areas or less is run whole."""
+
+
+SUSPECT = 1e-3
+"""A noise floor above this is looked into: float32 arithmetic alone seldom makes one."""
 
 
 class Judge:
@@ -64,8 +69,20 @@ class Judge:
         else:
             self.trace.samples[tap.name] = sample
             self.noise[tap.name] = self._on_centre[tap.name].at_scale(noise_of(sample, sample))
-        if tap.name == self.trace.output_tap and self._on_centre is not None:
-            self.trace.output = value.numpy().copy()
+            if tap.name == self.trace.output_tap:
+                self.trace.output = value.numpy().copy()
+
+    def refuse_random(self) -> None:
+        """Raise PairError if the reference gives other values when run again: its noise would hide every fault.
+
+        Looked at only where float32 and float64 are far apart, since a reference that is not random rarely is.
+        """
+        if not self._policy.uses_float64 or all(not noise.floor > SUSPECT for noise in self.noise.values()):
+            return
+        first, second = (self._reference.sample(self._given.array).samples for _ in range(2))
+        for name in first:
+            if not np.array_equal(first[name], second[name], equal_nan=True):
+                raise PairError(f"the reference gives other values at {name!r} each time it is run on the same input")
 
     def policy_of(self, layer: str) -> Policy:
         """The policy in force, or the layer's own tolerance."""
@@ -75,13 +92,14 @@ class Judge:
         """What errors at `layer` are counted in, relative to its values."""
         return self.policy_of(layer).floor(self.noise[layer])
 
-    def limits(self, layer: str, inside: Sequence[str] | None = None) -> Limits:
-        """What an error at `layer` may be: end to end, or of its own segment, which also holds the taps `inside`.
+    def limits(self, layer: str, segment: Segment | None = None, inside: Sequence[str] = ()) -> Limits:
+        """What an error at `layer` may be: end to end, or of its own `segment`, with the taps `inside` it.
 
-        A segment whose operations all only move values must be exact.
+        Where both sides' operations only move values, the port must be exact.
         """
-        anchored = inside is not None
-        moves_only = anchored and all(self.taps[name].moves_only for name in (layer, *(inside or ())))
+        anchored = segment is not None
+        names = (layer, *inside)
+        moves_only = segment is not None and segment.moves_only and all(self.taps[name].moves_only for name in names)
         return self.policy_of(layer).limits(self.noise[layer], anchored=anchored, moves_only=moves_only)
 
     def shape(self, layer: str) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ Nothing here knows a model, and nothing here prints.
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -136,6 +136,12 @@ class Run(_Record):
     watching: Watching
     warnings: tuple[str, ...] = ()
 
+    @property
+    def agrees(self) -> bool:
+        """Every layer and the output within limits, and nothing changed by watching."""
+        layers = bool(self.layers) and all(layer.verdict == PASS for layer in self.layers)
+        return layers and self.output.passed and self.watching.within
+
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage(_Record):
@@ -178,7 +184,7 @@ class Report(_Record):
 
     def _agrees(self) -> bool:
         compared = bool(self.runs) and all(run.layers for run in self.runs)
-        agrees = all(run.verdict == PASS for run in self.runs)
+        agrees = all(run.verdict == PASS and run.agrees for run in self.runs)
         return compared and agrees and not self.findings and not self.first_divergence and self.coverage.complete
 
     @property
@@ -208,9 +214,13 @@ class Report(_Record):
 
 
 def merge(reports: Sequence[Report]) -> Report:
-    """One report of several over the same pair: runs and findings in order, the coverage that left most unmatched."""
+    """One report of several over the same pair: runs and findings in order; what any left unmatched is unmatched."""
     first = reports[0]
-    coverage = max((r.coverage for r in reports), key=lambda c: len(c.unmatched_reference) + len(c.unmatched_port))
+    coverage = replace(
+        first.coverage,
+        unmatched_reference=_union(report.coverage.unmatched_reference for report in reports),
+        unmatched_port=_union(report.coverage.unmatched_port for report in reports),
+    )
     return Report(
         pair=first.pair,
         coverage=coverage,
@@ -220,6 +230,10 @@ def merge(reports: Sequence[Report]) -> Report:
         environment=first.environment,
         settings=first.settings,
     )
+
+
+def _union(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in names for name in group))
 
 
 def write_whole(path: Path, text: str) -> Path:

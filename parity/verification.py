@@ -129,6 +129,7 @@ class _Verification:
         self.judge.prepare()
         if self.subject.policy.uses_float64:
             self._run_anchored(self.segments)
+            self.judge.refuse_random()
         ends = {mode: self._end_to_end(mode, index) for index, mode in enumerate(self.modes)}
         if not self.subject.policy.uses_float64:
             self._run_anchored(self._suspicious(ends))
@@ -194,7 +195,7 @@ class _Verification:
             self.introduced[key] = self.judge.mismatch(layer, note)
             self.causes[key] = Cause(slug="unknown", detail=note)
             return
-        limits = self.judge.limits(layer, self.alignment.inside[layer])
+        limits = self.judge.limits(layer, segment, self.alignment.inside[layer])
         comparison = compare(actual, expected, limits)
         self.introduced[key] = self.judge.of_whole(layer, comparison)
         if comparison.nonfinite_expected:
@@ -338,7 +339,7 @@ class _Verification:
             port_layer=layer.port_layer,
             input=self.given.name,
             mode=mode,
-            error=measure.relative,
+            error=float("inf") if "not finite" in measure.note else measure.relative,
             floor=layer.floor,
             cause=self.causes.get((layer.layer, mode), no_cause),
             introduced=introduced,

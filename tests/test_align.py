@@ -256,7 +256,6 @@ def test_a_missing_port_layer_leaves_its_tap_unmatched(name: str) -> None:
     assert not found.coverage.complete
 
 
-@pytest.mark.xfail(strict=True, reason="the output's tap is matched with the port's output, whatever the map says")
 def test_a_missing_port_layer_for_the_output_leaves_it_unmatched() -> None:
     """The map wins at the output too: a port layer that is not there is a mistake in the map, not the output."""
     assert aligned(REFERENCE, PORT, {"out": "no_such_layer"}).coverage.unmatched_reference == ("out",)
@@ -273,7 +272,6 @@ def test_another_name_of_a_tap_may_be_mapped() -> None:
         aligned(REFERENCE, PORT, {"stem_blok": "leaky_re_lu"}, aliases=ALIASES)
 
 
-@pytest.mark.xfail(strict=True, reason="what the map names by another name counts as unmapped in the coverage")
 def test_a_missing_port_layer_shows_under_another_name_too() -> None:
     """A tap that the map names as its container is left over like one it names itself."""
     found = aligned(REFERENCE, PORT, {"stem_block": "no_such_layer"}, aliases=ALIASES)

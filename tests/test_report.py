@@ -102,7 +102,6 @@ def test_a_verdict_that_contradicts_the_rest_is_refused(said: str) -> None:
         pytest.param({"watching": Watching(same=False, relative=0.5, within=False)}, id="watching changed the port"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason=TAMPERED)
 def test_a_run_that_contradicts_its_parts_is_no_pass(changes: dict[str, Any]) -> None:
     """A run that says "pass" over a layer, an output or a watching that does not, makes no report that passes."""
     try:
@@ -285,7 +284,6 @@ def test_incomplete_coverage_survives_merging(order: int) -> None:
 
 
 @pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.xfail(strict=True, reason="only the longest of the coverages is kept, and what it leaves may be waived")
 def test_merging_does_not_lose_what_is_unmatched(order: int) -> None:
     """A name that one report left over stays left over, also beside a report that left more, all of it waived."""
     waived = ("a", "b")
@@ -306,7 +304,6 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert [found.name for found in tmp_path.iterdir()] == ["report.json"]
 
 
-@pytest.mark.xfail(strict=True, reason="a temporary file is its owner's alone, and stays so under its new name")
 def test_others_may_read_a_report(tmp_path: Path) -> None:
     """A report has the permissions of any file written there: a server that shows it is another user."""
     (tmp_path / "usual").write_text("")

@@ -51,24 +51,25 @@ def weight_scale(evidence: Evidence) -> Iterator[Hypothesis]:
         name = "kernel" if index == 0 else "bias"
         yield Hypothesis(
             slug="scale",
-            detail=f"the {name} is {factor:.9g} times the reference's",
+            detail=f"the {name} is {factor:.8g} times the reference's",
             undone=lambda others=others: evidence.with_layer(weights=others),  # type: ignore[misc]
         )
 
 
 def weight_precision(evidence: Evidence) -> Iterator[Hypothesis]:
-    """weight-precision: one weight tensor is the reference's, rounded to fewer bits."""
-    for index, (weight, source) in enumerate(_pairs(evidence)):
-        rounded = {"float16": source.astype(np.float16).astype(np.float32), "bfloat16": _bfloat16(source)}
-        for name, values in rounded.items():
-            if np.array_equal(weight, values) and not np.array_equal(weight, source):
-                restored = list(evidence.port_weights)
+    """weight-precision: weight tensors are the reference's, rounded to fewer bits."""
+    for precision, rounding in (("float16", _float16), ("bfloat16", _bfloat16)):
+        restored, rounded = list(evidence.port_weights), []
+        for index, (weight, source) in enumerate(_pairs(evidence)):
+            if np.array_equal(weight, rounding(source)) and not np.array_equal(weight, source):
                 restored[index] = source
-                yield Hypothesis(
-                    slug="weight-precision",
-                    detail=f"the {'kernel' if index == 0 else 'bias'} is the reference's rounded to {name}",
-                    undone=lambda restored=restored: evidence.with_layer(weights=restored),  # type: ignore[misc]
-                )
+                rounded.append("kernel" if index == 0 else "bias")
+        if rounded:
+            yield Hypothesis(
+                slug="weight-precision",
+                detail=f"the {' and '.join(rounded)} is the reference's rounded to {precision}",
+                undone=lambda restored=restored: evidence.with_layer(weights=restored),  # type: ignore[misc]
+            )
 
 
 def _pairs(evidence: Evidence) -> Iterator[tuple[Array, Array]]:
@@ -92,6 +93,10 @@ def _factor(weight: Array, source: Array) -> float | None:
     size = float(np.vdot(source.astype(np.float64), source.astype(np.float64)))
     factor = float(np.vdot(source.astype(np.float64), weight.astype(np.float64))) / size if size else 0.0
     return factor or None
+
+
+def _float16(values: Array) -> Array:
+    return values.astype(np.float16).astype(np.float32)
 
 
 def _bfloat16(values: Array) -> Array:

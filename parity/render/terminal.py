@@ -333,7 +333,10 @@ def _runs_table(report: Report, width: int) -> Table:
 
 
 def _worst(run: Run, width: int) -> str:
-    measured = [(layer.propagated.ratio, layer.layer) for layer in run.layers if layer.propagated]
+    """The layer that introduces most; where none introduces anything, the one farthest off end to end."""
+    guilty = [layer for layer in run.layers if layer.verdict == INTRODUCES]
+    measured = [(layer.introduced.ratio, layer.layer) for layer in guilty if layer.introduced]
+    measured = measured or [(layer.propagated.ratio, layer.layer) for layer in run.layers if layer.propagated]
     if not measured:
         return "nothing compared"
     ratio, name = max(measured, key=lambda pair: pair[0] if not math.isnan(pair[0]) else math.inf)

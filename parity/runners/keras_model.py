@@ -18,10 +18,13 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import PairError, UsageError
 from parity.frameworks import keras, tf
-from parity.runners.taps import MODES, Numbering, Positions, Tap, kind_of
+from parity.runners.taps import MODES, MOVES_ONLY, Numbering, Positions, Tap, kind_of
 
 INPUT = "input"
 """The name under which the network's input is an anchor."""
+
+TAIL = "output"
+"""The name of the port's output where no tap of the reference answers to it."""
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 _COMPILE: Mapping[str, Wrap] = {
@@ -47,6 +50,11 @@ class Segment:
     anchors: tuple[str, ...]
     anchor_keys: tuple[int, ...]
     nodes: tuple[Any, ...]
+
+    @property
+    def moves_only(self) -> bool:
+        """Whether none of its operations computes anything."""
+        return all(kind_of(type(node.operation).__name__) in MOVES_ONLY for node in self.nodes)
 
     def run(self, values: Sequence[Any], replaced: Mapping[Any, Callable[..., Any]] | None = None) -> Any:
         """The segment's value, given its anchors' values (port layout, in the order of `anchors`).
@@ -76,28 +84,41 @@ class KerasModel:
     def __init__(self, model: Any) -> None:
         if isinstance(model, (str, Path)):
             model = _load(Path(model))
-        if not isinstance(model, keras.Model) or not hasattr(model, "_nodes_by_depth"):
+        graph = getattr(model, "_functional", None) or model
+        if not isinstance(model, keras.Model) or not hasattr(graph, "_nodes_by_depth"):
             raise PairError(f"the port is a {type(model).__name__}; a functional or sequential keras.Model is needed")
         if len(model.inputs) != 1 or len(model.outputs) != 1:
             ends = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
             raise PairError(f"the port has {ends}; one of each can be run so far")
         self.model = model
+        self._graph = model._functional if isinstance(model, keras.Sequential) else model
         self._producer: dict[int, Any] = {}
         self.taps = tuple(self._enumerate())
+        if not self.output_tap:
+            raise PairError("the port's output is its input; there is no operation to compare")
         self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     @property
     def output_tap(self) -> str:
         """The name of the tap that is the model's output."""
-        key = id(self.model.outputs[0])
-        return next(tap.name for tap in self.taps if tap.key == key)
+        key = id(self._graph.outputs[0])
+        return next((tap.name for tap in self.taps if tap.key == key), "")
 
     def segments(self, matched: Mapping[str, str]) -> tuple[Segment, ...]:
         """The port cut at the matched taps (`matched`: reference tap name -> port tap name), in the port's order."""
         by_name = {tap.name: tap for tap in self.taps}
         layer_of = {by_name[port].key: layer for layer, port in matched.items()}
-        layer_of[id(self.model.inputs[0])] = INPUT
+        layer_of[id(self._graph.inputs[0])] = INPUT
         return tuple(self._segment(tap, layer_of) for tap in self.taps if tap.key in layer_of)
+
+    def _tail(self, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+        """The segment from the matched taps to the model's output, where that is not matched itself."""
+        layer_of = {segment.tap.key: segment.layer for segment in segments}
+        key = id(self._graph.outputs[0])
+        tap = next((tap for tap in self.taps if tap.key == key), None)
+        if tap is None or key in layer_of:
+            return ()
+        return (self._segment(tap, {**layer_of, id(self._graph.inputs[0]): INPUT, key: TAIL}),)
 
     def plain(self, array: Array, mode: str) -> Array:
         """The output of the model as its user runs it: nothing in between, nothing watched."""
@@ -118,8 +139,9 @@ class KerasModel:
         A value is dropped as soon as no later segment reads it. In eager mode `show` is told
         how many segments are done.
         """
-        uses = Counter(name for segment in segments for name in segment.anchors)
-        output = next(segment.layer for segment in segments if segment.tap.name == self.output_tap)
+        tail = self._tail(segments)
+        uses = Counter(name for segment in (*segments, *tail) for name in segment.anchors)
+        output = next((segment.layer for segment in segments if segment.tap.name == self.output_tap), TAIL)
 
         def chain(value: Any, wanted: Sequence[Any]) -> tuple[list[Any], Any]:
             values, left, samples = {INPUT: value}, Counter(uses), []
@@ -127,12 +149,16 @@ class KerasModel:
                 if mode == "eager":
                     show(done)
                 values[segment.layer] = segment.run([values[name] for name in segment.anchors])
-                samples.append(tf.gather(tf.reshape(values[segment.layer], [-1]), places))
+                flat = tf.reshape(values[segment.layer], [-1])
+                # A value of another shape than expected is reported as such; here it only must not end the run.
+                samples.append(tf.gather(flat, tf.minimum(places, tf.size(flat, tf.int64) - 1)))
                 for name in segment.anchors:
                     left[name] -= 1
                 for name in {*segment.anchors, segment.layer}:
                     if not left[name] and name != output:
                         del values[name]
+            for segment in tail:
+                values[TAIL] = segment.run([values[name] for name in segment.anchors])
             return samples, values[output]
 
         run = self._compile(("chain", *(segment.layer for segment in segments)), mode, chain)
@@ -171,8 +197,8 @@ class KerasModel:
 
     def _enumerate(self) -> Iterator[PortTap]:
         number = Numbering()
-        for depth in sorted(self.model._nodes_by_depth, reverse=True):
-            for node in self.model._nodes_by_depth[depth]:
+        for depth in sorted(self._graph._nodes_by_depth, reverse=True):
+            for node in self._graph._nodes_by_depth[depth]:
                 for tensor in node.outputs:
                     self._producer[id(tensor)] = node
                 if not node.is_input:

@@ -31,6 +31,13 @@ SYNONYMS: Mapping[str, str] = {
     "conv3dtranspose": "convtranspose3d",
     "dense": "linear",
     "div": "scale",
+    "iadd": "add",
+    "idiv": "scale",
+    "imul": "scale",
+    "isub": "sub",
+    "itruediv": "scale",
+    "radd": "add",
+    "rmul": "scale",
     "divide": "scale",
     "interpolate": "resize",
     "layernormalization": "layernorm",
@@ -43,12 +50,22 @@ SYNONYMS: Mapping[str, str] = {
     "resizing": "resize",
     "sub": "sub",
     "subtract": "sub",
+    "truediv": "scale",
     "truedivide": "scale",
     "upsample": "resize",
     "upsampling2d": "resize",
     "zeropad2d": "pad",
     "zeropadding2d": "pad",
 }
+
+# fmt: off
+MOVES_ONLY = frozenset({
+    "getitem", "cat", "stack", "view", "reshape", "permute", "transpose", "flatten", "unflatten", "squeeze",
+    "unsqueeze", "chunk", "split", "unbind", "movedim", "expand", "repeat", "roll", "flip", "narrow", "select",
+    "pad", "pixelshuffle", "pixelunshuffle", "maxpool1d", "maxpool2d", "relu",
+})
+"""Kinds whose values are copies of their input's: they cannot round."""
+# fmt: on
 
 SIGN_MATTERS = frozenset({"leakyrelu", "prelu", "relu", "elu", "relu6", "selu"})
 """Kinds whose slope on one side shows only where their input has values of that sign."""

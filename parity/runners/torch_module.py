@@ -6,31 +6,29 @@ before an in-place activation can overwrite it, and nothing is kept that the sin
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import TorchFunctionMode, torch
 from parity.runners.float64 import StripConvolution
-from parity.runners.taps import Numbering, Tap, Trace, kind_of, positions
+from parity.runners.taps import MOVES_ONLY, Numbering, Tap, Trace, kind_of, positions
 
 Sink = Callable[[Tap, torch.Tensor], None]
 
 # fmt: off
-MOVES_ONLY = frozenset({
-    "getitem", "cat", "stack", "view", "reshape", "permute", "transpose", "flatten", "unflatten", "squeeze",
-    "unsqueeze", "chunk", "split", "unbind", "movedim", "expand", "repeat", "roll", "flip", "narrow", "select",
-    "pad", "pixelshuffle", "pixelunshuffle", "maxpool1d", "maxpool2d", "relu",
-})
-"""Kinds whose values are copies of their input's: they cannot round."""
 NOT_TAPPED = frozenset({
     "contiguous", "clone", "detach", "to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "size",
     "requires_grad", "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like",
     "new_zeros", "new_ones", "new_empty", "new_full",
 })
 """Functions that make no value of their own, by name without underscores around it."""
+SAME_VALUES = frozenset({"contiguous", "clone", "detach", "to", "float", "double", "cpu"})
+"""Of these, the ones whose result stands for their input."""
 # fmt: on
 
 
@@ -57,14 +55,14 @@ class TorchModule:
         Returns the output, the taps' other names (a container's output is its last child's), and the output's tap.
         """
         module = self._in_float64() if float64 else self.module
-        value = torch.from_numpy(array)
+        value = torch.from_numpy(np.array(array, order="C", copy=True))  # the reference may write into its input
         value = value.double() if float64 and value.is_floating_point() else value
         recorder = _Recorder(module, sink)
         with torch.no_grad(), ExitStack() as stack:
             if float64:
                 stack.enter_context(StripConvolution())
             stack.enter_context(recorder.hooked())
-            output = module(value)
+            output = _called(module, value)
         if not isinstance(output, torch.Tensor):
             raise PairError(
                 f"the reference returns {type(output).__name__}; only a single tensor can be compared so far"
@@ -72,41 +70,13 @@ class TorchModule:
         return output, recorder.aliases, recorder.name_of(output)
 
     def taps(self, array: Array) -> Trace:
-        """The taps a run on `array` has, without samples: on torch's meta device, which computes shapes only.
-
-        A module that cannot run there (its control flow reads values, say) is run on the values.
-        """
+        """The taps a run on `array` has, without samples; found by one run for each shape."""
         key = (array.shape, array.dtype.str)
         if key not in self._taps:
-            self._taps[key] = self._find_taps(torch.from_numpy(array))
+            trace = Trace()
+            _, trace.aliases, trace.output_tap = self.run(array, lambda tap, value: trace.taps.append(tap))  # type: ignore[assignment]
+            self._taps[key] = trace
         return replace(self._taps[key], samples={})
-
-    def _find_taps(self, value: torch.Tensor) -> Trace:
-        tensors = {name: value.to("meta") for name, value in self._tensors()}
-
-        def on_meta(x: torch.Tensor) -> torch.Tensor:
-            output: torch.Tensor = torch.func.functional_call(self.module, tensors, (x,))
-            return output
-
-        with suppress(RuntimeError, NotImplementedError):
-            return self._taps_of(on_meta, value.to("meta"))
-        return self._taps_of(self.module, value)
-
-    def _taps_of(self, function: Callable[[torch.Tensor], torch.Tensor], value: torch.Tensor) -> Trace:
-        trace = Trace()
-        recorder = _Recorder(self.module, lambda tap, _: trace.taps.append(tap))
-        with torch.no_grad(), recorder.hooked():
-            output = function(value)
-        if not isinstance(output, torch.Tensor):
-            raise PairError(
-                f"the reference returns {type(output).__name__}; only a single tensor can be compared so far"
-            )
-        trace.aliases, trace.output_tap = recorder.aliases, recorder.name_of(output)
-        return trace
-
-    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        yield from self.module.named_parameters()
-        yield from self.module.named_buffers()
 
     def sample(self, array: Array, *, float64: bool = False) -> Trace:
         """Run and keep a sample of each tap, at `taps.positions` of its shape, and the whole output."""
@@ -124,6 +94,15 @@ class TorchModule:
         if self._float64 is None:
             self._float64 = copy.deepcopy(self.module).double()
         return self._float64
+
+
+def _called(module: torch.nn.Module, value: torch.Tensor) -> Any:
+    """What the module makes of the value. What torch refuses to run becomes a PairError of one sentence."""
+    try:
+        return module(value)
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PairError(f"the reference cannot run on {value.dtype} of shape {tuple(value.shape)}: {reason}") from error
 
 
 def sampled(value: torch.Tensor) -> Array:
@@ -194,6 +173,9 @@ class _Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "").strip("_")
         if not self._silent and name not in NOT_TAPPED and name != "get" and _computes(args, kwargs):
             self._show(".".join(filter(None, [*self._scope[-1:], name])), kind_of(name), result)
+        elif not self._silent and name in SAME_VALUES and torch.is_tensor(result) and self._is_last(args[0]):
+            assert self._last is not None
+            self._last = (result, result._version, self._last[2])
         return result
 
     def _show(self, name: str, kind: str, value: Any, *, weighted: bool = False) -> None:
@@ -215,7 +197,7 @@ class _Recorder(TorchFunctionMode):
         finally:
             self._silent -= 1
 
-    def _is_last(self, value: torch.Tensor) -> bool:
+    def _is_last(self, value: Any) -> bool:
         return self._last is not None and value is self._last[0] and value._version == self._last[1]
 
 
