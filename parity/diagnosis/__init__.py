@@ -5,7 +5,7 @@ hypothesis is accepted only when the layer's value with it undone passes the lay
 leaves least is named; any other within ten times of that is named beside it, as an equal explanation.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +29,9 @@ CAUSES: tuple[Callable[[Evidence], Iterator[Hypothesis]], ...] = (
     resize_method,
     activation_slope,
     scale,
-    execution_mode,
 )
+LAST: tuple[Callable[[Evidence], Iterator[Hypothesis]], ...] = (execution_mode,)
+"""Looked at only where nothing else explains the error: any fault of the layer itself explains it better."""
 
 EQUAL = 10.0
 """Another hypothesis that leaves less than this many times the best one's residual explains the data as well."""
@@ -47,14 +48,20 @@ def diagnose(evidence: Evidence) -> Cause:
     not_finite = non_finite(evidence)
     if not_finite:
         return not_finite
-    trials = [trial for cause in CAUSES for hypothesis in cause(evidence) if (trial := _try(evidence, hypothesis))]
-    proven = sorted((trial for trial in trials if trial.after.passed), key=lambda trial: trial.after.rmse)
-    if not proven:
-        return _unknown(evidence, trials)
+    trials: list[_Trial] = []
+    for causes in (CAUSES, LAST):
+        trials += [trial for cause in causes for hypothesis in cause(evidence) if (trial := _try(evidence, hypothesis))]
+        proven = sorted((trial for trial in trials if trial.after.passed), key=lambda trial: trial.after.rmse)
+        if proven:
+            return _named(evidence, proven)
+    return _unknown(evidence, trials)
+
+
+def _named(evidence: Evidence, proven: Sequence[_Trial]) -> Cause:
+    """The best of the proven hypotheses, and beside it those that explain the error as well."""
     best = proven[0]
-    equals = [
-        t for t in proven[1:] if t.hypothesis.slug != best.hypothesis.slug and t.after.rmse <= EQUAL * best.after.rmse
-    ]
+    others = (trial for trial in proven[1:] if trial.hypothesis.slug != best.hypothesis.slug)
+    equals = [trial for trial in others if trial.after.rmse <= EQUAL * best.after.rmse]
     detail = best.hypothesis.detail
     if equals:
         detail += "; equally well: " + "; ".join(f"{t.hypothesis.slug} ({t.hypothesis.detail})" for t in equals)

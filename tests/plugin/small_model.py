@@ -7,6 +7,7 @@ What the fake finds is read from `small.json` in the current folder: `faulty` la
 
 import json
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def verify(given: Input, modes: tuple[str, ...], progress: Any) -> Any:
     with Path("calls.log").open("a") as calls:
         calls.write(f"{given.name} {','.join(modes)}\n")
     progress("halfway", 0.5)
+    time.sleep(told().get("seconds", 0))
     if given.name in told().get("interrupts", ()):
         raise KeyboardInterrupt
     if given.name in told().get("crashes", ()):

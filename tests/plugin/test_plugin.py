@@ -261,7 +261,7 @@ def test_junitxml_names_every_test(run: Run) -> None:
 
 def test_durations_count_the_verification(run: Run) -> None:
     """--durations shows the verification in the setup of the test that came first."""
-    result = run("--durations", "1", "-vv")
+    result = run("--durations", "1", "-vv", seconds=0.5)
     result.stdout.fnmatch_lines(["*s setup *small::layer[[]conv0.0[]]"])
 
 
