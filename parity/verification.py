@@ -19,7 +19,7 @@ import numpy as np
 from parity.adequacy import blind_spots
 from parity.align import Alignment, align
 from parity.anchored import Anchored, run_anchored
-from parity.axes import Array, flat_positions, move
+from parity.axes import Array, move
 from parity.comparison import compare
 from parity.diagnosis import diagnose
 from parity.diagnosis.evidence import Evidence
@@ -43,7 +43,7 @@ from parity.report import (
     merge,
 )
 from parity.runners.keras_model import INPUT, KerasModel, Segment
-from parity.runners.taps import MODES, Tap, positions
+from parity.runners.taps import MODES, Tap, positions_in
 from parity.runners.torch_module import TorchModule
 from parity.switches import thread_count
 from parity.tolerance import Limits, NoiseFloor, Policy
@@ -246,7 +246,7 @@ class _Verification:
             there in (None, here) for here, there in zip(moved, segment.tap.shape, strict=True)
         )
         source, target = self.subject.pair.axes.of(segment.layer, len(shape))
-        return flat_positions(positions(shape), shape, source, target) if fits else np.empty(0, np.int64)
+        return positions_in(shape, source, target) if fits else np.empty(0, np.int64)
 
     # -- judged -------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from parity.axes import Array
+from parity.axes import Array, flat_positions
 
 MODES = ("eager", "graph", "xla")
 """The ways a Keras model is run: call by call, as a graph, compiled."""
@@ -134,6 +134,12 @@ def positions(shape: tuple[int, ...]) -> Positions:
         return np.arange(size, dtype=np.int64)
     generator = np.random.default_rng(zlib.crc32(repr(shape).encode()))
     return np.sort(generator.integers(size, size=SAMPLE, dtype=np.int64))
+
+
+@lru_cache(maxsize=256)
+def positions_in(shape: tuple[int, ...], source: str, target: str) -> Positions:
+    """The `positions` of a tensor of `shape` in `source` layout, as flat positions in its `target` layout."""
+    return flat_positions(positions(shape), shape, source, target)
 
 
 def first(names: Iterable[str], order: Mapping[str, int]) -> str | None:
