@@ -1,5 +1,6 @@
 """What all tests share: pytester, and how to hand the plugin to a pytest that runs inside a test."""
 
+import sys
 from importlib import metadata
 
 import pytest
@@ -9,10 +10,10 @@ from parity.switches import allow_channels_first
 pytest_plugins = ["pytester"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Let the suite's channels_first tests run on any CPU; a verification of a model from here runs as anywhere."""
-    if not config.getoption("--model", None):
-        allow_channels_first()
+# Let the suite's channels_first tests run on any CPU; a verification of a model from this folder runs as anywhere. The
+# switch is read when TensorFlow loads, which other conftest files bring about before any hook is called.
+if not any(word.startswith("--model") for word in sys.argv):
+    allow_channels_first()
 
 
 @pytest.fixture
