@@ -17,7 +17,7 @@ from parity.runners.torch_module import TorchModule
 
 CHUNK_BYTES = 512 << 20
 
-Judge = Callable[[Segment, str, Sequence[Array], Array, Array], None]
+Weigh = Callable[[Segment, str, Sequence[Array], Array, Array], None]
 """Takes a segment, a mode, the anchors, the expected and the actual value (all in the port's layout)."""
 
 
@@ -25,7 +25,7 @@ class Anchored:
     """One anchored pass. `judge` is called for every segment and mode, while its arrays are still there."""
 
     def __init__(
-        self, port: KerasModel, segments: Sequence[Segment], modes: Sequence[str], axes: Axes, judge: Judge
+        self, port: KerasModel, segments: Sequence[Segment], modes: Sequence[str], axes: Axes, judge: Weigh
     ) -> None:
         self._port = port
         self._modes = modes

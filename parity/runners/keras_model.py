@@ -7,7 +7,7 @@ error; run on the reference's values, the introduced one. Both use the same oper
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,8 +272,3 @@ def _load(path: Path) -> Any:
         return keras.models.load_model(path, safe_mode=True, compile=False)
     except (OSError, ValueError, TypeError) as error:
         raise PairError(f"cannot load {path} as a Keras model: {str(error).splitlines()[0]}") from error
-
-
-def weighted_names(taps: Iterable[Tap]) -> tuple[str, ...]:
-    """The names of the taps that hold weights, in order."""
-    return tuple(tap.name for tap in taps if tap.weighted)

@@ -1,7 +1,7 @@
 """What every engine speaks in: taps with kinds from one vocabulary, and where large maps are sampled."""
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -96,7 +96,7 @@ class Tap:
 class Trace:
     """One run: its taps in order of execution, a sample of each one's values, other names for them, and the output.
 
-    `output_tap` is the name of the tap that is the output. `seconds` is not kept: speed is measured in benchmarks/.
+    `output_tap` is the name of the tap that is the output.
     """
 
     taps: list[Tap] = field(default_factory=list)
@@ -140,8 +140,3 @@ def positions(shape: tuple[int, ...]) -> Positions:
 def positions_in(shape: tuple[int, ...], source: str, target: str) -> Positions:
     """The `positions` of a tensor of `shape` in `source` layout, as flat positions in its `target` layout."""
     return flat_positions(positions(shape), shape, source, target)
-
-
-def first(names: Iterable[str], order: Mapping[str, int]) -> str | None:
-    """The name that comes first in `order`, or None of no names."""
-    return min(names, key=order.__getitem__, default=None)
