@@ -1,4 +1,4 @@
-"""Which function converts which kind of torch layer."""
+"""Which function converts which kind of torch layer, and for which kind of Keras layer."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
@@ -7,39 +7,54 @@ from parity.axes import Array
 from parity.errors import WeightError
 from parity.frameworks import torch
 
-Converter: TypeAlias = Callable[[Any], list[Array]]
-"""Takes the torch module, returns the Keras layer's weights in its order; WeightError for what it cannot."""
+Converter: TypeAlias = Callable[[Any, Any], list[Array]]
+"""Takes the torch module and the Keras layer to be filled, or None where that is not known; returns the Keras layer's
+weights in its order. Raises WeightError for what it cannot convert."""
 
 Function = TypeVar("Function", bound=Converter)
 
-_CONVERTERS: dict[type[torch.nn.Module], Converter] = {}
+_CONVERTERS: dict[tuple[type[torch.nn.Module], str | None], Converter] = {}
 
 
-def register(kind: type[torch.nn.Module]) -> Callable[[Function], Function]:
-    """Decorator: the function converts layers of exactly this kind. A second one is a WeightError."""
+def register(kind: type[torch.nn.Module], *, to: str | None = None) -> Callable[[Function], Function]:
+    """Decorator: the function converts layers of exactly this kind. A second one for the same is a WeightError.
+
+    `to` names the class of Keras layers it is for (`"DepthwiseConv2D"`); without it, it is for all that have none of
+    their own.
+    """
 
     def decorate(function: Function) -> Function:
-        if kind in _CONVERTERS:
-            raise WeightError(f"{kind_name(kind)} already has a converter: {_CONVERTERS[kind].__name__}")
-        _CONVERTERS[kind] = function
+        if (kind, to) in _CONVERTERS:
+            taken = f"{kind_name(kind)}{f' to {to}' if to else ''}"
+            raise WeightError(f"{taken} already has a converter: {_CONVERTERS[kind, to].__name__}")
+        _CONVERTERS[kind, to] = function
         return function
 
     return decorate
 
 
-def convert(layer: torch.nn.Module, path: str) -> list[Array]:
+def convert(layer: torch.nn.Module, path: str, target: Any = None) -> list[Array]:
     """The arrays of `layer`, which the reference holds at `path`, in the order of its Keras layer's weights.
 
-    A subclass may compute something else, so only the registered kind itself is converted. Raises WeightError
-    for a kind without a converter and for settings that the converter refuses.
+    `target` is that Keras layer, built; None stands for the layer of the same name as torch's. A subclass of a torch
+    layer may compute something else, so only the registered kind itself is converted. Raises WeightError for a kind
+    without a converter and for settings that the converter refuses.
     """
-    converter = _CONVERTERS.get(type(layer))
+    converter = _converter(type(layer), target)
     if converter is None:
         raise WeightError(f"No converter for {kind_name(type(layer))} (layer {path!r}). Add one in parity/converters/.")
     try:
-        return converter(layer)
+        return converter(layer, target)
     except WeightError as problem:
         raise WeightError(f"layer {path!r}: {problem}") from None
+
+
+def _converter(kind: type[torch.nn.Module], target: Any) -> Converter | None:
+    """The converter for that kind of target or for what the target derives from; failing that, the kind's default."""
+    for base in () if target is None else type(target).__mro__:
+        if (kind, base.__name__) in _CONVERTERS:
+            return _CONVERTERS[kind, base.__name__]
+    return _CONVERTERS.get((kind, None))
 
 
 def kind_name(kind: type[torch.nn.Module]) -> str:
@@ -52,3 +67,8 @@ def numpy(tensor: torch.Tensor) -> Array:
     """The tensor's values as NumPy sees them."""
     array: Array = tensor.detach().cpu().numpy()
     return array
+
+
+def optional(tensor: torch.Tensor | None) -> list[Array]:
+    """The values of a weight that a layer may lack, or nothing: the Keras layer must then lack it too."""
+    return [] if tensor is None else [numpy(tensor)]

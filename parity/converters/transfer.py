@@ -13,15 +13,16 @@ from parity.frameworks import torch
 def transfer(module: torch.nn.Module, port: Any, layers: Mapping[str, str]) -> None:
     """Copy the weights of `module` into the `keras.Model` `port`.
 
-    `layers` maps module paths of the reference (`conv0.0`) to names of the port's layers (`conv0`). Entries
-    without weights (activations, functional operations such as `cat#2`) are passed over, so a pair's whole
-    layer map will do. Raises one WeightError that names everything wrong, before anything is assigned:
-    reference weights no layer takes, port weights nobody fills, weights used twice, shapes that differ, layer
-    kinds without a converter.
+    `layers` maps module paths of the reference (`conv0.0`) to names of the port's layers (`conv0`); one of several
+    outputs of a module (`lstm[0]`) stands for the module. Entries without weights (activations, functional operations
+    such as `cat#2`) are passed over, so a pair's whole layer map will do. Raises one WeightError that names everything
+    wrong, before anything is assigned: reference weights no layer takes, port weights nobody fills, weights used
+    twice, shapes that differ, layer kinds without a converter.
     """
     plan = _Plan()
     modules = dict(module.named_modules(remove_duplicate=False))
-    for path, name in layers.items():
+    pairs = ((path.partition("[")[0], name.partition("[")[0]) for path, name in layers.items())
+    for path, name in dict.fromkeys(pairs):
         if path in modules and _weights(modules[path]):
             plan.load(path, modules[path], _layer(port, name), name)
     plan.finish(module, port)
@@ -56,7 +57,7 @@ class _Plan:
         self.filled[id(layer)] = path
         self.spoken_for.update(id(variable) for variable in layer.weights)
         try:
-            arrays = convert(module, path)
+            arrays = convert(module, path, layer)
         except WeightError as problem:
             self.problems.append(str(problem))
             return

@@ -88,21 +88,13 @@ def test_axes_are_named() -> None:
     assert convert(transposed, "t")[0][1, 4, 3, 0] == transposed.weight[0, 3, 1, 4].item()
 
 
-@pytest.mark.parametrize("kind", [torch.nn.Conv2d, torch.nn.ConvTranspose2d])
-def test_groups_are_refused(kind: Any) -> None:
-    """A grouped layer, whose kernel has another layout in Keras, is refused with its path and what to do."""
-    message = rf"layer 'body.3': torch.nn.{kind.__name__} with groups=2 .* add one in parity/converters/"
-    with pytest.raises(WeightError, match=message):
-        convert(kind(4, 6, 3, groups=2), "body.3")
-
-
 def test_missing_converter_says_where_to_add_it() -> None:
     """A layer kind without a converter is named as people write it, with its path and the room for a new one."""
-    module = torch.nn.Sequential(torch.nn.PReLU())
+    module = torch.nn.Sequential(torch.nn.Bilinear(2, 3, 4))
     start = keras.Input((3, 4, 1))
-    model = keras.Model(start, keras.layers.PReLU(shared_axes=[1, 2], name="prelu")(start))
-    assert messages(module, model, {"0": "prelu"}) == [
-        "No converter for torch.nn.PReLU (layer '0'). Add one in parity/converters/."
+    model = keras.Model(start, keras.layers.PReLU(shared_axes=[1, 2], name="bilinear")(start))
+    assert messages(module, model, {"0": "bilinear"}) == [
+        "No converter for torch.nn.Bilinear (layer '0'). Add one in parity/converters/."
     ]
 
 
@@ -110,7 +102,27 @@ def test_missing_converter_says_where_to_add_it() -> None:
 def test_registering_twice_is_an_error() -> None:
     """A second converter for a kind is refused, and the first one named."""
     with pytest.raises(WeightError, match=r"torch.nn.Conv2d already has a converter: conv2d"):
-        register(torch.nn.Conv2d)(lambda layer: [])
+        register(torch.nn.Conv2d)(lambda layer, target: [])
+    with pytest.raises(WeightError, match=r"torch.nn.Conv2d to DepthwiseConv2D already has a converter: depthwise_"):
+        register(torch.nn.Conv2d, to="DepthwiseConv2D")(lambda layer, target: [])
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_target_of_its_own_has_a_converter_of_its_own() -> None:
+    """What is registered to a kind of Keras layer serves it and what derives from it; the default all others."""
+
+    class Half(keras.layers.Dense):  # type: ignore[misc]
+        """A Keras layer of a user's own."""
+
+    class Quarter(Half):
+        """One that derives from it."""
+
+    register(torch.nn.Linear, to="Half")(lambda layer, target: [np.full(1, target.units)])
+    layer = torch.nn.Linear(2, 3)
+    assert convert(layer, "linear", Half(5))[0] == 5
+    assert convert(layer, "linear", Quarter(7))[0] == 7
+    assert convert(layer, "linear", keras.layers.Dense(3))[0].shape == (2, 3)
+    assert convert(layer, "linear")[0].shape == (2, 3)
 
 
 @pytest.mark.usefixtures("own_registry")
@@ -123,7 +135,7 @@ def test_registered_kinds_are_converted_and_subclasses_are_not() -> None:
     class Odder(Odd):
         """Another one."""
 
-    register(Odd)(lambda layer: [np.zeros(3)])
+    register(Odd)(lambda layer, target: [np.zeros(3)])
     assert convert(Odd(), "odd")[0].shape == (3,)
     with pytest.raises(WeightError, match=r"No converter for .*test_converters.*Odder \(layer 'odder'\)"):
         convert(Odder(), "odder")
