@@ -41,6 +41,7 @@ if importlib.util.find_spec("triton") is not None:
 
 import torch  # noqa: E402
 from torch.overrides import TorchFunctionMode  # noqa: E402
+from torch.utils import _pytree as torch_tree  # noqa: E402
 
 torch.set_num_threads(thread_count())
 
@@ -53,4 +54,4 @@ tf.config.threading.set_inter_op_parallelism_threads(thread_count())
 
 import keras  # noqa: E402
 
-__all__ = ["TorchFunctionMode", "keras", "tf", "torch"]
+__all__ = ["TorchFunctionMode", "keras", "tf", "torch", "torch_tree"]

@@ -17,8 +17,8 @@ from parity.errors import PairError
 from parity.frameworks import torch
 from parity.pair import Input, Pair
 from parity.report import Measure
-from parity.runners.keras_model import INPUT, Segment
-from parity.runners.taps import Tap, positions
+from parity.runners.keras_model import Segment
+from parity.runners.taps import INPUT, Tap, positions
 from parity.runners.torch_module import TorchModule, sampled
 from parity.tolerance import Limits, Noise, Policy
 

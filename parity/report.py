@@ -78,17 +78,38 @@ class LayerResult(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trial(_Record):
+    """A hypothesis that was put to the test: the relative error it leaves, and whether that is within the limits."""
+
+    slug: str
+    detail: str
+    residual: float
+    explains: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cause(_Record):
     """Why a layer differs: a stable slug, the evidence in words, and what a replay without the fault leaves.
 
     `residual_before` and `residual_after` are relative errors of that one layer on the reference's activations; both
-    None where nothing could be replayed (`unknown`).
+    None where nothing could be replayed (`unknown`). `change` says what to change in the port, in the words of its
+    code. `tied` names the causes that explain the error equally well, `separated_by` the probe that told this one from
+    others that did so on the input alone. `tried` has every hypothesis that was put to the test, best first.
     """
 
     slug: str
     detail: str
     residual_before: float | None = None
     residual_after: float | None = None
+    change: str = ""
+    tied: tuple[str, ...] = ()
+    separated_by: str = ""
+    tried: tuple[Trial, ...] = ()
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The slugs that explain the error, best first, each once; the cause's own is the first."""
+        return tuple(dict.fromkeys([self.slug, *self.tied, *(trial.slug for trial in self.tried)]))
 
 
 @dataclass(frozen=True, kw_only=True)

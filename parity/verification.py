@@ -42,8 +42,8 @@ from parity.report import (
     Watching,
     merge,
 )
-from parity.runners.keras_model import INPUT, KerasModel, Segment
-from parity.runners.taps import MODES, Tap, positions_in
+from parity.runners.keras_model import KerasModel, Segment
+from parity.runners.taps import INPUT, MODES, Tap, positions_in
 from parity.runners.torch_module import TorchModule
 from parity.switches import thread_count
 from parity.tolerance import Limits, NoiseFloor, Policy

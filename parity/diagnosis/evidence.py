@@ -11,6 +11,7 @@ from parity import converters
 from parity.axes import Array
 from parity.comparison import Comparison, compare
 from parity.errors import WeightError
+from parity.runners.edits import Edit
 from parity.runners.keras_model import Segment, as_array, as_tensor
 from parity.tolerance import Limits
 
@@ -64,7 +65,7 @@ class Evidence:
 
     def replay(self, replaced: Mapping[Any, Callable[..., Any]] | None = None) -> Array:
         """The segment run again, eagerly and on the reference's values, with some operations replaced."""
-        return as_array(self.segment.run([as_tensor(array) for array in self.anchors], replaced))
+        return as_array(self.segment.run([as_tensor(array) for array in self.anchors], Edit(replaced=replaced or {})))
 
     def with_layer(self, *, weights: Sequence[Array] | None = None, **changes: Any) -> Array:
         """The segment run again with this layer's configuration or weights changed."""

@@ -18,10 +18,8 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import PairError, UsageError
 from parity.frameworks import keras, tf
-from parity.runners.taps import MODES, MOVES_ONLY, Numbering, Positions, Tap, kind_of
-
-INPUT = "input"
-"""The name under which the network's input is an anchor."""
+from parity.runners.edits import NOTHING, Edit, evaluate, nodes_of
+from parity.runners.taps import INPUT, MODES, MOVES_ONLY, Numbering, Positions, Tap, kind_of
 
 TAIL = "output"
 """The name of the port's output where no tap of the reference answers to it."""
@@ -56,23 +54,27 @@ class Segment:
         """Whether none of its operations computes anything."""
         return all(kind_of(type(node.operation).__name__) in MOVES_ONLY for node in self.nodes)
 
-    def run(self, values: Sequence[Any], replaced: Mapping[Any, Callable[..., Any]] | None = None) -> Any:
+    @property
+    def node(self) -> Any:
+        """The firing that makes the segment's value; the nodes before it are the way to it."""
+        return self.nodes[-1]
+
+    def run(self, values: Sequence[Any], edit: Edit = NOTHING, beside: Mapping[int, Any] | None = None) -> Any:
         """The segment's value, given its anchors' values (port layout, in the order of `anchors`).
 
-        `replaced` lets a replay put another callable in the place of one of the segment's operations.
+        `edit` lets a replay do something differently; `beside` has the values it may reroute to that the segment does
+        not read itself, by the id of their symbolic tensor.
         """
-        known = dict(zip(self.anchor_keys, values, strict=True))
+        return self.walk(values, edit, beside)[self.tap.key]
+
+    def walk(
+        self, values: Sequence[Any], edit: Edit = NOTHING, beside: Mapping[int, Any] | None = None
+    ) -> dict[int, Any]:
+        """Every value on the way through the segment, by the id of its symbolic tensor."""
+        known = {**(beside or {}), **dict(zip(self.anchor_keys, values, strict=True))}
         for node in self.nodes:
-            evaluate(node, known, (replaced or {}).get(node.operation, node.operation))
-        return known[self.tap.key]
-
-
-def evaluate(node: Any, known: dict[int, Any], operation: Callable[..., Any]) -> None:
-    """Run one node of a functional model on the `known` values (by the id of their symbolic tensor), adding its own."""
-    args, kwargs = node.arguments.fill_in(known)
-    outputs = operation(*args, **kwargs)
-    for symbolic, value in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
-        known[id(symbolic)] = value
+            evaluate(node, known, edit)
+        return known
 
 
 class KerasModel:
@@ -197,12 +199,11 @@ class KerasModel:
 
     def _enumerate(self) -> Iterator[PortTap]:
         number = Numbering()
-        for depth in sorted(self._graph._nodes_by_depth, reverse=True):
-            for node in self._graph._nodes_by_depth[depth]:
-                for tensor in node.outputs:
-                    self._producer[id(tensor)] = node
-                if not node.is_input:
-                    yield from _taps_of(node, number(node.operation.name))
+        for node in nodes_of(self._graph):
+            for tensor in node.outputs:
+                self._producer[id(tensor)] = node
+            if not node.is_input:
+                yield from _taps_of(node, number(node.operation.name))
 
     def _segment(self, tap: PortTap, layer_of: Mapping[int, str]) -> Segment:
         nodes: list[Any] = []

@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from parity.axes import Array, flat_positions
 
+INPUT = "input"
+"""The name under which the network's input is read."""
+
 MODES = ("eager", "graph", "xla")
 """The ways a Keras model is run: call by call, as a graph, compiled."""
 

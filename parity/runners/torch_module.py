@@ -1,22 +1,24 @@
 """Runs a torch module and gives its taps: every leaf module, and every functional operation outside of one.
 
 Modules are tapped by forward hooks, operations by a TorchFunctionMode. A sink sees each value at the moment it is made,
-before an in-place activation can overwrite it, and nothing is kept that the sink does not keep.
+before an in-place activation can overwrite it, and nothing is kept that the sink does not keep. What is kept of every
+tap is its *call*: what was called, with what, reading which other taps; a call can be made again on other values.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from parity.axes import Array
 from parity.errors import PairError
-from parity.frameworks import TorchFunctionMode, torch
+from parity.frameworks import TorchFunctionMode, torch, torch_tree
 from parity.runners.float64 import StripConvolution
-from parity.runners.taps import MOVES_ONLY, Numbering, Tap, Trace, kind_of, positions
+from parity.runners.taps import INPUT, MOVES_ONLY, Numbering, Tap, Trace, kind_of, positions
 
 Sink = Callable[[Tap, torch.Tensor], None]
 
@@ -30,6 +32,51 @@ NOT_TAPPED = frozenset({
 SAME_VALUES = frozenset({"contiguous", "clone", "detach", "to", "float", "double", "cpu"})
 """Of these, the ones whose result stands for their input."""
 # fmt: on
+
+
+@dataclass(frozen=True)
+class Read:
+    """Stands in a call for the value of a tap, or of the network's input."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What made a tap: `function` (a module, or a function of torch) on `args` and `kwargs`.
+
+    A tensor that is a tap's value is a Read there; any other tensor (a parameter, a constant) is itself. `part` picks
+    one value of several.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    part: int | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The taps it reads, in the order of its arguments; one that is read twice is there twice."""
+        return tuple(leaf.name for leaf in torch_tree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Read))
+
+    def again(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The same call on other values of the taps it reads (the reference's layout)."""
+        fill = lambda leaf: values[leaf.name].clone() if isinstance(leaf, Read) else leaf  # noqa: E731
+        args, kwargs = torch_tree.tree_map(fill, (self.args, dict(self.kwargs)))
+        with torch.no_grad():
+            made = self.function(*args, **kwargs)
+        result: torch.Tensor = made if self.part is None else made[self.part]
+        return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a run leaves: the output, its tap, other names of taps (a container's is its last child's), every call."""
+
+    output: torch.Tensor
+    output_tap: str
+    aliases: Mapping[str, str]
+    calls: Mapping[str, Call]
 
 
 class TorchModule:
@@ -48,16 +95,14 @@ class TorchModule:
         self.module = module
         self._float64: torch.nn.Module | None = None
         self._taps: dict[tuple[tuple[int, ...], str], Trace] = {}
+        self._calls: dict[tuple[tuple[int, ...], str], Mapping[str, Call]] = {}
 
-    def run(self, array: Array, sink: Sink, *, float64: bool = False) -> tuple[torch.Tensor, Mapping[str, str], str]:
-        """Run on `array` (the reference's layout), showing each tap's value to `sink` as it is made.
-
-        Returns the output, the taps' other names (a container's output is its last child's), and the output's tap.
-        """
+    def run(self, array: Array, sink: Sink, *, float64: bool = False) -> Ran:
+        """Run on `array` (the reference's layout), showing each tap's value to `sink` as it is made."""
         module = self._in_float64() if float64 else self.module
         value = torch.from_numpy(np.array(array, order="C", copy=True))  # the reference may write into its input
         value = value.double() if float64 and value.is_floating_point() else value
-        recorder = _Recorder(module, sink)
+        recorder = _Recorder(module, sink, value)
         with torch.no_grad(), ExitStack() as stack:
             if float64:
                 stack.enter_context(StripConvolution())
@@ -67,33 +112,57 @@ class TorchModule:
             raise PairError(
                 f"the reference returns {type(output).__name__}; only a single tensor can be compared so far"
             )
-        return output, recorder.aliases, recorder.name_of(output)
+        return Ran(output=output, output_tap=recorder.name_of(output), aliases=recorder.aliases, calls=recorder.calls)
 
     def taps(self, array: Array) -> Trace:
         """The taps a run on `array` has, without samples; found by one run for each shape."""
         key = (array.shape, array.dtype.str)
         if key not in self._taps:
-            trace = Trace()
-            _, trace.aliases, trace.output_tap = self.run(array, lambda tap, value: trace.taps.append(tap))  # type: ignore[assignment]
-            self._taps[key] = trace
+            taps: list[Tap] = []
+            ran = self.run(array, lambda tap, value: taps.append(tap))
+            self._taps[key] = _trace(taps, ran)
+            self._calls[key] = ran.calls
         return replace(self._taps[key], samples={})
+
+    def calls(self, array: Array) -> Mapping[str, Call]:
+        """How each tap is made in a run on `array`."""
+        self.taps(array)
+        return self._calls[array.shape, array.dtype.str]
+
+    def values(self, array: Array, names: Collection[str]) -> dict[str, Array]:
+        """The whole values of some taps in a run on `array`, or of its input under the name INPUT."""
+        kept: dict[str, Array] = {INPUT: array} if INPUT in names else {}
+
+        def keep(tap: Tap, value: torch.Tensor) -> None:
+            if tap.name in names:
+                kept[tap.name] = value.numpy().copy()
+
+        self.run(array, keep)
+        return kept
 
     def sample(self, array: Array, *, float64: bool = False) -> Trace:
         """Run and keep a sample of each tap, at `taps.positions` of its shape, and the whole output."""
-        trace = Trace()
+        taps: list[Tap] = []
+        samples: dict[str, Array] = {}
 
         def keep(tap: Tap, value: torch.Tensor) -> None:
-            trace.taps.append(tap)
-            trace.samples[tap.name] = sampled(value)
+            taps.append(tap)
+            samples[tap.name] = sampled(value)
 
-        output, trace.aliases, trace.output_tap = self.run(array, keep, float64=float64)  # type: ignore[assignment]
-        trace.output = output.numpy()
-        return trace
+        ran = self.run(array, keep, float64=float64)
+        return replace(_trace(taps, ran), samples=samples, output=ran.output.numpy())
 
     def _in_float64(self) -> torch.nn.Module:
         if self._float64 is None:
             self._float64 = copy.deepcopy(self.module).double()
         return self._float64
+
+
+def _trace(taps: Sequence[Tap], ran: Ran) -> Trace:
+    """The taps of a run, but for parts of a value that nothing reads: the final states of an LSTM."""
+    read = {name for call in ran.calls.values() for name in call.reads}
+    kept = [tap for tap in taps if ran.calls[tap.name].part is None or tap.name in read or tap.name == ran.output_tap]
+    return Trace(taps=kept, aliases=dict(ran.aliases), output_tap=ran.output_tap)
 
 
 def _called(module: torch.nn.Module, value: torch.Tensor) -> Any:
@@ -115,14 +184,17 @@ def sampled(value: torch.Tensor) -> Array:
 class _Recorder(TorchFunctionMode):
     """Names and shows each value once: leaf modules by their path, other operations by `scope.function`."""
 
-    def __init__(self, module: torch.nn.Module, sink: Sink) -> None:
+    def __init__(self, module: torch.nn.Module, sink: Sink, start: torch.Tensor) -> None:
         super().__init__()
         self.aliases: dict[str, str] = {}
+        self.calls: dict[str, Call] = {}
         self._module = module
         self._sink = sink
         self._number = Numbering()
-        self._scope: list[str] = []
+        self._scope: list[tuple[str, Call]] = []
         self._silent = 0
+        self._names = _Names()
+        self._names.give(start, INPUT)
         self._last: tuple[torch.Tensor, int, str] | None = None
 
     @contextmanager
@@ -131,8 +203,9 @@ class _Recorder(TorchFunctionMode):
         handles = []
         try:
             for name, child in self._module.named_modules():
-                handles.append(child.register_forward_pre_hook(self._enter(name, _is_leaf(child))))
-                handles.append(child.register_forward_hook(self._leave(name, _is_leaf(child)), always_call=False))
+                leaf = _is_leaf(child)
+                handles.append(child.register_forward_pre_hook(self._enter(name, leaf), with_kwargs=True))
+                handles.append(child.register_forward_hook(self._leave(name, leaf), always_call=False))
             with self:
                 yield
         finally:
@@ -141,24 +214,25 @@ class _Recorder(TorchFunctionMode):
 
     def name_of(self, output: torch.Tensor) -> str:
         """The tap whose value `output` is. Raises PairError if it is none: then nothing could be compared to it."""
-        if self._is_last(output) and self._last is not None:
-            return self._last[2]
+        name = self._names.of(output)
+        if name in self.calls:
+            return name
         raise PairError("the reference's output is not the value of its last operation, so it has no tap")
 
     def _enter(self, name: str, leaf: bool) -> Callable[..., None]:
-        def enter(module: torch.nn.Module, args: Any) -> None:
-            self._scope.append(name)
+        def enter(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+            self._scope.append((name, self._call(module, args, kwargs)))
             self._silent += leaf
 
         return enter
 
     def _leave(self, name: str, leaf: bool) -> Callable[..., None]:
         def leave(module: torch.nn.Module, args: Any, output: Any) -> None:
-            self._scope.pop()
+            _, call = self._scope.pop()
             self._silent -= leaf
             if not self._silent:
                 weighted = leaf and any(True for _ in module.parameters(recurse=False))
-                self._show(name, kind_of(type(module).__name__), output, weighted=weighted)
+                self._show(name, kind_of(type(module).__name__), output, call, weighted=weighted)
 
         return leave
 
@@ -169,19 +243,36 @@ class _Recorder(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").strip("_")
-        if not self._silent and name not in NOT_TAPPED and name != "get" and _computes(args, kwargs):
-            self._show(".".join(filter(None, [*self._scope[-1:], name])), kind_of(name), result)
-        elif not self._silent and name in SAME_VALUES and torch.is_tensor(result) and self._is_last(args[0]):
-            assert self._last is not None
-            self._last = (result, result._version, self._last[2])
+        tapped = not self._silent and name not in NOT_TAPPED and name != "get" and _computes(args, kwargs)
+        call = self._call(func, args, kwargs or {}) if tapped else None
+        result = func(*args, **(kwargs or {}))
+        if call is not None:
+            scope = [self._scope[-1][0]] if self._scope else []
+            self._show(".".join(filter(None, [*scope, name])), kind_of(name), result, call)
+        elif not self._silent and name in SAME_VALUES and torch.is_tensor(result):
+            self._names.give(result, self._names.of(args[0]))
+            if self._is_last(args[0]):
+                assert self._last is not None
+                self._last = (result, result._version, self._last[2])
         return result
 
-    def _show(self, name: str, kind: str, value: Any, *, weighted: bool = False) -> None:
+    def _call(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
+        def named(leaf: Any) -> Any:
+            name = self._names.of(leaf) if isinstance(leaf, torch.Tensor) else None
+            return leaf if name is None else Read(name)
+
+        self._silent += 1
+        try:
+            args, kwargs = torch_tree.tree_map(named, (tuple(args), dict(kwargs)))
+        finally:
+            self._silent -= 1
+        return Call(function=function, args=tuple(args), kwargs=kwargs)
+
+    def _show(self, name: str, kind: str, value: Any, call: Call, *, weighted: bool = False) -> None:
         if isinstance(value, (tuple, list)):
             for index, part in enumerate(value):
-                self._show(f"{name}[{index}]", kind, part, weighted=weighted)
+                self._show(f"{name}[{index}]", kind, part, replace(call, part=index), weighted=weighted)
             return
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return
@@ -190,6 +281,8 @@ class _Recorder(TorchFunctionMode):
             return
         numbered = self._number(name)
         self._last = (value, value._version, numbered)
+        self._names.give(value, numbered)
+        self.calls[numbered] = call
         tap = Tap(name=numbered, kind=kind, shape=tuple(value.shape), weighted=weighted, moves_only=kind in MOVES_ONLY)
         self._silent += 1
         try:
@@ -199,6 +292,23 @@ class _Recorder(TorchFunctionMode):
 
     def _is_last(self, value: Any) -> bool:
         return self._last is not None and value is self._last[0] and value._version == self._last[1]
+
+
+class _Names:
+    """Which tap a tensor is the value of: until it is freed, or written into."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[torch.Tensor], int, str]] = {}
+
+    def give(self, tensor: torch.Tensor, name: str | None) -> None:
+        """From now on `tensor`, as it is, is the value of `name`."""
+        if name is not None:
+            self._known[id(tensor)] = (weakref.ref(tensor), tensor._version, name)
+
+    def of(self, tensor: Any) -> str | None:
+        """The tap that `tensor` is the value of, if any."""
+        held, version, name = self._known.get(id(tensor), (None, 0, ""))
+        return name if held is not None and held() is tensor and tensor._version == version else None
 
 
 def _is_leaf(module: torch.nn.Module) -> bool:

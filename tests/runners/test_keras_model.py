@@ -11,8 +11,9 @@ import pytest
 from parity.axes import Array
 from parity.errors import PairError, UsageError
 from parity.frameworks import keras, tf
-from parity.runners.keras_model import INPUT, KerasModel, Segment, as_array, as_tensor
-from parity.runners.taps import MODES
+from parity.runners.edits import Edit
+from parity.runners.keras_model import KerasModel, Segment, as_array, as_tensor
+from parity.runners.taps import INPUT, MODES
 
 layers = keras.layers
 ops = keras.ops
@@ -158,7 +159,7 @@ def test_an_operation_can_be_replaced_for_one_run() -> None:
     """A replay puts another callable in an operation's place; the next run is the old one."""
     segment = by_layer(KerasModel(network()).segments(ALL))["r2"]
     value = as_tensor(image(2, 5, 7, 5))
-    replaced = as_array(segment.run([value], {segment.tap.operation: lambda x: x * 2}))
+    replaced = as_array(segment.run([value], Edit(replaced={segment.tap.operation: lambda x: x * 2})))
     np.testing.assert_array_equal(replaced, image(2, 5, 7, 5) * 2)
     assert not np.array_equal(as_array(segment.run([value])), replaced)
 
