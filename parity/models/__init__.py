@@ -86,3 +86,14 @@ register(
     "NVIDIA's FlowNet2-SD (optical flow, 45 M parameters) and its hand-written Keras port",
     "parity.models.flownet:build",
 )
+
+for _name, _description in (
+    ("residual", "a small residual classifier: BatchNorm, strides, shortcuts, every kind of pooling"),
+    ("unet", "a small U-Net: transposed convolutions, skips, three ways of enlarging"),
+    ("depthwise", "a small mobile-style classifier: depthwise, grouped, dilated convolutions, a channel shuffle"),
+    ("mlp", "a small classifier whose features are flattened: dense layers, adaptive pooling, log-softmax"),
+    ("upscaler", "a small network that doubles images: pixel shuffle, global skip, clamp"),
+    ("tagger", "a small tagger of tokens: embedding, LSTM, GRU, softmax"),
+    ("encoder", "a small transformer encoder: attention, LayerNorm, GELU"),
+):
+    register(_name, _description, f"parity.models.small.{_name}:build")
