@@ -34,6 +34,13 @@ def test_flownet_is_registered() -> None:
     assert "FlowNet2-SD" in MODELS["flownet"].description
 
 
+def test_small_networks_are_registered() -> None:
+    """So are the small networks, each with a line of its own and a builder that can be imported."""
+    small = [name for name, entry in MODELS.items() if entry.builder.startswith("parity.models.small.")]
+    assert small == ["residual", "unet", "depthwise", "mlp", "upscaler", "tagger", "encoder"]
+    assert len({MODELS[name].description for name in small}) == len(small)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -26,9 +26,9 @@ class Network(ABC):
 
     `reference` and `port` take (height, width) or (length,); `layers` maps every tap of the reference that the port has
     to its port layer. `sizes` are some that it accepts, the first its default. `batch` is the number of images or
-    sequences in an input. `gains` makes the weights of single modules larger than `seeded` would. `weights` maps modules to the
-    port layers that take their weights, where these are others than the ones that give their values; such port layers
-    are `waived`.
+    sequences in an input. `gains` multiplies the weights of single modules, `shifts` is added to their biases.
+    `weights` maps modules to the port layers that take their weights, where these are others than the ones that give
+    their values; such port layers are `waived`.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Network(ABC):
     axes: Axes = field(default_factory=Axes)
     batch: int = 1
     gains: Mapping[str, float] = field(default_factory=dict)
+    shifts: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     waived: frozenset[str] = frozenset()
 
@@ -80,7 +81,7 @@ class Network(ABC):
 
     def _pair(self, seed: int, size: Size) -> Pair:
         extent = size[::-1]
-        reference = seeded(lambda: self.reference(*extent), seed, self.gains)
+        reference = seeded(lambda: self.reference(*extent), seed, self.gains, self.shifts)
         port = self.port(*extent)
         transfer(reference, port, {**self.layers, **self.weights})
         return Pair(

@@ -19,10 +19,13 @@ _GAINS = (
 Normalisations = (torch.nn.BatchNorm2d, torch.nn.LayerNorm, torch.nn.GroupNorm)
 
 
-def seeded(make: Callable[[], torch.nn.Module], seed: int, gains: Mapping[str, float]) -> torch.nn.Module:
+def seeded(
+    make: Callable[[], torch.nn.Module], seed: int, gains: Mapping[str, float], shifts: Mapping[str, float]
+) -> torch.nn.Module:
     """The network that `make` gives, in evaluation mode, with weights that depend on the seed alone.
 
-    `gains` multiplies the weights of single modules. Torch's global random state is not touched.
+    `gains` multiplies the weights of single modules, `shifts` is added to their biases. Torch's global random state is
+    not touched.
     """
     with torch.random.fork_rng(devices=[]):
         network = make()
@@ -35,6 +38,8 @@ def seeded(make: Callable[[], torch.nn.Module], seed: int, gains: Mapping[str, f
                 _draw_statistic(key, tensor, generator)
             if name in gains:
                 module.get_parameter("weight").mul_(gains[name])
+            if name in shifts:
+                module.get_parameter("bias").add_(shifts[name])
     return network.eval()
 
 
