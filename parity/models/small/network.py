@@ -165,9 +165,9 @@ class SequenceNetwork(Network):
         return ("noise",)
 
     def check_size(self, size: Size) -> None:
-        """Raise InputError for other than one positive length."""
-        if len(size) != 1 or size[0] < 1:
-            raise InputError(f"{self.name} takes sequences, with one length of 1 or more; the size is {size}")
+        """Raise InputError for other than one length; of one step alone a softmax over steps says nothing."""
+        if len(size) != 1 or size[0] < 2:
+            raise InputError(f"{self.name} takes sequences, with one length of 2 or more; the size is {size}")
 
     def input(self, name: str, size: Size, seed: int) -> Input:
         """Tokens or floats drawn from the seed."""

@@ -186,7 +186,7 @@ def test_networks_are_registered(name: str) -> None:
         ("mlp", Settings(inputs=("motorcycle",)), "mlp has no input 'motorcycle'; the known inputs are noise, impulse"),
         ("tagger", Settings(inputs=("ramp",)), "tagger has no input 'ramp'; the known inputs are noise$"),
         ("mlp", Settings(inputs=("noise", "noise")), "input 'noise' is named 2 times; once is enough"),
-        ("encoder", Settings(size=(8, 9)), r"encoder takes sequences, with one length of 1 or more; .* \(8, 9\)"),
+        ("encoder", Settings(size=(8, 9)), r"encoder takes sequences, with one length of 2 or more; .* \(8, 9\)"),
     ],
 )
 def test_settings_it_cannot_honour_are_refused(name: str, settings: Settings, message: str) -> None:
@@ -199,6 +199,8 @@ def test_sizes_it_lacks_are_refused() -> None:
     """A pair is not made of a size of another kind."""
     with pytest.raises(InputError, match=r"mlp takes a width and a height, and the size is \(9,\)"):
         NETWORKS["mlp"].pair(size=(9,))
+    with pytest.raises(InputError, match=r"encoder takes sequences, with one length of 2 or more; the size is \(1,\)"):
+        NETWORKS["encoder"].pair(size=(1,))
 
 
 @pytest.mark.parametrize("name", IMAGES)
