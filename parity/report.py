@@ -93,8 +93,9 @@ class Cause(_Record):
 
     `residual_before` and `residual_after` are relative errors of that one layer on the reference's activations; both
     None where nothing could be replayed (`unknown`). `change` says what to change in the port, in the words of its
-    code. `tied` names the causes that explain the error equally well, `separated_by` the probe that told this one from
-    others that did so on the input alone. `tried` has every hypothesis that was put to the test, best first.
+    code. `also` names causes that are at work in the same layer and were undone with this one, `tied` those that
+    explain the error equally well, `separated_by` the probe that told this one from others that did so on the input
+    alone. `tried` has every hypothesis that was put to the test, best first.
     """
 
     slug: str
@@ -102,6 +103,7 @@ class Cause(_Record):
     residual_before: float | None = None
     residual_after: float | None = None
     change: str = ""
+    also: tuple[str, ...] = ()
     tied: tuple[str, ...] = ()
     separated_by: str = ""
     tried: tuple[Trial, ...] = ()
@@ -109,7 +111,7 @@ class Cause(_Record):
     @property
     def ranked(self) -> tuple[str, ...]:
         """The slugs that explain the error, best first, each once; the cause's own is the first."""
-        return tuple(dict.fromkeys([self.slug, *self.tied, *(trial.slug for trial in self.tried)]))
+        return tuple(dict.fromkeys([self.slug, *self.also, *self.tied, *(trial.slug for trial in self.tried)]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ For each input:
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -21,8 +21,9 @@ from parity.align import Alignment, align
 from parity.anchored import Anchored, run_anchored
 from parity.axes import Array, move
 from parity.comparison import compare
-from parity.diagnosis import diagnose
+from parity.diagnosis import Diagnosis, diagnose
 from parity.diagnosis.evidence import Evidence
+from parity.diagnosis.scene import Scene
 from parity.errors import PairError, UsageError
 from parity.frameworks import torch
 from parity.judge import Judge
@@ -34,6 +35,7 @@ from parity.report import (
     NOT_COMPARED,
     PASS,
     Cause,
+    Coverage,
     Finding,
     LayerResult,
     Measure,
@@ -46,7 +48,7 @@ from parity.runners.keras_model import KerasModel, Segment
 from parity.runners.taps import INPUT, MODES, Tap, positions_in
 from parity.runners.torch_module import TorchModule
 from parity.switches import thread_count
-from parity.tolerance import Limits, NoiseFloor, Policy
+from parity.tolerance import NoiseFloor, Policy
 
 Progress = Callable[[str, float], None]
 """Told what is being done and the fraction of the whole that is finished."""
@@ -96,7 +98,18 @@ class Verifier:
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
     ) -> Report:
         """The report of one input. Raises as `verify` does."""
-        return _Verification(self, given, _known(modes), progress).report()
+        return self.examine(given, modes, progress)[0]
+
+    def examine(
+        self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
+    ) -> tuple[Report, Mapping[str, Diagnosis]]:
+        """The report of one input, and for each layer at fault its diagnosis in the first mode in which it is."""
+        verification = _Verification(self, given, _known(modes), progress)
+        report = verification.report()
+        found: dict[str, Diagnosis] = {}
+        for (layer, _), diagnosis in verification.diagnoses.items():
+            found.setdefault(layer, diagnosis)
+        return report, found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +133,15 @@ class _Verification:
         self.alignment = self._align()
         self.segments = subject.port.segments(self.alignment.matched)
         self.introduced: dict[tuple[str, str], Measure] = {}
-        self.causes: dict[tuple[str, str], Cause] = {}
+        self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
+        self.scene = Scene(
+            subject.reference,
+            subject.port,
+            given.array,
+            subject.pair.axes,
+            self.judge.taps,
+            self.alignment.matched,
+        )
         self.poisoned = set() if np.isfinite(given.array).all() else {INPUT}
 
     def report(self) -> Report:
@@ -138,7 +159,7 @@ class _Verification:
             pair=self.subject.pair.name,
             environment=environment(),
             settings={"policy": str(self.subject.policy), "modes": ", ".join(self.modes)},
-            coverage=self.alignment.coverage,
+            coverage=self._coverage(),
             runs=runs,
             findings=tuple(self._findings(runs)),
             first_divergence=self._first_divergence(runs),
@@ -190,34 +211,27 @@ class _Verification:
         if self.poisoned & set(segment.anchors):
             self.poisoned.add(layer)
             return
-        if actual.shape != expected.shape:
+        limits = self.judge.limits(layer, segment, self.alignment.inside[layer])
+        if actual.shape == expected.shape:
+            comparison = compare(actual, expected, limits)
+            self.introduced[key] = self.judge.of_whole(layer, comparison)
+            if comparison.nonfinite_expected:
+                self.poisoned.add(layer)
+        else:
             note = f"shape {actual.shape}, but should be {expected.shape}"
             self.introduced[key] = self.judge.mismatch(layer, note)
-            self.causes[key] = Cause(slug="unknown", detail=note)
-            return
-        limits = self.judge.limits(layer, segment, self.alignment.inside[layer])
-        comparison = compare(actual, expected, limits)
-        self.introduced[key] = self.judge.of_whole(layer, comparison)
-        if comparison.nonfinite_expected:
-            self.poisoned.add(layer)
-        if not comparison.passed:
-            self.causes[key] = diagnose(self._evidence(segment, mode, anchors, expected, actual, limits))
-
-    def _evidence(
-        self, segment: Segment, mode: str, anchors: Sequence[Array], expected: Array, actual: Array, limits: Limits
-    ) -> Evidence:
-        layout = self.subject.pair.axes.of(segment.layer, expected.ndim)[1]
-        modules = dict(self.subject.reference.module.named_modules())
-        return Evidence(
-            segment=segment,
-            mode=mode,
-            module=modules.get(segment.layer.split("#")[0]),
-            anchors=anchors,
-            expected=expected,
-            actual=actual,
-            limits=limits,
-            channel_axis=layout.find("C") if "C" in layout else expected.ndim - 1,
-        )
+        if not self.introduced[key].passed:
+            self.diagnoses[key] = diagnose(
+                Evidence(
+                    segment=segment,
+                    mode=mode,
+                    scene=self.scene,
+                    anchors=anchors,
+                    expected=expected,
+                    actual=actual,
+                    limits=limits,
+                )
+            )
 
     # -- end to end ---------------------------------------------------------------------------------------------------
 
@@ -303,6 +317,17 @@ class _Verification:
         same = bool(np.array_equal(end.watched, end.plain, equal_nan=True))
         return Watching(same=same, relative=difference.relative, within=same or difference.passed)
 
+    def _coverage(self) -> Coverage:
+        """What was compared. A layer of the port that does a part of a weighted one, before a crop, is no odd one."""
+        coverage = self.alignment.coverage
+        within = {
+            node.operation.name
+            for segment in self.segments
+            if self.judge.taps[segment.layer].weighted and not segment.tap.weighted
+            for node in segment.nodes
+        }
+        return replace(coverage, unmatched_port=tuple(n for n in coverage.unmatched_port if n not in within))
+
     # -- recorded -----------------------------------------------------------------------------------------------------
 
     def _findings(self, runs: Iterable[Run]) -> Iterable[Finding]:
@@ -341,7 +366,7 @@ class _Verification:
             mode=mode,
             error=float("inf") if "not finite" in measure.note else measure.relative,
             floor=layer.floor,
-            cause=self.causes.get((layer.layer, mode), no_cause),
+            cause=diagnosis.cause if (diagnosis := self.diagnoses.get((layer.layer, mode))) else no_cause,
             introduced=introduced,
         )
 

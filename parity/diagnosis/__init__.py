@@ -1,95 +1,257 @@
 """Why a layer differs: hypotheses are replayed on that one layer, and what brings the error to its floor is the cause.
 
+    MODE            is it right in eager, on the same values, and wrong in this mode only?
+    CHANCE          does the layer give the same twice?
+    WEIGHTS         is every number it carries the reference's?
+    REST            its configuration, what it reads, the shape of its error; with the weights put right first
+
 Each family of causes is a file; each cause is a function that yields hypotheses where the evidence speaks for one. A
-hypothesis is accepted only when the layer's value with it undone passes the layer's limits. Of several, the one that
-leaves least is named; any other within ten times of that is named beside it, as an equal explanation.
+hypothesis explains the error only when the layer's value with it undone passes the layer's limits. Of several that do,
+what lies open in weights or configuration stands before what is inferred from values; if two causes are left within
+ten times of each other, probes are run that may tell them apart, and if none does the result is a tie. Where nothing
+explains the error the cause is `unknown`, with everything that was tried.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from parity.axes import Array
 from parity.comparison import Comparison, compare
-from parity.diagnosis.bias import bias_axis, bias_missing
-from parity.diagnosis.environment import execution_mode, non_finite
-from parity.diagnosis.evidence import Evidence, Hypothesis
-from parity.diagnosis.geometry import padding, resize_method
-from parity.diagnosis.values import activation_slope, scale
-from parity.diagnosis.weights import kernel_arrangement, weight_precision, weight_scale
-from parity.report import Cause
+from parity.diagnosis import activations, bias, environment, geometry, normalisation, pooling, resizing, wiring
+from parity.diagnosis.evidence import Evidence, Family, Hypothesis
+from parity.diagnosis.probes import told_apart
+from parity.diagnosis.weights import differing_weights, restored_edit, weights
+from parity.diagnosis.words import written
+from parity.report import Cause, Trial
+from parity.runners.edits import Edit
 
-CAUSES: tuple[Callable[[Evidence], Iterator[Hypothesis]], ...] = (
-    kernel_arrangement,
-    weight_precision,
-    weight_scale,
-    bias_axis,
-    bias_missing,
-    padding,
-    resize_method,
-    activation_slope,
-    scale,
+CHANCE: tuple[Family, ...] = (environment.chance,)
+WEIGHTS: tuple[Family, ...] = (weights,)
+REST: tuple[Family, ...] = (
+    environment.training,
+    environment.reduced_precision,
+    bias.bias_missing,
+    bias.bias_axis,
+    geometry.convolution,
+    geometry.transposed,
+    pooling.pooling,
+    resizing.resize,
+    activations.within_layer,
+    activations.slope,
+    activations.elu_alpha,
+    activations.kind,
+    activations.missing,
+    activations.extra,
+    normalisation.epsilon,
+    normalisation.ignored,
+    normalisation.statistics,
+    normalisation.axis,
+    normalisation.reduction,
+    wiring.wrong_input,
+    wiring.operands,
+    wiring.detour,
+    wiring.flattened,
+    wiring.shuffled,
+    wiring.cropped,
+    wiring.transformed,
+    wiring.normalised,
 )
-LAST: tuple[Callable[[Evidence], Iterator[Hypothesis]], ...] = (execution_mode,)
-"""Looked at only where nothing else explains the error: any fault of the layer itself explains it better."""
+MODE: tuple[Family, ...] = (environment.execution_mode,)
 
 EQUAL = 10.0
 """Another hypothesis that leaves less than this many times the best one's residual explains the data as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trial:
+class Diagnosis:
+    """The cause of a layer's error, and the edit of the port that was proven to undo it, where there is one."""
+
+    cause: Cause
+    edit: Edit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A hypothesis, and the layer's error with it undone."""
+
     hypothesis: Hypothesis
     after: Comparison
 
+    @property
+    def explains(self) -> bool:
+        """Whether what is left is within the layer's limits."""
+        return self.after.passed
 
-def diagnose(evidence: Evidence) -> Cause:
-    """The proven cause of a layer's error, or `unknown` with the evidence."""
-    not_finite = non_finite(evidence)
+
+def diagnose(evidence: Evidence) -> Diagnosis:
+    """The proven cause of a layer's error, or `unknown` with what was tried."""
+    not_finite = environment.non_finite(evidence)
     if not_finite:
-        return not_finite
-    trials: list[_Trial] = []
-    for causes in (CAUSES, LAST):
-        trials += [trial for cause in causes for hypothesis in cause(evidence) if (trial := _try(evidence, hypothesis))]
-        proven = sorted((trial for trial in trials if trial.after.passed), key=lambda trial: trial.after.rmse)
-        if proven:
-            return _named(evidence, proven)
-    return _unknown(evidence, trials)
+        return Diagnosis(cause=not_finite)
+    if evidence.mode != "eager":
+        right_in_eager = _all(evidence, MODE)
+        if any(each.explains for each in right_in_eager):
+            return _conclude(evidence, right_in_eager)
+    if environment.unsteady(evidence):
+        return _conclude(evidence, _all(evidence, CHANCE))
+    tried = _all(evidence, WEIGHTS)
+    if any(each.explains for each in tried):
+        return _conclude(evidence, tried)
+    base = restored_edit(evidence)
+    if base is None:
+        return _conclude(evidence, [*tried, *_all(evidence, REST)])
+    return _two_faults(evidence, base, tried)
 
 
-def _named(evidence: Evidence, proven: Sequence[_Trial]) -> Cause:
-    """The best of the proven hypotheses, and beside it those that explain the error as well."""
-    best = proven[0]
-    others = (trial for trial in proven[1:] if trial.hypothesis.slug != best.hypothesis.slug)
-    equals = [trial for trial in others if trial.after.rmse <= EQUAL * best.after.rmse]
-    detail = best.hypothesis.detail
-    if equals:
-        detail += "; equally well: " + "; ".join(f"{t.hypothesis.slug} ({t.hypothesis.detail})" for t in equals)
-    return Cause(
-        slug=best.hypothesis.slug,
-        detail=detail,
-        residual_before=evidence.before.relative,
-        residual_after=best.after.relative,
+def _two_faults(evidence: Evidence, base: Edit, tried: Sequence[Tried]) -> Diagnosis:
+    """The weights are wrong, and not they alone: what is wrong once they are put right?"""
+    rest = evidence.over(base)
+    second = _conclude(rest, _all(rest, REST))
+    first = tried[0].hypothesis
+    cause = replace(
+        second.cause,
+        detail=f"{second.cause.detail}; and the weights: {first.slug} ({first.detail})",
+        also=(first.slug, *first.also),
+        residual_before=_relative(evidence.before),
+        tried=(*second.cause.tried, *map(_trial, tried)),
     )
+    edit = base | second.edit if second.edit else base
+    return Diagnosis(cause=cause, edit=edit)
 
 
-def _try(evidence: Evidence, hypothesis: Hypothesis) -> _Trial | None:
+def _all(evidence: Evidence, families: Iterable[Family]) -> list[Tried]:
+    found = []
+    for family in families:
+        found += [tried for hypothesis in _proposed(family, evidence) if (tried := _attempt(evidence, hypothesis))]
+    return found
+
+
+def _proposed(family: Family, evidence: Evidence) -> list[Hypothesis]:
+    """What a family puts forward; a layer of a form it was not written for is none of its business."""
+    found: list[Hypothesis] = []
+    try:
+        for hypothesis in family(evidence):
+            found.append(hypothesis)
+    except Exception:  # the evidence does not have the form the family reads; what it found before counts
+        return found
+    return found
+
+
+def _attempt(evidence: Evidence, hypothesis: Hypothesis) -> Tried | None:
     """The layer's error with the hypothesis undone; None where that cannot be run or has another shape."""
     try:
-        undone = np.ascontiguousarray(hypothesis.undone())
-    except Exception:  # a hypothesis that the layer refuses to run is simply not the cause
+        tried = _try(evidence, hypothesis)
+    except Exception:  # a change that the layer refuses to run is simply not the cause
         return None
+    return tried if tried.after.count else None
+
+
+def _try(evidence: Evidence, hypothesis: Hypothesis) -> Tried:
+    if hypothesis.predicted is not None:
+        return Tried(hypothesis=hypothesis, after=_predicts(evidence, hypothesis.predicted()))
+    if hypothesis.undone is not None:
+        undone = hypothesis.undone()
+    else:
+        undone = evidence.replay(hypothesis.edit or Edit(), hypothesis.beside)
+    return Tried(hypothesis=hypothesis, after=_left(evidence, undone))
+
+
+def _left(evidence: Evidence, undone: Array) -> Comparison:
     if undone.shape != evidence.expected.shape:
-        return None
-    return _Trial(hypothesis=hypothesis, after=compare(undone, evidence.expected, evidence.limits))
+        return compare(np.empty(0, np.float32), np.empty(0, np.float32), evidence.limits)
+    value = np.ascontiguousarray(undone, evidence.expected.dtype)
+    return compare(value, evidence.expected, evidence.limits)
 
 
-def _unknown(evidence: Evidence, trials: list[_Trial]) -> Cause:
-    before = evidence.before
-    tried: Mapping[str, float] = {t.hypothesis.slug: t.after.relative for t in trials}
-    best = ", ".join(f"{slug} leaves {left:.1e}" for slug, left in sorted(tried.items(), key=lambda item: item[1]))
-    where = tuple(int(i) for i in np.unravel_index(before.max_index, evidence.expected.shape))
-    detail = (
-        f"greatest difference {before.max_abs:.2e} at {where} of the port's axes; tried: {best or 'nothing applied'}"
+def _predicts(evidence: Evidence, predicted: Array) -> Comparison:
+    """How far the port's value is from what the hypothesis says it must be, at the scale of the reference's values."""
+    if predicted.shape != evidence.actual.shape:
+        return compare(np.empty(0, np.float32), np.empty(0, np.float32), evidence.limits)
+    size, wanted = (float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) for a in (predicted, evidence.expected))
+    scale = np.float32(wanted / size if size > wanted > 0 else 1.0)
+    return compare(
+        np.ascontiguousarray(evidence.actual * scale), np.ascontiguousarray(predicted * scale), evidence.limits
     )
-    return Cause(slug="unknown", detail=detail, residual_before=before.relative)
+
+
+# -- what follows from the trials -------------------------------------------------------------------------------------
+
+
+def _conclude(evidence: Evidence, tried: Sequence[Tried]) -> Diagnosis:
+    """The best that explains, what explains as well after probing; or unknown."""
+    explaining = sorted((each for each in tried if each.explains), key=lambda each: each.after.rmse)
+    seen = [each for each in explaining if each.hypothesis.seen]
+    candidates = seen or explaining
+    if not candidates:
+        return _unknown(evidence, tried)
+    limit = EQUAL * max(
+        candidates[0].after.rmse, evidence.limits.rmse / EQUAL if np.isfinite(evidence.limits.rmse) else 0
+    )
+    equals = [each for each in candidates if each.after.rmse <= limit or not np.isfinite(evidence.limits.rmse)]
+    left, probe = told_apart(evidence, [each.hypothesis for each in equals])
+    best = next(each for each in equals if each.hypothesis is left[0])
+    tied = [hypothesis for hypothesis in left[1:] if hypothesis.slug != best.hypothesis.slug]
+    detail = best.hypothesis.detail
+    if tied:
+        detail += "; equally well: " + "; ".join(f"{each.slug} ({each.detail})" for each in tied)
+    cause = Cause(
+        slug=best.hypothesis.slug,
+        detail=detail,
+        residual_before=_relative(evidence.before),
+        residual_after=best.after.relative,
+        change=best.hypothesis.change,
+        also=best.hypothesis.also,
+        tied=tuple(dict.fromkeys(hypothesis.slug for hypothesis in tied)),
+        separated_by=probe,
+        tried=_ranked(tried),
+    )
+    return Diagnosis(cause=cause, edit=best.hypothesis.repair)
+
+
+def _unknown(evidence: Evidence, tried: Sequence[Tried]) -> Diagnosis:
+    ranked = _ranked(tried)
+    best: dict[str, float] = {}
+    for trial in ranked:
+        best.setdefault(trial.slug, trial.residual)
+    leaves = ", ".join(f"{slug} leaves {left:.1e}" for slug, left in list(best.items())[:4]) or "nothing applied"
+    cause = Cause(
+        slug="unknown",
+        detail=f"{_where(evidence)}; tried: {leaves}{_not_looked_at(evidence)}",
+        residual_before=_relative(evidence.before),
+        tried=ranked,
+    )
+    return Diagnosis(cause=cause)
+
+
+def _where(evidence: Evidence) -> str:
+    before = evidence.before
+    if before is None:
+        return f"shape {evidence.actual.shape}, but should be {evidence.expected.shape}"
+    place = tuple(int(i) for i in np.unravel_index(before.max_index, evidence.expected.shape))
+    return f"greatest difference {before.max_abs:.2e} at {place} of the port's axes"
+
+
+def _not_looked_at(evidence: Evidence) -> str:
+    """What a port of this form does not show."""
+    if evidence.port_weights and not evidence.source_weights:
+        return f"; the weights of {written(evidence.operation)} could not be compared: no converter for the reference's"
+    if differing_weights(evidence):
+        return "; its weights differ from the reference's"
+    return ""
+
+
+def _ranked(tried: Iterable[Tried]) -> tuple[Trial, ...]:
+    """The trials, those that explain first, then by what they leave; one for each thing that was said."""
+    order = sorted(tried, key=lambda each: (not each.explains, not each.hypothesis.seen, each.after.relative))
+    return tuple({(trial.slug, trial.detail): trial for trial in map(_trial, order)}.values())[:24]
+
+
+def _trial(tried: Tried) -> Trial:
+    hypothesis = tried.hypothesis
+    return Trial(slug=hypothesis.slug, detail=hypothesis.detail, residual=tried.after.relative, explains=tried.explains)
+
+
+def _relative(comparison: Comparison | None) -> float:
+    return comparison.relative if comparison is not None else float("inf")

@@ -1,11 +1,129 @@
-"""Causes outside the layer: the execution mode, and values that are not finite."""
+"""Causes outside the layer's definition: training mode, chance, precision, the execution mode, values not finite."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Hypothesis
+from parity.diagnosis.evidence import Evidence, Hypothesis, filled
+from parity.diagnosis.words import written
+from parity.frameworks import keras
 from parity.report import Cause
+from parity.runners.edits import Change, Edit, Node, copy_of
+from parity.runners.keras_model import as_tensor
+
+STEADY = 1e-6
+"""Relative difference of two runs on the same input above which chance is at work."""
+
+
+def unsteady(evidence: Evidence) -> bool:
+    """Whether the same segment on the same input gives other values each time."""
+    first, second = evidence.replay(), evidence.replay()
+    size = float(np.linalg.norm(np.nan_to_num(first).ravel()))
+    return float(np.linalg.norm(np.nan_to_num(first - second).ravel())) > STEADY * size
+
+
+def chance(evidence: Evidence) -> Iterator[Hypothesis]:
+    """training-mode, nondeterminism: operations that give other values each time are switched off, or left out."""
+    random = _random_nodes(evidence)
+    if not random:
+        return
+    names = ", ".join(written(node.operation) for node in random)
+    trained = all(_has_training_mode(node) for node in random)
+    yield Hypothesis(
+        slug="training-mode" if trained else "nondeterminism",
+        detail=f"{names} gives other values each time it is run on the same input"
+        + (": it is in training mode" if trained else ""),
+        change=f"{names} -> {'training=False' if trained else 'leave it out, or make it give the same each time'}",
+        edit=Edit(replaced={node.operation: _quiet(node) for node in random}),
+        seen=True,
+    )
+
+
+def _random_nodes(evidence: Evidence) -> list[Node]:
+    """The nodes whose value differs when they are run twice on the same values."""
+    anchors = [as_tensor(array) for array in evidence.anchors]
+    known = evidence.segment.walk(anchors, evidence.base)
+    random = []
+    for node in evidence.segment.nodes:
+        args, kwargs = node.arguments.fill_in(known)
+        change = evidence.base.replaced.get(node.operation, node.operation)
+        first, second = (keras.tree.flatten(change(*args, **kwargs))[0] for _ in range(2))
+        if not np.allclose(np.asarray(first), np.asarray(second), rtol=STEADY, atol=0, equal_nan=True):
+            random.append(node)
+    return random
+
+
+def _has_training_mode(node: Node) -> bool:
+    name = type(node.operation).__name__
+    return bool(node.arguments.kwargs.get("training")) or "Dropout" in name or "Noise" in name
+
+
+def _quiet(node: Node) -> Change:
+    """The operation out of training; one without such a mode is passed by."""
+    if not _has_training_mode(node):
+        return lambda x, *args, **kwargs: x + 0 if isinstance(x, keras.KerasTensor) else x
+    operation = node.operation
+    return filled(copy_of(operation), [np.asarray(weight) for weight in operation.get_weights()])
+
+
+def training(evidence: Evidence) -> Iterator[Hypothesis]:
+    """training-mode: a layer is called with training=True, and takes its statistics from the batch."""
+    switched = [node for node in evidence.segment.nodes if node.arguments.kwargs.get("training")]
+    if switched:
+        names = ", ".join(written(node.operation) for node in switched)
+        yield Hypothesis(
+            slug="training-mode",
+            detail=f"{names} is called with training=True: it normalises by the batch, not by its moving statistics",
+            change=f"{names} -> call it with training=False",
+            edit=Edit(replaced={node.operation: _quiet(node) for node in switched}),
+            seen=True,
+        )
+
+
+def reduced_precision(evidence: Evidence) -> Iterator[Hypothesis]:
+    """reduced-precision: operations that compute in, or cast to, fewer bits."""
+    low = {
+        node.operation: precision
+        for node in evidence.segment.nodes
+        if (precision := _precision(node)) in ("float16", "bfloat16")
+    }
+    if not low:
+        return
+    names = ", ".join(f"{written(operation)} in {precision}" for operation, precision in low.items())
+    replaced = {operation: _in_float32(operation) for operation in low}
+    yield Hypothesis(
+        slug="reduced-precision",
+        detail=f"the port computes {names}",
+        change=f'{names} -> dtype="float32"',
+        edit=Edit(replaced=replaced),
+        seen=True,
+    )
+
+
+def _precision(node: Node) -> str:
+    operation = node.operation
+    if isinstance(operation, keras.layers.Layer) and not isinstance(operation, keras.layers.InputLayer):
+        return str(operation.compute_dtype)
+    return next((str(tensor.dtype) for tensor in node.outputs), "")
+
+
+def _in_float32(operation: object) -> Change:
+    if isinstance(operation, keras.layers.Layer):
+        weights = [np.asarray(weight, np.float32) for weight in operation.get_weights()]
+        layer = filled(copy_of(operation, dtype="float32"), weights)
+        return lambda x, *args, **kwargs: layer(_widened(x), *args, **kwargs)
+    if type(operation).__name__ == "Cast":
+        return lambda x, *args, **kwargs: _widened(x)
+    return lambda *args, **kwargs: operation(*map(_widened, args), **kwargs)  # type: ignore[operator]
+
+
+def _widened(x: object) -> object:
+    return keras.tree.map_structure(
+        lambda leaf: (
+            keras.ops.cast(leaf, "float32") if str(getattr(leaf, "dtype", "")) in ("float16", "bfloat16") else leaf
+        ),
+        x,
+    )
 
 
 def execution_mode(evidence: Evidence) -> Iterator[Hypothesis]:
@@ -14,6 +132,7 @@ def execution_mode(evidence: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis(
             slug="execution-mode",
             detail=f"wrong in {evidence.mode}; the same layer on the same values is right in eager",
+            change=f"run the port eagerly, or change {written(evidence.operation)} until {evidence.mode} agrees",
             undone=evidence.replay,
         )
 
@@ -21,7 +140,7 @@ def execution_mode(evidence: Evidence) -> Iterator[Hypothesis]:
 def non_finite(evidence: Evidence) -> Cause | None:
     """non-finite: NaN or infinity where there was none before this layer; says whose, and whether a weight holds it."""
     difference = evidence.before
-    if not difference.nonfinite_actual and not difference.nonfinite_expected:
+    if difference is None or not (difference.nonfinite_actual or difference.nonfinite_expected):
         return None
     counts = {"reference": difference.nonfinite_expected, "port": difference.nonfinite_actual}
     where = " and ".join(
@@ -29,9 +148,13 @@ def non_finite(evidence: Evidence) -> Cause | None:
     )
     weights = {"reference": evidence.source_weights, "port": evidence.port_weights}
     bad = [
-        f"the {side}'s {'kernel' if index == 0 else 'bias'} holds {count} of them"
+        f"the {side}'s {name} holds {count} of them"
         for side, tensors in weights.items()
-        for index, tensor in enumerate(tensors)
+        for name, tensor in zip(evidence.weight_names, tensors, strict=False)
         if (count := int(np.count_nonzero(~np.isfinite(tensor))))
     ]
-    return Cause(slug="non-finite", detail="; ".join([f"NaN or infinity in {where}, from finite input", *bad]))
+    return Cause(
+        slug="non-finite",
+        detail="; ".join([f"NaN or infinity in {where}, from finite input", *bad]),
+        change=f"find where {written(evidence.operation)} gets NaN or infinity from",
+    )

@@ -1,18 +1,19 @@
 """What is known of one failing layer, and how a hypothesis about it is put to the test."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from parity import converters
 from parity.axes import Array
 from parity.comparison import Comparison, compare
-from parity.errors import WeightError
-from parity.runners.edits import Edit
+from parity.diagnosis.scene import Scene
+from parity.frameworks import torch
+from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of
 from parity.runners.keras_model import Segment, as_array, as_tensor
+from parity.runners.torch_module import Call
 from parity.tolerance import Limits
 
 
@@ -20,81 +21,200 @@ from parity.tolerance import Limits
 class Evidence:
     """One layer in one run: what went in, what should have come out, what came out. Arrays are in the port's layout.
 
-    `module` is the torch layer (None for a functional operation). `channel_axis` is where channels are in `expected`.
+    `base` is an edit that every replay includes: what is known to be wrong already. A segment has its *layer*, the last
+    operation with weights (or, where none has any, the last), the *route* to it and what comes after.
     """
 
     segment: Segment
     mode: str
-    module: Any
+    scene: Scene
     anchors: Sequence[Array]
     expected: Array
     actual: Array
     limits: Limits
-    channel_axis: int
+    base: Edit = NOTHING
 
     @cached_property
-    def before(self) -> Comparison:
-        """The error as found."""
-        return compare(self.actual, self.expected, self.limits)
+    def before(self) -> Comparison | None:
+        """The error as found; None where the shapes differ."""
+        return compare(self.actual, self.expected, self.limits) if self.shapes_agree else None
+
+    @property
+    def shapes_agree(self) -> bool:
+        """Whether the port's value has the shape of the reference's."""
+        return self.actual.shape == self.expected.shape
+
+    # -- the port's side ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def node(self) -> Node:
+        """The firing of the segment's layer."""
+        weighted = [node for node in self.segment.nodes if getattr(node.operation, "weights", ())]
+        return weighted[-1] if weighted else self.segment.node
 
     @property
     def operation(self) -> Any:
-        """The Keras operation that makes this layer's value."""
-        return self.segment.tap.operation
+        """The segment's layer."""
+        return self.node.operation
+
+    @cached_property
+    def route(self) -> tuple[Node, ...]:
+        """The nodes before the layer."""
+        return self.segment.nodes[: self.segment.nodes.index(self.node)]
+
+    @cached_property
+    def after(self) -> tuple[Node, ...]:
+        """The nodes after the layer."""
+        return self.segment.nodes[self.segment.nodes.index(self.node) + 1 :]
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The Keras layer's configuration; empty for an operation without one."""
-        get_config = getattr(self.operation, "get_config", None)
-        return get_config() if get_config else {}
+        """The layer's configuration; empty for an operation without one."""
+        try:
+            return dict(self.operation.get_config())
+        except (AttributeError, NotImplementedError):
+            return {}
 
     @cached_property
     def port_weights(self) -> tuple[Array, ...]:
-        """The port layer's weights, in Keras order."""
+        """The layer's weights, in Keras order."""
         return tuple(np.asarray(weight) for weight in getattr(self.operation, "weights", ()))
 
     @cached_property
+    def weight_names(self) -> tuple[str, ...]:
+        """What Keras calls them: kernel, bias, gamma, moving_mean, ..."""
+        return tuple(str(weight.name) for weight in getattr(self.operation, "weights", ()))
+
+    @cached_property
+    def arrivals(self) -> tuple[Array, ...]:
+        """What the layer reads when the segment runs on the reference's values."""
+        known = self.segment.walk([as_tensor(array) for array in self.anchors], self.base)
+        return tuple(as_array(known[id(tensor)]) for tensor in self.node.input_tensors)
+
+    @cached_property
+    def last_arrivals(self) -> tuple[Array, ...]:
+        """What the segment's last operation reads, likewise."""
+        known = self.segment.walk([as_tensor(array) for array in self.anchors], self.base)
+        return tuple(as_array(known[id(tensor)]) for tensor in self.segment.node.input_tensors)
+
+    @property
+    def layout(self) -> str:
+        """The axes of this layer's value: "NHWC"."""
+        return self.scene.layout(self.segment.layer, self.expected.ndim)
+
+    @property
+    def channel_axis(self) -> int:
+        """Where channels are in this layer's value."""
+        return self.layout.find("C") if "C" in self.layout else self.expected.ndim - 1
+
+    @cached_property
+    def at_input(self) -> bool:
+        """Whether all it reads lies before the first layer with weights: then it is part of preparing the input."""
+        return all(self.scene.prepares(name) for name in self.segment.anchors)
+
+    # -- the reference's side -------------------------------------------------------------------------------------
+
+    @property
+    def call(self) -> Call | None:
+        """What makes this layer's value in the reference."""
+        return self.scene.calls.get(self.segment.layer)
+
+    @property
+    def kind(self) -> str:
+        """What the reference calls it, in parity's one vocabulary: "conv2d", "softmax"."""
+        return self.scene.kind(self.segment.layer)
+
+    @property
+    def module(self) -> Any:
+        """The torch layer; None for a functional operation."""
+        function = self.call.function if self.call else None
+        return function if isinstance(function, torch.nn.Module) else None
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The reference's settings by torch's names: a module's attributes, or a function's arguments."""
+        return self.scene.settings(self.segment.layer)
+
+    @cached_property
     def source_weights(self) -> tuple[Array, ...]:
-        """What the port layer's weights should be, by the converter of the torch layer; empty where there is none."""
-        if self.module is None:
-            return ()
-        try:
-            return tuple(converters.convert(self.module, self.segment.layer))
-        except WeightError:
-            return ()
+        """What the layer's weights should be, by the converter of the torch layer; empty where there is none."""
+        return self.scene.converted(self.segment.layer, self.operation) if self.module is not None else ()
 
-    def replay(self, replaced: Mapping[Any, Callable[..., Any]] | None = None) -> Array:
-        """The segment run again, eagerly and on the reference's values, with some operations replaced."""
-        return as_array(self.segment.run([as_tensor(array) for array in self.anchors], Edit(replaced=replaced or {})))
+    @cached_property
+    def reads(self) -> tuple[Array, ...]:
+        """What the reference's call reads."""
+        return self.scene.values(self.call.reads if self.call else ())
 
-    def with_layer(self, *, weights: Sequence[Array] | None = None, **changes: Any) -> Array:
-        """The segment run again with this layer's configuration or weights changed."""
-        return self.replay({self.operation: self.copy(weights=weights, **changes)})
+    # -- trying things out ----------------------------------------------------------------------------------------
 
-    def copy(self, *, weights: Sequence[Array] | None = None, **changes: Any) -> Callable[..., Any]:
-        """A copy of the Keras layer with changes; the original is not touched."""
-        layer = type(self.operation).from_config({**self.config, **changes})
-        values = self.port_weights if weights is None else weights
+    def replay(self, edit: Edit = NOTHING, beside: Mapping[int, Array] | None = None) -> Array:
+        """The segment run again, eagerly and on the reference's values, under an edit."""
+        tensors = [as_tensor(array) for array in self.anchors]
+        others = {key: as_tensor(array) for key, array in (beside or {}).items()}
+        return np.asarray(self.segment.run(tensors, self.base | edit, others))
 
-        def call(x: Any, *args: Any, **kwargs: Any) -> Any:
-            if not layer.built:
-                layer.build(x.shape)
-                layer.set_weights([np.asarray(value) for value in values])
-            return layer(x, *args, **kwargs)
+    def over(self, base: Edit) -> "Evidence":
+        """The same evidence once `base` is done: what is still wrong then."""
+        with_base = replace(self, base=self.base | base)
+        return replace(with_base, actual=np.ascontiguousarray(with_base.replay()))
 
-        return call
+    def copy(self, *, weights: Sequence[Array] | None = None, **changes: Any) -> Change:
+        """A copy of the layer with another configuration or other weights; the layer itself is not touched."""
+        return filled(copy_of(self.operation, **changes), self.port_weights if weights is None else weights)
 
     def along_channels(self, vector: Array) -> Array:
         """`vector` (one value per channel) shaped to be added to this layer's value."""
-        shape = [1] * self.expected.ndim
-        shape[self.channel_axis] = -1
-        return vector.reshape(shape)
+        return along(vector, self.channel_axis, self.expected.ndim)
+
+
+def filled(layer: Any, weights: Sequence[Array]) -> Change:
+    """A new layer as a callable that gives it its weights when it is first called; training is always off."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        kwargs.pop("training", None)
+        if weights and not layer.built:
+            shapes = [value.shape for value in args[:1]]
+            layer.build(*shapes)
+            layer.set_weights([np.asarray(value) for value in weights])
+        return layer(*args, **kwargs)
+
+    return call
+
+
+def along(vector: Array, axis: int, rank: int) -> Array:
+    """A vector shaped to lie along one axis of a tensor of `rank` axes."""
+    shape = [1] * rank
+    shape[axis] = -1
+    return vector.reshape(shape)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hypothesis:
-    """A cause that may explain the error, and the layer's value with that cause undone."""
+    """A cause that may explain the error, and how to see whether it does: exactly one of three ways.
+
+    `edit` undoes it in the port: the segment is run again under it (`beside`: values it reroutes to, by the id of their
+    symbolic tensor), and it can repair the port. `undone` gives the layer's value without the fault. `predicted` gives
+    the value that the port must have if this is the fault. `seen` says that the difference lies open in the weights or
+    the configuration; anything else is inferred from values. `change` says what to change, in the port's words.
+    `mend` is an edit that repairs what is tried out in another way, `also` names causes that are undone with this one.
+    """
 
     slug: str
     detail: str
-    undone: Callable[[], Array]
+    also: tuple[str, ...] = ()
+    change: str = ""
+    edit: Edit | None = None
+    beside: Mapping[int, Array] = field(default_factory=dict)
+    undone: Callable[[], Array] | None = None
+    predicted: Callable[[], Array] | None = None
+    mend: Edit | None = None
+    seen: bool = False
+
+    @property
+    def repair(self) -> Edit | None:
+        """The edit that repairs the port, if there is one."""
+        return self.edit or self.mend
+
+
+Family = Callable[[Evidence], Iterable[Hypothesis]]
+"""A cause: looks at the evidence and gives the hypotheses that it speaks for, or none."""

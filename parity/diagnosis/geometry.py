@@ -1,107 +1,267 @@
-"""Causes in where a layer reads: padding, resizing."""
+"""Causes in where a convolution reads and writes: padding, stride and dilation, the crop of a transposed one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from parity.axes import Array
-from parity.diagnosis.evidence import Evidence, Hypothesis
-from parity.frameworks import keras, tf
+from parity.diagnosis.evidence import Evidence, Hypothesis, filled
+from parity.diagnosis.padding import Sides, cropped, padded
+from parity.diagnosis.words import value_in_words, written
+from parity.frameworks import keras
+from parity.runners.edits import Change, Edit, Node, copy_of
 
-Sides = tuple[tuple[int, int], ...]
+CONVOLUTIONS = frozenset({"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D"})
+TRANSPOSED = frozenset({"Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"})
+PADDINGS = frozenset({"ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Pad"})
+CROPPINGS = frozenset({"Cropping1D", "Cropping2D", "Cropping3D", "GetItem", "Slice"})
+MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 
 
-def padding(evidence: Evidence) -> Iterator[Hypothesis]:
-    """padding: the port's convolution sees other zeros around its input than the reference's."""
-    wanted = _reference_padding(evidence)
-    if wanted is None or len(evidence.anchors) != 1 or not isinstance(evidence.operation, keras.layers.Conv2D):
+@dataclass(frozen=True, kw_only=True)
+class Padding:
+    """What is put around an input: how much on each side, and of what."""
+
+    sides: Sides
+    mode: str = "zeros"
+    value: float = 0.0
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any."""
+        return any(before or after for before, after in self.sides)
+
+    def words(self) -> str:
+        """ "1,1" where all axes are alike, else axis by axis; with what, where that is not zeros."""
+        rows = [f"{before},{after}" for before, after in self.sides]
+        text = rows[0] if len(set(rows)) == 1 else " and ".join(rows)
+        return text if self.mode == "zeros" or not self.any else f"{text} ({self.mode})"
+
+    def __eq__(self, other: object) -> bool:
+        """Equal sides, and where there are any, equal filling."""
+        if not isinstance(other, Padding) or self.sides != other.sides:
+            return False
+        return not self.any or (self.mode, self.value) == (other.mode, other.value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def convolution(evidence: Evidence) -> Iterator[Hypothesis]:
+    """padding, stride-dilation: the convolution reads other places than the reference's."""
+    if type(evidence.operation).__name__ not in CONVOLUTIONS or not _reads_one(evidence):
         return
-    present = _port_padding(evidence)
-    if present is None or present == wanted:
+    wanted, present = _reference(evidence), _port(evidence)
+    if wanted is None:
         return
-    how = _how_padded(evidence)
+    strides, dilation, pads = wanted
+    config = evidence.config
+    steps = {
+        name: f"{name}={value_in_words(config[key])}; the reference's is {value_in_words(value)}"
+        for name, key, value in (("stride", "strides", strides), ("dilation", "dilation_rate", dilation))
+        if tuple(config[key]) != value
+    }
+    if not steps and (present is None or present == pads):
+        return
+    how = f"{_how_padded(evidence)} pads {present.words()}" if present else "it is padded otherwise"
+    padding = f"{how}; reference pads {pads.words()}"
     yield Hypothesis(
-        slug="padding",
-        detail=f"{how} pads {_words(present)}; reference pads {_words(wanted)}",
-        undone=lambda: _with_padding(evidence, wanted),
+        slug="stride-dilation" if steps else "padding",
+        detail="; ".join(steps.values()) if steps else padding,
+        change=_change(evidence, strides, dilation, pads),
+        edit=_bypassing(evidence, _exactly(evidence, strides, dilation, pads)),
+        seen=True,
     )
 
 
-def resize_method(evidence: Evidence) -> Iterator[Hypothesis]:
-    """resize-method: the port interpolates in another way than the reference."""
-    present = evidence.config.get("interpolation")
-    if present is None:
+def transposed(evidence: Evidence) -> Iterator[Hypothesis]:
+    """output-crop, stride-dilation: a transposed convolution writes, or is cropped, in other places."""
+    if type(evidence.operation).__name__ not in TRANSPOSED or not _reads_one(evidence):
         return
-    for other in ("nearest", "bilinear", "bicubic"):
-        if other != present:
-            yield Hypothesis(
-                slug="resize-method",
-                detail=f"interpolation is {present!r}; the reference's is {other!r}",
-                undone=lambda other=other: evidence.with_layer(interpolation=other),  # type: ignore[misc]
-            )
+    settings, axes = evidence.settings, spatial(evidence)
+    if not isinstance(settings.get("stride"), tuple) or settings.get("dilation") not in ((1,), (1, 1), (1, 1, 1)):
+        return
+    if any(type(node.operation).__name__ not in CROPPINGS | PADDINGS for node in evidence.after):
+        return
+    strides = tuple(settings["stride"])
+    starts = tuple(int(pad) for pad in settings["padding"])
+    sizes = [evidence.expected.shape[axis] for axis in axes]
+    whole = filled(
+        copy_of(evidence.operation, padding="valid", strides=strides, output_padding=None), evidence.port_weights
+    )
+
+    def exactly(x: Any) -> Any:
+        full = whole(x)
+        missing = [
+            max(start + size - full.shape[axis], 0) for axis, start, size in zip(axes, starts, sizes, strict=True)
+        ]
+        return cropped(padded(full, axes, [(0, more) for more in missing]), axes, starts, sizes)
+
+    same = strides == tuple(evidence.config["strides"])
+    extra = tuple(settings.get("output_padding", (0,) * len(axes)))
+    yield Hypothesis(
+        slug="output-crop" if same else "stride-dilation",
+        detail=(
+            f"the reference crops its output by {value_in_words(starts)} at the start, "
+            f"output_padding {value_in_words(extra)} at the end; the port crops it elsewhere"
+            if same
+            else f"stride={value_in_words(evidence.config['strides'])}; the reference's is {value_in_words(strides)}"
+        ),
+        change=(
+            f"{written(evidence.operation, padding=evidence.config['padding'])} -> "
+            f'padding="valid", strides={value_in_words(strides)}, then crop {value_in_words(starts)} at the start of '
+            f"each axis and keep {'x'.join(map(str, sizes))}"
+        ),
+        edit=_bypassing(evidence, exactly),
+        seen=not same,
+    )
 
 
-def _reference_padding(evidence: Evidence) -> Sides | None:
-    pads = getattr(evidence.module, "padding", None)
-    mode = getattr(evidence.module, "padding_mode", "zeros")
-    if not isinstance(pads, tuple) or mode != "zeros" or type(evidence.module).__name__ != "Conv2d":
+def reads_anchor(evidence: Evidence) -> bool:
+    """Whether the layer's input, as the reference has it, is the segment's one anchor."""
+    return _reads_one(evidence)
+
+
+def _reads_one(evidence: Evidence) -> bool:
+    """Whether the segment has one anchor, and only padding on the way from it."""
+    return len(evidence.segment.anchors) == 1 and len(evidence.node.input_tensors) == 1
+
+
+def spatial(evidence: Evidence) -> list[int]:
+    """The axes of space in the layer's value."""
+    return [axis for axis in range(1, evidence.expected.ndim) if axis != evidence.channel_axis]
+
+
+def _reference(evidence: Evidence) -> tuple[tuple[int, ...], tuple[int, ...], Padding] | None:
+    """Strides, dilation and padding of the reference's convolution; None where it has none that is known."""
+    settings, axes = evidence.settings, spatial(evidence)
+    strides, dilation = _tuple(settings.get("stride"), axes), _tuple(settings.get("dilation"), axes)
+    kernel = evidence.config.get("kernel_size")
+    if strides is None or dilation is None or kernel is None:
         return None
-    return tuple((int(pad), int(pad)) for pad in pads)
-
-
-def _port_padding(evidence: Evidence) -> Sides | None:
-    """Zeros before and after each spatial axis, by the padding layers of the segment and the convolution's own."""
-    total = [[0, 0] for _ in _spatial(evidence)]
-    for node in evidence.segment.nodes[:-1]:
-        if not isinstance(node.operation, keras.layers.ZeroPadding2D):
+    pads = settings.get("padding")
+    sides: Sides
+    if pads == "same":
+        totals = [rate * (size - 1) for rate, size in zip(dilation, kernel, strict=True)]
+        sides = tuple((total // 2, total - total // 2) for total in totals)
+    else:
+        amounts = _tuple(0 if pads == "valid" else pads, axes)
+        if amounts is None:
             return None
-        _add(total, node.operation.padding)
-    if evidence.config["padding"] == "same":
-        sizes = [evidence.anchors[0].shape[axis] + sum(total[i]) for i, axis in enumerate(_spatial(evidence))]
-        _add(total, _same(sizes, evidence.config))
-    return tuple((before, after) for before, after in total)
+        sides = tuple((amount, amount) for amount in amounts)
+    return strides, dilation, Padding(sides=sides, mode=settings.get("padding_mode", "zeros"))
 
 
-def _same(sizes: Sequence[int], config: Any) -> list[tuple[int, int]]:
+def _tuple(value: Any, axes: Sequence[int]) -> tuple[int, ...] | None:
+    if isinstance(value, int):
+        return (value,) * len(axes)
+    return tuple(value) if isinstance(value, (tuple, list)) and len(value) == len(axes) else None
+
+
+def _port(evidence: Evidence) -> Padding | None:
+    """What the port pads: by the padding on the segment's route and by the convolution; None if that is not all."""
+    total = paddings(evidence, evidence.route)
+    if total is None:
+        return None
+    if evidence.config["padding"] != "same":
+        return total
+    axes = spatial(evidence)
+    sizes = [evidence.anchors[0].shape[axis] + sum(total.sides[i]) for i, axis in enumerate(axes)]
+    own = Padding(sides=tuple(_same(sizes, evidence.config)))
+    if total.any and own.any and total.mode != "zeros":
+        return None
+    return _sum(total, own)
+
+
+def paddings(evidence: Evidence, nodes: Sequence[Node]) -> Padding | None:
+    """What padding nodes put around an input together; None where one of them is something else."""
+    axes = spatial(evidence)
+    total: Padding = Padding(sides=((0, 0),) * len(axes))
+    for node in nodes:
+        one = _padding_of(node, axes)
+        if one is None or (total.any and one.any and (one.mode, one.value) != (total.mode, total.value)):
+            return None
+        total = _sum(total, one)
+    return total
+
+
+def _sum(first: Padding, second: Padding) -> Padding:
+    sides = tuple((a + c, b + d) for (a, b), (c, d) in zip(first.sides, second.sides, strict=True))
+    filling = first if first.any else second
+    return Padding(sides=sides, mode=filling.mode, value=filling.value)
+
+
+def _padding_of(node: Node, axes: Sequence[int]) -> Padding | None:
+    operation = node.operation
+    name = type(operation).__name__
+    if name not in PADDINGS:
+        return None
+    if name != "Pad":
+        sides = operation.padding if isinstance(operation.padding[0], (tuple, list)) else [operation.padding]
+        return Padding(sides=tuple((int(before), int(after)) for before, after in sides))
+    widths = [tuple(map(int, pair)) for pair in operation.pad_width]
+    if any(pair != (0, 0) for axis, pair in enumerate(widths) if axis not in axes):
+        return None
+    given = [*node.arguments.args[1:], *node.arguments.kwargs.values()]
+    value = next((float(each) for each in given if isinstance(each, (int, float))), 0.0)
+    mode = "zeros" if operation.mode == "constant" else operation.mode
+    return Padding(sides=tuple((widths[axis][0], widths[axis][1]) for axis in axes), mode=mode, value=value)
+
+
+def _same(sizes: Sequence[int], config: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
     """What "same" pads, as TensorFlow defines it: the smaller half before."""
-    sides = []
     for size, kernel, stride, dilation in zip(
         sizes, config["kernel_size"], config["strides"], config["dilation_rate"], strict=True
     ):
         reach = dilation * (kernel - 1) + 1
         total = max((-(-size // stride) - 1) * stride + reach - size, 0)
-        sides.append((total // 2, total - total // 2))
-    return sides
+        yield total // 2, total - total // 2
 
 
-def _with_padding(evidence: Evidence, sides: Sides) -> Array:
-    """The layer on its input padded as given, with no padding of its own; padding layers before it are passed by."""
-    convolve = evidence.copy(padding="valid")
-    axes = [(0, 0)] * evidence.expected.ndim
-    for axis, side in zip(_spatial(evidence), sides, strict=True):
-        axes[axis] = side
-
-    def padded(x: Any, *args: Any, **kwargs: Any) -> Any:
-        return convolve(tf.pad(x, axes))
-
-    passed: dict[Any, Callable[..., Any]] = {node.operation: lambda x: x for node in evidence.segment.nodes[:-1]}
-    return evidence.replay({**passed, evidence.operation: padded})
+def _exactly(evidence: Evidence, strides: tuple[int, ...], dilation: tuple[int, ...], pads: Padding) -> Change:
+    """The layer on its input padded as given, with no padding of its own."""
+    convolve = evidence.copy(padding="valid", strides=strides, dilation_rate=dilation)
+    axes = spatial(evidence)
+    if pads.mode == "zeros" and len(axes) == 2:
+        zeros = keras.layers.ZeroPadding2D(pads.sides, data_format=evidence.config["data_format"])
+        return lambda x: convolve(zeros(x) if pads.any else x)
+    put = partial(padded, axes=axes, sides=pads.sides, mode=pads.mode)
+    return lambda x: convolve(put(x) if pads.any else x)
 
 
-def _spatial(evidence: Evidence) -> list[int]:
-    return [axis for axis in range(1, evidence.expected.ndim) if axis != evidence.channel_axis]
+def _bypassing(evidence: Evidence, change: Change) -> Edit:
+    """The layer replaced, reading the anchor itself; what comes after it, a crop, is left out."""
+    anchor = next(tensor for node in evidence.segment.nodes for tensor in node.input_tensors)
+    leave = {node.operation: _first_argument for node in evidence.after}
+    return Edit(replaced={evidence.operation: change, **leave}, rerouted={(evidence.node, 0): anchor})
 
 
-def _add(total: list[list[int]], sides: Sequence[Sequence[int]]) -> None:
-    for sums, (before, after) in zip(total, sides, strict=True):
-        sums[0] += int(before)
-        sums[1] += int(after)
+def _first_argument(x: Any, *args: Any, **kwargs: Any) -> Any:
+    return x
 
 
 def _how_padded(evidence: Evidence) -> str:
-    parts = [type(node.operation).__name__ for node in evidence.segment.nodes[:-1]]
+    parts = [type(node.operation).__name__ for node in evidence.route]
     return " + ".join([*parts, evidence.config["padding"]])
 
 
-def _words(sides: Sides) -> str:
-    rows = [f"{before},{after}" for before, after in sides]
-    return rows[0] if len(set(rows)) == 1 else " and ".join(rows)
+def _change(evidence: Evidence, strides: tuple[int, ...], dilation: tuple[int, ...], pads: Padding) -> str:
+    config = evidence.config
+    now = {"strides": config["strides"], "padding": config["padding"]}
+    settings = {"padding": "valid", "strides": strides}
+    if set(config["dilation_rate"]) | set(dilation) != {1}:
+        now, settings = {**now, "dilation_rate": config["dilation_rate"]}, {**settings, "dilation_rate": dilation}
+    by_hand = _padding_code(pads, len(strides))
+    text = ", ".join(f"{name}={value_in_words(value)}" for name, value in settings.items())
+    before = " + ".join([*(written(node.operation) for node in evidence.route), written(evidence.operation, **now)])
+    return f"{before} -> {by_hand}{text}"
+
+
+def _padding_code(pads: Padding, rank: int) -> str:
+    if not pads.any:
+        return ""
+    sides = pads.sides
+    amounts = {amount for pair in sides for amount in pair}
+    text = str(next(iter(amounts))) if len(amounts) == 1 else str(sides)
+    if pads.mode == "zeros":
+        return f"ZeroPadding{rank}D({text}) + "
+    return f'keras.ops.pad by {text}, mode "{pads.mode}" + '

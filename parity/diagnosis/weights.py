@@ -1,119 +1,498 @@
-"""Causes in a layer's weights: rearranged, flipped, scaled, rounded."""
+"""Causes in the numbers a layer carries: rearranged, in the wrong place, from elsewhere, never loaded, rounded, scaled.
+
+Every weight of the layer that differs from what its converter gives is explained by itself, from what it is; a cause is
+put forward for the layer where it explains all of them. What undoes it is made from the port's own weight wherever the
+cause says how (a permuted kernel is permuted back), and the replay shows whether that was all.
+"""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from parity.axes import Array
 from parity.diagnosis.evidence import Evidence, Hypothesis
+from parity.diagnosis.functions import PRECISIONS
+from parity.diagnosis.relations import in_words
+from parity.diagnosis.words import written
+from parity.runners.edits import Edit
 
-NEAR = 1e-2
-"""Relative distance under which a rearranged kernel counts as a candidate; the replay decides."""
-
-KERNEL_AXES = {
-    "convtranspose2d": "kh kw o i",
-    "conv2d": "kh kw i o",
-    "linear": "i o",
+KERNEL_AXES: Mapping[str, str] = {
+    "Conv1D": "k i o",
+    "Conv2D": "kh kw i o",
+    "Conv3D": "kd kh kw i o",
+    "Conv1DTranspose": "k o i",
+    "Conv2DTranspose": "kh kw o i",
+    "Conv3DTranspose": "kd kh kw o i",
+    "Dense": "i o",
+    "DepthwiseConv2D": "kh kw c m",
+    "DepthwiseConv1D": "k c m",
+    "Embedding": "token feature",
 }
+SPATIAL = frozenset({"k", "kd", "kh", "kw"})
+GATES: Mapping[str, tuple[str, ...]] = {"LSTM": ("i", "f", "c", "o"), "GRU": ("z", "r", "h")}
+SAME = 2e-6
+"""Relative difference below which two weights are the same one: a sum of two biases may round."""
+UNRELATED = 0.25
+"""Correlation with the source below which a kernel may be one that was never loaded."""
 
 
-def kernel_arrangement(evidence: Evidence) -> Iterator[Hypothesis]:
-    """kernel-axes, kernel-flip: the port's kernel is the reference's with axes permuted, reversed, or both."""
-    if not (evidence.port_weights and evidence.source_weights):
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why one weight differs, and the weight with that undone."""
+
+    slug: str
+    detail: str
+    restored: Array
+
+
+def weights(evidence: Evidence) -> Iterator[Hypothesis]:
+    """Every cause that explains all weights of the layer that differ from the reference's; else what can be said."""
+    differing = differing_weights(evidence)
+    if not differing:
         return
-    kernel, source = evidence.port_weights[0], evidence.source_weights[0]
-    names = KERNEL_AXES.get(evidence.segment.tap.kind, " ".join(f"axis{i}" for i in range(kernel.ndim))).split()
-    for order in itertools.permutations(range(kernel.ndim)):
-        turned = np.transpose(kernel, order)
+    explained = {index: list(_explanations(evidence, index)) for index in differing}
+    slugs = [{each.slug for each in explained[index]} for index in differing]
+    shared = set.intersection(*slugs)
+    for slug in sorted(shared):
+        if slug == "not-loaded" and len(differing) == 1 and evidence.weight_names[differing[0]] in EASILY_INITIAL:
+            continue
+        chosen = {index: next(each for each in explained[index] if each.slug == slug) for index in differing}
+        yield _hypothesis(evidence, slug, chosen)
+    if not shared:
+        yield _several(evidence, explained)
+
+
+EASILY_INITIAL = frozenset({"bias", "gamma", "beta"})
+"""Weights whose initial value is a constant: one alone at it is missing or ignored, not a layer left unloaded."""
+
+
+def differing_weights(evidence: Evidence) -> list[int]:
+    """The indices of the port's weights that are not the reference's; none where it cannot be said."""
+    pairs = list(zip(evidence.port_weights, evidence.source_weights, strict=False))
+    return [
+        index
+        for index, (weight, source) in enumerate(pairs)
+        if weight.shape == source.shape and not _same(weight, source)
+    ]
+
+
+def restored_edit(evidence: Evidence) -> Edit | None:
+    """The layer with the reference's weights in place of those that differ; None where none differs."""
+    differing = differing_weights(evidence)
+    if not differing:
+        return None
+    return _edit(evidence, {index: evidence.source_weights[index] for index in differing})
+
+
+def _hypothesis(evidence: Evidence, slug: str, chosen: Mapping[int, Explanation]) -> Hypothesis:
+    names = evidence.weight_names
+    details = [each.detail.format(it=f"the {names[index]}") for index, each in chosen.items()]
+    return Hypothesis(
+        slug=slug,
+        detail="; ".join(dict.fromkeys(details)),
+        change=f"load the weights of {written(evidence.operation)} as the reference has them: "
+        + ", ".join(names[index] for index in chosen),
+        edit=_edit(evidence, {index: each.restored for index, each in chosen.items()}),
+        seen=True,
+    )
+
+
+def _several(evidence: Evidence, explained: Mapping[int, Sequence[Explanation]]) -> Hypothesis:
+    """Weights that differ for different reasons, or for none that is known: then the source's values are put in."""
+    known = {index: each[0] for index, each in explained.items() if each}
+    unknown = [index for index in explained if index not in known]
+    parts = [f"{each.slug}: {each.detail.format(it='the ' + evidence.weight_names[i])}" for i, each in known.items()]
+    parts += [_how_different(evidence, index) for index in unknown]
+    restored = {i: each.restored for i, each in known.items()} | {i: evidence.source_weights[i] for i in unknown}
+    slugs = ["unknown"] * bool(unknown) + [each.slug for each in known.values()]
+    return Hypothesis(
+        slug=slugs[0],
+        also=tuple(dict.fromkeys(slugs[1:])),
+        detail="; ".join(parts),
+        change=f"load the weights of {written(evidence.operation)} again",
+        edit=_edit(evidence, restored),
+        seen=True,
+    )
+
+
+def _how_different(evidence: Evidence, index: int) -> str:
+    weight, source = evidence.port_weights[index], evidence.source_weights[index]
+    count = int(np.count_nonzero(weight != source))
+    return f"the {evidence.weight_names[index]} differs from the reference's in {count} of {weight.size} values"
+
+
+def _edit(evidence: Evidence, restored: Mapping[int, Array]) -> Edit:
+    values = [restored.get(index, weight) for index, weight in enumerate(evidence.port_weights)]
+    return Edit(replaced={evidence.operation: evidence.copy(weights=values)})
+
+
+# -- what one weight may be -------------------------------------------------------------------------------------------
+
+
+def _explanations(evidence: Evidence, index: int) -> Iterator[Explanation]:
+    weight, source = evidence.port_weights[index], evidence.source_weights[index]
+    if not (np.isfinite(weight).all() and np.isfinite(source).all()):
+        return
+    found: list[Explanation] = []
+    if _same_values(weight, source):
+        rearranged = (_axes_and_flips, _gates, _layout, _slices, _reshaped)
+        found += _first(each(evidence, index, weight, source) for each in rearranged)
+    for search in (_elsewhere, _rounded, _scaled, _constant):
+        found += search(evidence, index, weight, source)
+    yield from found or _fresh(evidence, index, weight, source)
+
+
+def _first(groups: Iterator[Iterator[Explanation]]) -> Iterator[Explanation]:
+    """Of several ways to say the same, the ways of the first that can say it."""
+    for group in groups:
+        found = list(group)
+        if found:
+            yield from found
+            return
+
+
+def _axes_and_flips(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
+    """kernel-axes, kernel-flip: axes permuted, reversed, or both."""
+    names = KERNEL_AXES.get(type(evidence.operation).__name__, "").split()
+    if len(names) != weight.ndim:
+        names = [f"axis{axis}" for axis in range(weight.ndim)]
+    spatial = [axis for axis, name in enumerate(names) if name in SPATIAL]
+    plain = tuple(range(weight.ndim))
+    for order in itertools.permutations(plain):
+        turned = np.transpose(weight, order)
         if turned.shape != source.shape:
             continue
-        for flipped in _subsets(range(max(kernel.ndim - 2, 0))):
+        for flipped in _subsets(spatial):
             moved = np.flip(turned, flipped)
-            if (order == tuple(range(kernel.ndim)) and not flipped) or not _near(moved, source):
+            if (order == plain and not flipped) or not _equal(moved, source):
                 continue
-            swapped = order != tuple(range(kernel.ndim))
-            yield Hypothesis(
-                slug="kernel-axes" if swapped else "kernel-flip",
-                detail=_describe(order if swapped else None, [names[axis] for axis in flipped], names),
-                undone=lambda moved=moved: evidence.with_layer(weights=[moved, *evidence.port_weights[1:]]),  # type: ignore[misc]
+            yield Explanation(
+                slug="kernel-flip" if order == plain else "kernel-axes",
+                detail=_arranged(order if order != plain else None, [names[axis] for axis in flipped], names),
+                restored=np.ascontiguousarray(moved),
             )
 
 
-def weight_scale(evidence: Evidence) -> Iterator[Hypothesis]:
-    """scale: one weight tensor is a constant multiple of the reference's."""
-    for index, (weight, source) in enumerate(_pairs(evidence)):
-        factor = _factor(weight, source)
-        if factor is None or not _near(weight / factor, source, 1e-6) or np.array_equal(weight, source):
+def _arranged(order: tuple[int, ...] | None, flipped: Sequence[str], names: Sequence[str]) -> str:
+    parts = []
+    if order is not None:
+        parts.append(f"{{it}}'s axes are permuted: it needs {' '.join(names)} = its axes {order}")
+    if flipped:
+        parts.append(f"{'and ' if parts else '{it} is '}reversed along {' and '.join(flipped)}")
+    return ", ".join(parts)
+
+
+def _gates(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
+    """gate-order: the blocks of a recurrent layer's gates in another order."""
+    gates = GATES.get(type(evidence.operation).__name__)
+    if not gates or weight.shape[-1] % len(gates):
+        return
+    blocks = np.split(weight, len(gates), axis=-1)
+    for order in itertools.permutations(range(len(gates))):
+        if order != tuple(range(len(gates))):
+            moved = np.concatenate([blocks[block] for block in order], axis=-1)
+            if _equal(moved, source):
+                back = " ".join(gates[order.index(block)] for block in range(len(gates)))
+                yield Explanation(
+                    slug="gate-order",
+                    detail=f"{{it}} has its gates in the order {back}; Keras reads {' '.join(gates)}",
+                    restored=moved,
+                )
+
+
+def _layout(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
+    """kernel-layout: a depthwise kernel's channels and multipliers, or a grouped one's groups, taken for each other."""
+    if weight.ndim < 3:
+        return
+    kind, shape = type(evidence.operation).__name__, weight.shape
+    groups = int(evidence.config.get("groups", 1) or 1)
+    if kind.startswith("Depthwise"):
+        flat, splits = weight.reshape(*shape[:-2], -1), [shape[-2], shape[-1]]
+    elif groups > 1:
+        flat, splits = weight, [groups, shape[-1] // groups]
+    else:
+        return
+    for first in splits:
+        split = flat.reshape(*flat.shape[:-1], first, -1)
+        moved = np.swapaxes(split, -1, -2).reshape(shape)
+        if _equal(moved, source):
+            what = "channels and multipliers" if kind.startswith("Depthwise") else "groups and filters"
+            yield Explanation(
+                slug="kernel-layout",
+                detail=f"{{it}} runs through its {what} in the other order",
+                restored=np.ascontiguousarray(moved),
+            )
+            return
+
+
+def _slices(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
+    """channel-permutation, flatten-order: slices along one axis in another order."""
+    for axis in range(weight.ndim):
+        order = _order_of_slices(weight, source, axis)
+        if order is None:
             continue
-        others = list(evidence.port_weights)
-        others[index] = (weight / factor).astype(weight.dtype)
-        name = "kernel" if index == 0 else "bias"
-        yield Hypothesis(
-            slug="scale",
-            detail=f"the {name} is {factor:.8g} times the reference's",
-            undone=lambda others=others: evidence.with_layer(weights=others),  # type: ignore[misc]
+        moved = np.take(weight, np.argsort(order), axis=axis)
+        if not _equal(moved, source):
+            continue
+        names = KERNEL_AXES.get(type(evidence.operation).__name__, "").split()
+        along = f" along {names[axis]}" if len(names) == weight.ndim else ""
+        flattened = axis == 0 and weight.ndim == 2 and _flattening(evidence, order)
+        yield Explanation(
+            slug="flatten-order" if flattened else "channel-permutation",
+            detail=f"{{it}}'s rows follow {flattened}"
+            if flattened
+            else f"{{it}}'s slices{along} are {in_words(order)}",
+            restored=moved,
+        )
+        return
+
+
+def _flattening(evidence: Evidence, order: npt.NDArray[np.int64]) -> str:
+    """Whether rows are in the order of a map flattened the other way; in words, "" if they are not."""
+    for shape in evidence.scene.maps_of(order.size):
+        channels, space = shape[0], int(np.prod(shape[1:]))
+        first = np.arange(order.size).reshape(channels, space).T.ravel()
+        last = np.arange(order.size).reshape(space, channels).T.ravel()
+        for wrong, words in ((first, "HWC where the port flattens CHW"), (last, "CHW where the port flattens HWC")):
+            if np.array_equal(order, wrong):
+                return f"{words} ({channels} channels of {'x'.join(map(str, shape[1:]))})"
+    return ""
+
+
+def _order_of_slices(weight: Array, source: Array, axis: int) -> npt.NDArray[np.int64] | None:
+    """The order with weight = take(source, order) along an axis, by the exact values of each slice; None if none."""
+    if weight.shape[axis] < 2:
+        return None
+    ours, theirs = (np.moveaxis(array, axis, 0).reshape(weight.shape[axis], -1)[:, :64] for array in (weight, source))
+    place: dict[bytes, list[int]] = {}
+    for number, row in enumerate(theirs):
+        place.setdefault(row.tobytes(), []).append(number)
+    order = []
+    for row in ours:
+        waiting = place.get(row.tobytes())
+        if not waiting:
+            return None
+        order.append(waiting.pop(0))
+    found = np.array(order, np.int64)
+    return None if np.array_equal(found, np.arange(found.size)) else found
+
+
+def _reshaped(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
+    """kernel-reshape: the flat values are those of the source in another order of its axes."""
+    for order in itertools.permutations(range(source.ndim)):
+        if order == tuple(range(source.ndim)):
+            continue
+        shape = tuple(source.shape[axis] for axis in order)
+        back = np.transpose(weight.reshape(shape), np.argsort(order))
+        if _equal(back, source):
+            yield Explanation(
+                slug="kernel-reshape",
+                detail=f"{{it}} was reshaped to {weight.shape} where axes had to be transposed",
+                restored=np.ascontiguousarray(back),
+            )
+            return
+
+
+def _elsewhere(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
+    """weight-order, wrong-tensor: equal to another weight of the reference."""
+    own = evidence.segment.layer
+    names = evidence.weight_names
+    for other, value in enumerate(evidence.source_weights):
+        if other != index and value.shape == weight.shape and _equal(weight, value):
+            detail = f"{{it}} is the reference's {names[other]}, in the wrong slot"
+            yield Explanation(slug="weight-order", detail=detail, restored=source)
+            return
+    if np.all(weight == weight.flat[0]):
+        return  # a constant equals any other constant
+    for layer, name, value in evidence.scene.tensors:
+        if layer != own and value.shape == weight.shape and _equal(weight, value):
+            detail = f"{{it}} is the {name} of the reference's {layer}"
+            yield Explanation(slug="wrong-tensor", detail=detail, restored=source)
+            return
+
+
+def _rounded(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
+    """weight-precision: the source, rounded to fewer bits or to a grid."""
+    if np.all(weight == weight.flat[0]):
+        return
+    for name, rounding in PRECISIONS.items():
+        if np.array_equal(weight, rounding(source)):
+            yield Explanation(
+                slug="weight-precision", detail=f"{{it}} is the reference's rounded to {name}", restored=source
+            )
+            return
+    bits = _mantissa(weight)
+    if bits < 18 < _mantissa(source) and _within(weight, source, 2.0**-bits * np.abs(source)):
+        detail = f"{{it}} is the reference's rounded to {bits} bits of mantissa"
+        yield Explanation(slug="weight-precision", detail=detail, restored=source)
+        return
+    grid = _grid(weight, source)
+    if grid:
+        yield Explanation(
+            slug="weight-precision", detail=f"{{it}} is the reference's rounded to {grid}", restored=source
         )
 
 
-def weight_precision(evidence: Evidence) -> Iterator[Hypothesis]:
-    """weight-precision: weight tensors are the reference's, rounded to fewer bits."""
-    for precision, rounding in (("float16", _float16), ("bfloat16", _bfloat16)):
-        restored, rounded = list(evidence.port_weights), []
-        for index, (weight, source) in enumerate(_pairs(evidence)):
-            if np.array_equal(weight, rounding(source)) and not np.array_equal(weight, source):
-                restored[index] = source
-                rounded.append("kernel" if index == 0 else "bias")
-        if rounded:
-            yield Hypothesis(
-                slug="weight-precision",
-                detail=f"the {' and '.join(rounded)} is the reference's rounded to {precision}",
-                undone=lambda restored=restored: evidence.with_layer(weights=restored),  # type: ignore[misc]
-            )
+def _mantissa(values: Array) -> int:
+    """How many bits of the 23 the values use."""
+    used = int(np.bitwise_or.reduce(np.ascontiguousarray(values, np.float32).view(np.uint32).ravel()) & 0x7FFFFF)
+    return 23 - ((used & -used).bit_length() - 1) if used else 0
 
 
-def _pairs(evidence: Evidence) -> Iterator[tuple[Array, Array]]:
-    if len(evidence.port_weights) == len(evidence.source_weights):
-        for weight, source in zip(evidence.port_weights, evidence.source_weights, strict=True):
-            if weight.shape == source.shape:
-                yield weight, source
+def _within(weight: Array, source: Array, step: Any) -> bool:
+    return bool(np.all(np.abs(weight - source) <= 1.01 * step))
 
 
-def _near(actual: Array, expected: Array, limit: float = NEAR) -> bool:
-    """Whether the distance is small relative to the size; a quick look at the first values spares most comparisons."""
-    head = actual.reshape(-1)[:256] if actual.flags.c_contiguous else actual[:1].reshape(-1)[:256]
-    wanted = expected[:1].reshape(-1)[: head.size] if not actual.flags.c_contiguous else expected.reshape(-1)[:256]
-    scale = float(np.abs(expected).max()) or 1.0
-    if head.shape == wanted.shape and float(np.abs(head - wanted).max()) > 2 * limit * scale:
+def _grid(weight: Array, source: Array) -> str:
+    """Whether the values lie on a grid of 8 or 4 bits: for the whole tensor or by channel, symmetric or not."""
+    for bits in (8, 4):
+        for axis in (None, *range(weight.ndim)):
+            others = None if axis is None else tuple(other for other in range(weight.ndim) if other != axis)
+            if axis is not None and weight.size // weight.shape[axis] < 8:
+                continue
+            for symmetric in (True, False):
+                if _on_grid(weight, source, others, bits, symmetric):
+                    scope = "per tensor" if axis is None else f"per slice of axis {axis}"
+                    return f"int{bits} {scope}"
+    return ""
+
+
+def _on_grid(weight: Array, source: Array, axes: Any, bits: int, symmetric: bool) -> bool:
+    low = weight.min(axis=axes, keepdims=True).astype(np.float64)
+    high = weight.max(axis=axes, keepdims=True).astype(np.float64)
+    top = 2 ** (bits - 1) - 1
+    step = np.maximum(np.abs(low), np.abs(high)) / top if symmetric else (high - low) / (2**bits - 1)
+    step = np.where(step > 0, step, 1)
+    places = weight / step if symmetric else (weight - low) / step
+    whole = float(np.abs(places - np.round(places)).max()) < 2e-3
+    return whole and _within(weight, source, step) and not _same(weight, source) and weight.size > 8
+
+
+def _scaled(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
+    """scale: a constant multiple of the source, or a constant more; norm-statistics: a variance times n / (n - 1)."""
+    a, b = weight.astype(np.float64).ravel(), source.astype(np.float64).ravel()
+    size = float(b @ b)
+    factor = float(a @ b) / size if size else 0.0
+    if weight.size < 2 or not factor:
+        return
+    name = evidence.weight_names[index]
+    if factor != 1 and _equal((weight / factor).astype(np.float32), source):
+        count = _samples(factor) if "variance" in name else 0
+        if count:
+            detail = f"{{it}} is {factor:.8g} times the reference's: the variance over {count} samples, "
+            detail += "unbiased (n - 1) on one side only"
+            yield Explanation(slug="norm-statistics", detail=detail, restored=source)
+        else:
+            detail = f"{{it}} is {factor:.8g} times the reference's"
+            yield Explanation(slug="scale", detail=detail, restored=(weight / factor).astype(weight.dtype))
+        return
+    offset = float(np.mean(a - b))
+    if offset and _equal((weight - np.float32(offset)).astype(np.float32), source, 1e-5):
+        yield Explanation(slug="scale", detail=f"{{it}} is the reference's plus {offset:.7g}", restored=source)
+
+
+def _samples(factor: float) -> int:
+    """n, where the factor is n / (n - 1) or the reverse; 0 where it is neither."""
+    ratio = max(factor, 1 / factor) if factor > 0 else 1.0
+    count = ratio / (ratio - 1) if ratio > 1 + 1e-7 else 0.0
+    return round(count) if count > 1.5 and abs(count - round(count)) < 1e-5 * count**2 + 1e-4 else 0
+
+
+def _constant(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
+    """bias-missing, norm-statistics, not-loaded: exactly what the layer's own initialiser makes, such as zeros."""
+    name = evidence.weight_names[index]
+    fresh = _initialised(evidence, index)
+    if fresh is None or not np.array_equal(weight, fresh):
+        return
+    if name in ("bias", "beta") and not np.any(weight):
+        yield Explanation(slug="bias-missing", detail="{it} is zero: the port adds zeros", restored=source)
+    if name == "gamma":
+        yield Explanation(slug="norm-statistics", detail="{it} is ignored: it is 1", restored=source)
+    value = f"{fresh.flat[0]:g}" if np.all(fresh == fresh.flat[0]) else "as it was initialised"
+    yield Explanation(slug="not-loaded", detail=f"{{it}} is still {value}", restored=source)
+
+
+def _fresh(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
+    """not-loaded: like no weight of the reference, and such as the layer's own initialiser draws."""
+    fresh = _initialised(evidence, index)
+    if fresh is None or not _looks_fresh(weight, fresh):
+        return
+    if abs(_correlation(weight, source)) < UNRELATED + 3 / np.sqrt(weight.size):
+        kind = type(_initializer(evidence.operation, evidence.weight_names[index])).__name__
+        detail = f"{{it}} matches no weight of the reference, and has the statistics of {kind}, its initialiser"
+        yield Explanation(slug="not-loaded", detail=detail, restored=source)
+
+
+def _initialised(evidence: Evidence, index: int) -> Array | None:
+    """A weight as the layer's initialiser makes it."""
+    initializer = _initializer(evidence.operation, evidence.weight_names[index])
+    return None if initializer is None else np.asarray(initializer(evidence.port_weights[index].shape, dtype="float32"))
+
+
+def _initializer(operation: Any, name: str) -> Callable[..., Any] | None:
+    owner = getattr(operation, "cell", operation)
+    short = {"recurrent_kernel": "recurrent", "kernel": "kernel", "embeddings": "embeddings"}.get(name, name)
+    found = getattr(owner, f"{short}_initializer", None)
+    if found is None and name == "kernel":
+        found = getattr(owner, "depthwise_initializer", None)
+    return found if callable(found) else None
+
+
+def _looks_fresh(weight: Array, fresh: Array) -> bool:
+    """Whether mean, spread and greatest value are such as the initialiser gives, as near as the size lets one tell."""
+    if weight.size < 8 or not np.any(fresh):
         return False
-    return float(np.linalg.norm((actual - expected).ravel())) <= limit * float(np.linalg.norm(expected.ravel()))
+    spread = float(fresh.std())
+    slack = 5 / np.sqrt(2 * weight.size)
+    return bool(
+        abs(float(weight.std()) / spread - 1) < min(0.5, 2 * slack)
+        and abs(float(weight.mean()) - float(fresh.mean())) < 6 * spread / np.sqrt(weight.size)
+        and float(np.abs(weight).max()) < 1.6 * float(np.abs(fresh).max())
+    )
 
 
-def _factor(weight: Array, source: Array) -> float | None:
-    size = float(np.vdot(source.astype(np.float64), source.astype(np.float64)))
-    factor = float(np.vdot(source.astype(np.float64), weight.astype(np.float64))) / size if size else 0.0
-    return factor or None
+def _correlation(weight: Array, source: Array) -> float:
+    a, b = weight.astype(np.float64).ravel(), source.astype(np.float64).ravel()
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size else 0.0
 
 
-def _float16(values: Array) -> Array:
-    return values.astype(np.float16).astype(np.float32)
+# -- comparing weights ------------------------------------------------------------------------------------------------
 
 
-def _bfloat16(values: Array) -> Array:
-    bits = values.astype(np.float32).view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
-    return rounded.astype(np.uint32).view(np.float32)
+def _same(weight: Array, source: Array) -> bool:
+    return np.array_equal(weight, source) or _distance(weight, source) <= SAME * 1e-1
 
 
-def _subsets(axes: range) -> Iterator[tuple[int, ...]]:
+def _equal(weight: Array, source: Array, limit: float = SAME) -> bool:
+    """Whether two weights are the same to rounding; a look at some of the values spares most comparisons."""
+    if weight.shape != source.shape:
+        return False
+    places = np.unravel_index(np.random.default_rng(0).integers(source.size, size=min(64, source.size)), source.shape)
+    scale = float(np.abs(source).max()) or 1.0
+    if float(np.abs(weight[places] - source[places]).max()) > 1e-4 * scale:
+        return False
+    return _distance(weight, source) <= limit
+
+
+def _distance(weight: Array, source: Array) -> float:
+    size = float(np.linalg.norm(source.ravel()))
+    return float(np.linalg.norm((weight - source).ravel())) / size if size else float(np.any(weight))
+
+
+def _same_values(weight: Array, source: Array) -> bool:
+    """Whether both may hold the same numbers in some order: their power sums are equal."""
+    a, b = weight.astype(np.float64).ravel(), source.astype(np.float64).ravel()
+    sizes = [float(np.abs(b).sum()), float(b @ b)]
+    sums = [(float(a.sum()), float(b.sum()), sizes[0]), (float(a @ a), float(b @ b), sizes[1])]
+    return all(abs(ours - theirs) <= 1e-5 * (scale or 1.0) for ours, theirs, scale in sums)
+
+
+def _subsets(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
     for count in range(len(axes) + 1):
         yield from itertools.combinations(axes, count)
-
-
-def _describe(order: tuple[int, ...] | None, flipped: list[str], names: list[str]) -> str:
-    parts = []
-    if order is not None:
-        parts.append(f"the kernel's axes are permuted: it needs {' '.join(names)} = its axes {order}")
-    if flipped:
-        parts.append(f"{'and ' if parts else 'the kernel is '}reversed along {' and '.join(flipped)}")
-    return ", ".join(parts)

@@ -33,10 +33,15 @@ _COMPILE: Mapping[str, Wrap] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PortTap(Tap):
-    """A tap of the port, with the Keras operation that makes it. `key` finds its value in a run."""
+    """A tap of the port: the Keras operation that makes it, and its symbolic tensor."""
 
     operation: Any
-    key: int
+    tensor: Any
+
+    @property
+    def key(self) -> int:
+        """What finds its value in a run."""
+        return id(self.tensor)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,6 +110,17 @@ class KerasModel:
         """The name of the tap that is the model's output."""
         key = id(self._graph.outputs[0])
         return next((tap.name for tap in self.taps if tap.key == key), "")
+
+    def symbolic(self, name: str) -> Any:
+        """The symbolic tensor of a tap, or of the model's INPUT."""
+        return self._graph.inputs[0] if name == INPUT else self._tap(name).tensor
+
+    def operation(self, name: str) -> Any:
+        """The Keras operation that makes a tap."""
+        return self._tap(name).operation
+
+    def _tap(self, name: str) -> PortTap:
+        return next(tap for tap in self.taps if tap.name == name)
 
     def segments(self, matched: Mapping[str, str]) -> tuple[Segment, ...]:
         """The port cut at the matched taps (`matched`: reference tap name -> port tap name), in the port's order."""
@@ -240,7 +256,7 @@ def _taps_of(node: Any, name: str) -> Iterator[PortTap]:
             shape=tuple(tensor.shape),
             weighted=weighted,
             operation=operation,
-            key=id(tensor),
+            tensor=tensor,
         )
 
 

@@ -1,0 +1,187 @@
+"""Causes in normalisation and reduction: the epsilon, the statistics, the axes."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+
+from parity.axes import Array
+from parity.diagnosis.evidence import Evidence, Hypothesis
+from parity.diagnosis.words import value_in_words, written
+from parity.frameworks import keras
+from parity.runners.edits import Edit, copy_of
+
+NORMS = frozenset({"batchnorm", "layernorm", "groupnorm", "instancenorm2d", "rmsnorm"})
+CONCATENATIONS = frozenset({"cat", "stack"})
+REDUCTIONS = {
+    "mean": lambda x, axes: x.mean(axis=axes, keepdims=True),
+    "sum": lambda x, axes: x.sum(axis=axes, keepdims=True),
+    "amax": lambda x, axes: x.max(axis=axes, keepdims=True),
+    "std": lambda x, axes: x.std(axis=axes, keepdims=True, ddof=1),
+    "softmax": lambda x, axes: softmax(x, axis=axes),
+    "logsoftmax": lambda x, axes: log_softmax(x, axis=axes),
+}
+"""What torch's reductions compute along axes, in NumPy."""
+
+
+def epsilon(evidence: Evidence) -> Iterator[Hypothesis]:
+    """norm-epsilon: what is added to the variance differs."""
+    wanted, present = evidence.settings.get("eps"), evidence.config.get("epsilon")
+    if evidence.kind not in NORMS or wanted is None or present is None or float(wanted) == float(present):
+        return
+    yield Hypothesis(
+        slug="norm-epsilon",
+        detail=f"epsilon is {present:g}; the reference's is {wanted:g}",
+        change=f"{written(evidence.operation, epsilon=float(present))} -> epsilon={wanted:g}",
+        edit=Edit(replaced={evidence.operation: evidence.copy(epsilon=float(wanted))}),
+        seen=True,
+    )
+
+
+def ignored(evidence: Evidence) -> Iterator[Hypothesis]:
+    """norm-statistics, bias-missing: the layer is declared without the gamma or beta that the reference has."""
+    module = evidence.module
+    if evidence.kind not in NORMS or module is None or getattr(module, "weight", None) is None:
+        return
+    lost = [key for key in ("scale", "center") if evidence.config.get(key) is False]
+    whole = evidence.scene.converted(evidence.segment.layer, None)
+    if not lost or not whole:
+        return
+    yield Hypothesis(
+        slug="norm-statistics" if "scale" in lost else "bias-missing",
+        detail=f"the port's layer has no {' and no '.join({'scale': 'gamma', 'center': 'beta'}[key] for key in lost)}",
+        change=f"{written(evidence.operation)} -> {', '.join(f'{key}=True' for key in lost)}, as in the reference",
+        edit=Edit(replaced={evidence.operation: evidence.copy(weights=whole, **dict.fromkeys(lost, True))}),
+        seen=True,
+    )
+
+
+def statistics(evidence: Evidence) -> Iterator[Hypothesis]:
+    """norm-statistics: the port divides by the unbiased deviation, of n - 1, or by none at all."""
+    if evidence.kind not in ("layernorm", "instancenorm2d") or not evidence.shapes_agree or evidence.module is None:
+        return
+    predicted = _unbiased(evidence)
+    if predicted is not None:
+        yield Hypothesis(
+            slug="norm-statistics",
+            detail="the variance is the unbiased one, over n - 1; the reference's is over n",
+            change=f"divide by the variance over n in {written(evidence.segment.node.operation)}",
+            predicted=lambda: predicted,
+        )
+
+
+def _unbiased(evidence: Evidence) -> Array | None:
+    x = evidence.anchors[0].astype(np.float64)
+    weight, bias, eps = (getattr(evidence.module, name, None) for name in ("weight", "bias", "eps"))
+    if x.shape != evidence.expected.shape or evidence.kind != "layernorm" or eps is None:
+        return None
+    centred = x - x.mean(-1, keepdims=True)
+    value = centred / np.sqrt(x.var(-1, ddof=1, keepdims=True) + eps)
+    value = value * (1 if weight is None else weight.detach().numpy()) + (0 if bias is None else bias.detach().numpy())
+    return np.asarray(value, np.float32)
+
+
+def axis(evidence: Evidence) -> Iterator[Hypothesis]:
+    """reduction-axis, concat-axis: the operation runs along another axis."""
+    for node in evidence.segment.nodes:
+        operation = node.operation
+        config = _config(operation)
+        if "axis" not in config or type(operation).__name__ in ("GetItem", "Take", "Flip", "Roll"):
+            continue
+        for other in _other_axes(config["axis"], len(node.input_tensors[0].shape), evidence):
+            yield Hypothesis(
+                slug=_axis_slug(evidence),
+                detail=f"axis={value_in_words(config['axis'])}; the reference's is {value_in_words(other)}",
+                change=f"{written(operation, axis=config['axis'])} -> axis={value_in_words(other)}",
+                edit=Edit(replaced={operation: _along(evidence, operation, other)}),
+            )
+
+
+def _along(evidence: Evidence, operation: Any, other: Any) -> Any:
+    if operation is evidence.operation and evidence.port_weights:
+        return evidence.copy(axis=other)
+    return copy_of(operation, axis=other)
+
+
+def _axis_slug(evidence: Evidence) -> str:
+    if evidence.kind in CONCATENATIONS:
+        return "concat-axis"
+    return "input-normalisation" if evidence.at_input and not evidence.port_weights else "reduction-axis"
+
+
+def _other_axes(present: Any, rank: int, evidence: Evidence) -> Iterator[Any]:
+    """Axes, or sets of as many or fewer of them, other than the present."""
+    one = isinstance(present, int)
+    now = {(present % rank)} if one else {value % rank for value in present or range(rank)}
+    wanted = len(_dims(evidence.settings)) or len(now)
+    for chosen in itertools.combinations(range(rank), 1 if one else wanted):
+        if set(chosen) != now:
+            yield chosen[0] if one else list(chosen)
+
+
+def _dims(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    dims = settings.get("dim")
+    return (dims,) if isinstance(dims, int) else tuple(dims or ())
+
+
+def reduction(evidence: Evidence) -> Iterator[Hypothesis]:
+    """reduction-axis, input-normalisation: the port's values are those of the reduction along other axes."""
+    function = REDUCTIONS.get(evidence.kind)
+    if function is None or len(evidence.anchors) != 1:
+        return
+    x = evidence.anchors[0].astype(np.float64)
+    for count in range(1, x.ndim):
+        for axes in itertools.combinations(range(1, x.ndim), count):
+            value = np.asarray(function(x, axes[0] if count == 1 else axes), np.float32)
+            if value.size != evidence.actual.size or not _near(value.reshape(evidence.actual.shape), evidence.actual):
+                continue
+            if value.size == evidence.expected.size and _near(
+                value.reshape(evidence.expected.shape), evidence.expected
+            ):
+                continue
+            letters = evidence.scene.layout(evidence.segment.anchors[0], x.ndim)
+            yield Hypothesis(
+                slug=_axis_slug(evidence),
+                detail=f"the port takes the {evidence.kind} over {' and '.join(letters[a] for a in axes)}; "
+                f"the reference over dim={value_in_words(evidence.settings.get('dim'))}",
+                change=f"take it over the reference's axes in {written(evidence.segment.node.operation)}",
+                predicted=lambda value=value: value.reshape(evidence.actual.shape),  # type: ignore[misc]
+                mend=_mend(evidence),
+            )
+
+
+def _mend(evidence: Evidence) -> Edit | None:
+    """The mean over the reference's axes, one after the other, in place of the segment's operations."""
+    dims = _dims(evidence.settings)
+    if not dims or evidence.kind not in ("mean", "sum", "softmax", "logsoftmax"):
+        return None
+    rank, name = evidence.anchors[0].ndim, evidence.segment.anchors[0]
+    theirs, ours = evidence.scene.reference_layout(name, rank), evidence.scene.layout(name, rank)
+    axes = sorted(ours.index(theirs[dim]) for dim in dims)
+    keep = evidence.expected.ndim == rank
+    anchor = next(tensor for node in evidence.segment.nodes for tensor in node.input_tensors)
+    last = evidence.segment.node
+
+    def exact(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if evidence.kind in ("softmax", "logsoftmax"):
+            return getattr(keras.ops, {"softmax": "softmax", "logsoftmax": "log_softmax"}[evidence.kind])(
+                x, axis=axes[0]
+            )
+        for axis in reversed(axes):
+            x = getattr(keras.ops, evidence.kind)(x, axis=axis, keepdims=keep)
+        return x
+
+    return Edit(replaced={last.operation: exact}, rerouted={(last, 0): anchor})
+
+
+def _config(operation: Any) -> Mapping[str, Any]:
+    try:
+        return dict(operation.get_config())
+    except (AttributeError, NotImplementedError):
+        return {}
+
+
+def _near(a: Array, b: Array) -> bool:
+    return float(np.linalg.norm((a - b).ravel())) <= 1e-4 * float(np.linalg.norm(b.ravel()))

@@ -1,0 +1,167 @@
+"""What is around a failing layer: the values of other taps, how the reference made them, all of its weights.
+
+Made once for an input; what costs a run of the reference is fetched when it is first asked for.
+"""
+
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from parity import converters
+from parity.axes import Array, Axes, move
+from parity.errors import WeightError
+from parity.frameworks import torch
+from parity.runners.keras_model import KerasModel
+from parity.runners.taps import INPUT, Tap
+from parity.runners.torch_module import Call, TorchModule
+
+ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "avg_pool1d": ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
+    "avg_pool2d": ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
+    "boolean_dispatch": ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    "cat": ("tensors", "dim"),
+    "clamp": ("input", "min", "max"),
+    "conv1d": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "flatten": ("input", "start_dim", "end_dim"),
+    "gelu": ("input", "approximate"),
+    "log_softmax": ("input", "dim"),
+    "mean": ("input", "dim", "keepdim"),
+    "softmax": ("input", "dim"),
+    "std": ("input", "dim"),
+    "sum": ("input", "dim", "keepdim"),
+    "amax": ("input", "dim", "keepdim"),
+    "var": ("input", "dim"),
+}
+"""Names of the arguments of torch's built-in functions, which have no signatures."""
+
+
+class Scene:
+    """The surroundings of every layer in runs on one input. Values are in the port's layout."""
+
+    def __init__(
+        self,
+        reference: TorchModule,
+        port: KerasModel,
+        array: Array,
+        axes: Axes,
+        taps: Mapping[str, Tap],
+        matched: Mapping[str, str],
+    ) -> None:
+        self._reference = reference
+        self._port = port
+        self._array = array
+        self._axes = axes
+        self._taps = taps
+        self.matched = matched
+        self._values: dict[str, Array] = {}
+
+    @cached_property
+    def calls(self) -> Mapping[str, Call]:
+        """What makes each tap in the reference."""
+        return self._reference.calls(self._array)
+
+    def layout(self, name: str, rank: int) -> str:
+        """The port's axes of a tap."""
+        return self._axes.of(name, rank)[1]
+
+    def reference_layout(self, name: str, rank: int) -> str:
+        """The reference's axes of a tap."""
+        return self._axes.of(name, rank)[0]
+
+    def kind(self, name: str) -> str:
+        """The kind of a tap of the reference; "" for what is none."""
+        return self._taps[name].kind if name in self._taps else ""
+
+    def weighted(self, name: str) -> bool:
+        """Whether a tap of the reference is a layer with weights."""
+        return name in self._taps and self._taps[name].weighted
+
+    def prepares(self, name: str) -> bool:
+        """Whether no layer with weights lies at or before a tap: it only prepares the input."""
+        waiting, seen = [name], set()
+        while waiting:
+            current = waiting.pop()
+            if self.weighted(current):
+                return False
+            if current not in seen and current in self.calls:
+                waiting += self.calls[current].reads
+            seen.add(current)
+        return True
+
+    def values(self, names: Sequence[str]) -> tuple[Array, ...]:
+        """The whole values of taps, in the port's layout; those not held yet cost one run of the reference."""
+        self._fetch({name for name in names if name not in self._values})
+        return tuple(self._values[name] for name in names)
+
+    def _fetch(self, names: Collection[str]) -> None:
+        if not names:
+            return
+        for name, value in self._reference.values(self._array, names).items():
+            self._values[name] = np.ascontiguousarray(move(value, *self._axes.of(name, value.ndim)))
+
+    def resolved(self, name: str) -> tuple[str, ...]:
+        """The matched taps (or INPUT) that a tap's value is made of: itself, or those before it."""
+        found: dict[str, None] = {}
+        waiting = [name]
+        while waiting:
+            current = waiting.pop(0)
+            if current in self.matched or current == INPUT or current not in self.calls:
+                found[current] = None
+            else:
+                waiting += self.calls[current].reads
+        return tuple(found)
+
+    def symbolic(self, name: str) -> Any:
+        """The port's symbolic tensor that answers to a matched tap or the input."""
+        return self._port.symbolic(self.matched.get(name, name))
+
+    def settings(self, name: str) -> Mapping[str, Any]:
+        """How the reference made a tap, by torch's names: a module's attributes, or a function's arguments."""
+        call = self.calls.get(name)
+        if call is None:
+            return {}
+        if isinstance(call.function, torch.nn.Module):
+            return {key: value for key, value in vars(call.function).items() if not key.startswith("_")}
+        return _bound(call)
+
+    def maps_of(self, count: int) -> list[tuple[int, ...]]:
+        """The shapes (channels first, without the batch) of the reference's maps that hold `count` values each."""
+        shapes = {tuple(int(size or 0) for size in tap.shape[1:]) for tap in self._taps.values()}
+        return sorted(shape for shape in shapes if len(shape) > 1 and int(np.prod(shape)) == count)
+
+    def converted(self, name: str, target: Any) -> tuple[Array, ...]:
+        """The weights of the torch layer at a tap as its converter gives them for the Keras layer `target`."""
+        try:
+            return tuple(converters.convert(self.calls[name].function, name, target))  # type: ignore[arg-type]
+        except (WeightError, KeyError):
+            return ()
+
+    @cached_property
+    def tensors(self) -> tuple[tuple[str, str, Array], ...]:
+        """Every weight of the reference, converted where parity can: (layer, which of its weights, values)."""
+        found = []
+        for name in self._taps:
+            call = self.calls.get(name)
+            if not self.weighted(name) or call is None or not isinstance(call.function, torch.nn.Module):
+                continue
+            target = self._port.operation(self.matched[name]) if name in self.matched else None
+            names = [weight.name for weight in getattr(target, "weights", ())]
+            for index, array in enumerate(self.converted(name, target)):
+                found.append((name, names[index] if index < len(names) else f"weight {index}", array))
+        return tuple(found)
+
+
+def _bound(call: Call) -> Mapping[str, Any]:
+    """A function's arguments by name, its defaults where it has a signature."""
+    name = getattr(call.function, "__name__", "").strip("_")
+    given = {**dict(zip(ARGUMENTS.get(name, ()), call.args, strict=False)), **call.kwargs}
+    try:
+        bound = inspect.signature(call.function).bind(*call.args, **call.kwargs)
+    except (TypeError, ValueError):
+        return given
+    bound.apply_defaults()
+    return {**given, **{key: value for key, value in bound.arguments.items() if key not in ("args", "kwargs")}}

@@ -1,0 +1,330 @@
+"""Causes between layers: what a layer reads, in which order, and what is done to it on the way."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from parity.diagnosis.evidence import Evidence, Hypothesis, along
+from parity.diagnosis.relations import AXIS_NAMES, Relation, found, in_words
+from parity.diagnosis.words import written
+from parity.frameworks import keras
+from parity.runners.edits import Change, Edit, Node, copy_of
+from parity.runners.keras_model import as_array, as_tensor
+from parity.runners.taps import MOVES_ONLY
+
+CONCATENATIONS = frozenset({"cat", "stack"})
+PAIRED = 4
+"""Operands of one operation up to which every order of them is tried."""
+FLATTENS = frozenset({"Flatten", "Reshape"})
+
+
+def detour(evidence: Evidence) -> Iterator[Hypothesis]:
+    """What lies on the way changes the values, and without it the layer is right: named by how it changes them."""
+    known = evidence.segment.walk([as_tensor(array) for array in evidence.anchors], evidence.base)
+    for chain in _chains(evidence):
+        start, end = chain[0].input_tensors[0], chain[-1].outputs[0]
+        before, after = as_array(known[id(start)]), as_array(known[id(end)])
+        if before.shape != after.shape or np.array_equal(before, after):
+            continue
+        relation = next(found(after, before, _letters(evidence, before.ndim)), None)
+        steps = ", ".join(written(node.operation) for node in chain)
+        what = relation.detail if relation else "it is changed in a way that has no name"
+        yield Hypothesis(
+            slug=_slug(evidence, relation),
+            detail=f"on its way to the layer, by {steps}: {what}",
+            change=f"leave out {steps} before {written(evidence.segment.node.operation)}",
+            edit=_around(evidence, chain, start, end),
+        )
+
+
+def _chains(evidence: Evidence) -> Iterator[tuple[Node, ...]]:
+    """Runs of nodes with one tensor in and one out, each reading the one before; without the layer's own."""
+    nodes = [node for node in evidence.segment.nodes if len(node.input_tensors) == 1 and len(node.outputs) == 1]
+    reader = {id(node.input_tensors[0]): node for node in nodes}
+    for first in nodes:
+        chain: tuple[Node, ...] = ()
+        node: Node | None = first
+        while node is not None and not (node is evidence.node and evidence.port_weights):
+            chain = (*chain, node)
+            yield chain
+            node = reader.get(id(node.outputs[0]))
+
+
+def _around(evidence: Evidence, chain: Sequence[Node], start: Any, end: Any) -> Edit:
+    """What reads the end of a chain reads its start; where the end is the layer's value, its last step is left out."""
+    readers = {
+        (node, place): start
+        for node in evidence.segment.nodes
+        for place, tensor in enumerate(node.input_tensors)
+        if tensor is end
+    }
+    if readers:
+        return Edit(rerouted=readers)
+    return Edit(replaced={chain[-1].operation: _first_argument}, rerouted={(chain[-1], 0): start})
+
+
+def _first_argument(x: Any, *args: Any, **kwargs: Any) -> Any:
+    return x + 0 if isinstance(x, keras.KerasTensor) else x
+
+
+def _letters(evidence: Evidence, rank: int) -> str:
+    """A layout of that rank: the layer's own where it has it."""
+    if rank == evidence.expected.ndim:
+        return evidence.layout
+    names = [name for name, array in zip(evidence.segment.anchors, evidence.anchors, strict=True) if array.ndim == rank]
+    return evidence.scene.layout(names[0], rank) if names else "N" + "?" * (rank - 1)
+
+
+def _slug(evidence: Evidence, relation: Relation | None) -> str:
+    """The cause that a transform is called by; before the first layer with weights it is one of the input's."""
+    if relation is None:
+        return "unknown"
+    if relation.kind == "permutation":
+        if relation.axis not in "CT?":
+            return "unknown"
+        return "input-channels" if evidence.at_input else "channel-permutation"
+    if relation.kind == "affine":
+        return "input-normalisation" if evidence.at_input else "scale"
+    return {
+        "factor": "scale",
+        "offset": "scale",
+        "transpose": "spurious-transpose",
+        "shift": "spatial-shift",
+        "function": "activation-extra",
+        "precision": "reduced-precision",
+    }[relation.kind]
+
+
+def transformed(evidence: Evidence) -> Iterator[Hypothesis]:
+    """The layer's value, or what it reads, is the reference's changed: scale, channels, transposes, ..."""
+    if evidence.shapes_agree:
+        for relation in found(evidence.actual, evidence.expected, evidence.layout):
+            undo = relation.undo
+            if undo is not None:
+                yield Hypothesis(
+                    slug=_slug(evidence, relation),
+                    detail=f"of the layer's value: {relation.detail}",
+                    change=f"take that back after {written(evidence.segment.node.operation)}",
+                    undone=lambda undo=undo: np.asarray(undo(evidence.actual)),  # type: ignore[misc]
+                    mend=Edit(appended={evidence.segment.node: undo}),
+                )
+    if len(evidence.arrivals) != len(evidence.call.reads if evidence.call else ()):
+        return
+    for place, (arrival, read) in enumerate(zip(evidence.arrivals, evidence.reads, strict=True)):
+        if arrival.shape != read.shape or np.array_equal(arrival, read):
+            continue
+        for relation in found(arrival, read, _letters(evidence, read.ndim)):
+            if relation.undo is not None:
+                yield Hypothesis(
+                    slug=_slug(evidence, relation),
+                    detail=f"of what the layer reads: {relation.detail}",
+                    change=f"take that back before {written(evidence.operation)}",
+                    edit=Edit(inserted={(evidence.node, place): relation.undo}),
+                )
+
+
+def normalised(evidence: Evidence) -> Iterator[Hypothesis]:
+    """input-normalisation: each channel of a prepared input is off by a factor and an offset of its own."""
+    if not evidence.at_input or evidence.port_weights or not evidence.shapes_agree or "C" not in evidence.layout:
+        return
+    axis, rank = evidence.channel_axis, evidence.expected.ndim
+    ours, theirs = (
+        np.moveaxis(a, axis, 0).reshape(a.shape[axis], -1).astype(np.float64)
+        for a in (evidence.actual, evidence.expected)
+    )
+    spread = theirs.var(1)
+    if not (spread > 0).all() or ours.shape[1] < 3:
+        return
+    slopes = ((ours - ours.mean(1, keepdims=True)) * (theirs - theirs.mean(1, keepdims=True))).mean(1) / spread
+    if not np.abs(slopes).min() > 1e-9:
+        return
+    offsets = ours.mean(1) - slopes * theirs.mean(1)
+    factor, offset = (along(each.astype(np.float32), axis, rank) for each in (slopes, offsets))
+    yield Hypothesis(
+        slug="input-normalisation",
+        detail="by channel, the values are multiplied by "
+        + f"{_listed(slopes)} and {_listed(offsets)} is added: another mean, deviation or range",
+        change=f"take the reference's mean and deviation in {written(evidence.segment.node.operation)}",
+        undone=lambda: (evidence.actual - offset) / factor,
+        mend=Edit(appended={evidence.segment.node: lambda x: (x - offset) / factor}),
+    )
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(f"{value:.5g}" for value in values[:4]) + (", ..." if len(values) > 4 else "")
+
+
+def operands(evidence: Evidence) -> Iterator[Hypothesis]:
+    """concat-order, wrong-input: an operation reads the right tensors in another order."""
+    for node in evidence.segment.nodes:
+        count = len(node.input_tensors)
+        if not 2 <= count <= PAIRED:
+            continue
+        joins = evidence.kind in CONCATENATIONS
+        for order in itertools.permutations(range(count)):
+            if order != tuple(range(count)):
+                yield Hypothesis(
+                    slug="concat-order" if joins else "wrong-input",
+                    detail=f"its operands come in another order: the reference's are the port's {order}",
+                    change=f"give {written(node.operation)} its operands in the order {order}",
+                    edit=Edit(rerouted={(node, place): node.input_tensors[now] for place, now in enumerate(order)}),
+                )
+
+
+def wrong_input(evidence: Evidence) -> Iterator[Hypothesis]:
+    """wrong-input: the port's layer reads another tensor than the reference's."""
+    wanted = _reads(evidence)
+    missing = [name for name in wanted if name not in evidence.segment.anchors and name in evidence.scene.matched]
+    for name in missing:
+        (value,) = evidence.scene.values([name])
+        symbolic = evidence.scene.symbolic(name)
+        for node, place, anchor in _places(evidence, value.shape, keep=set(wanted)):
+            yield Hypothesis(
+                slug="wrong-input",
+                detail=f"it reads {anchor}; the reference reads {name}",
+                change=f"give {written(node.operation)} the value of {written(symbolic._keras_history.operation)}",
+                edit=Edit(rerouted={(node, place): symbolic}),
+                beside={id(symbolic): value},
+                seen=True,
+            )
+
+
+def _reads(evidence: Evidence) -> list[str]:
+    """The matched taps that the reference's layer is made of."""
+    call = evidence.call
+    found_names = [tap for name in (call.reads if call else ()) for tap in evidence.scene.resolved(name)]
+    return list(dict.fromkeys(found_names))
+
+
+def _places(evidence: Evidence, shape: tuple[int, ...], keep: set[str]) -> Iterator[tuple[Node, int, str]]:
+    """Where the segment reads an anchor of that shape: those first that the reference does not read."""
+    names = dict(zip(evidence.segment.anchor_keys, evidence.segment.anchors, strict=True))
+    shapes = {name: array.shape for name, array in zip(evidence.segment.anchors, evidence.anchors, strict=True)}
+    places = [
+        (node, place, names[id(tensor)])
+        for node in evidence.segment.nodes
+        for place, tensor in enumerate(node.input_tensors)
+        if id(tensor) in names and shapes[names[id(tensor)]] == shape
+    ]
+    yield from sorted(places, key=lambda each: each[2] in keep)
+
+
+def flattened(evidence: Evidence) -> Iterator[Hypothesis]:
+    """flatten-order: a map is flattened in another order of its axes than the reference's."""
+    for node in evidence.segment.nodes:
+        rank = len(node.input_tensors[0].shape) if node.input_tensors else 0
+        if type(node.operation).__name__ not in FLATTENS or rank < 3:
+            continue
+        for order, words in _flattenings(rank):
+            yield Hypothesis(
+                slug="flatten-order",
+                detail=f"the map is flattened {words}",
+                change=f"Permute({tuple(order[1:])}) before {written(node.operation)}",
+                edit=Edit(inserted={(node, 0): keras.layers.Permute(order[1:])}),
+            )
+
+
+def _flattenings(rank: int) -> Iterator[tuple[tuple[int, ...], str]]:
+    space = tuple(range(1, rank - 1))
+    yield (0, rank - 1, *space), "with its channels last (HWC); the reference's are first (CHW)"
+    yield (0, *(axis + 1 for axis in space), 1), "with its channels first (CHW); the reference's are last (HWC)"
+
+
+def shuffled(evidence: Evidence) -> Iterator[Hypothesis]:
+    """channel-permutation: an operation that moves channels (pixel shuffle, ...) reads them in another order."""
+    moves = evidence.kind in MOVES_ONLY or evidence.kind in ("pixelshuffle", "pixelunshuffle", "channelshuffle")
+    if (
+        not moves
+        or len(evidence.anchors) != 1
+        or "C" not in evidence.scene.layout(evidence.segment.anchors[0], evidence.anchors[0].ndim)
+    ):
+        return
+    axis = evidence.scene.layout(evidence.segment.anchors[0], evidence.anchors[0].ndim).index("C")
+    anchor_key = evidence.segment.anchor_keys[0]
+    readers = [(n, p) for n in evidence.segment.nodes for p, t in enumerate(n.input_tensors) if id(t) == anchor_key]
+    for order in _regroupings(evidence.anchors[0].shape[axis]):
+        take = partial(_taken, order=order.tolist(), axis=axis)
+        yield Hypothesis(
+            slug="channel-permutation",
+            detail=f"{AXIS_NAMES['C']} are read in another order than the reference's: {in_words(np.argsort(order))}",
+            change=f"take the channels in the reference's order before {written(readers[0][0].operation)}",
+            edit=Edit(inserted=dict.fromkeys(readers, take)),
+        )
+
+
+def _taken(x: Any, order: Sequence[int], axis: int) -> Any:
+    return keras.ops.take(x, order, axis=axis)
+
+
+def _regroupings(count: int) -> Iterator[Any]:
+    """Channels counted off in two or three factors and gathered in another order of these."""
+    plain, seen = np.arange(count), set()
+    factors = [size for size in range(2, count) if count % size == 0]
+    shapes: list[tuple[int, ...]] = [(a, count // a) for a in factors]
+    shapes += [(a, b, count // a // b) for a in factors for b in factors if (count // a) % b == 0 and count > a * b]
+    for shape in shapes:
+        for order in itertools.permutations(range(len(shape))):
+            found_order = plain.reshape(shape).transpose(order).ravel()
+            if found_order.tobytes() not in seen and not np.array_equal(found_order, plain):
+                seen.add(found_order.tobytes())
+                yield found_order
+
+
+def cropped(evidence: Evidence) -> Iterator[Hypothesis]:
+    """spatial-shift: a slice or a crop begins at another place."""
+    for node in evidence.segment.nodes:
+        for change, words in _shifted(node):
+            yield Hypothesis(
+                slug="spatial-shift",
+                detail=f"what is cut out begins at another place: {words}",
+                change=f"{written(node.operation)} -> {words}",
+                edit=Edit(replaced={node.operation: change}),
+            )
+
+
+def _shifted(node: Node) -> Iterator[tuple[Change, str]]:
+    """A crop or a slice, moved by up to three places with its size kept."""
+    operation = node.operation
+    if type(operation).__name__.startswith("Cropping"):
+        sides = operation.cropping if isinstance(operation.cropping[0], (tuple, list)) else (operation.cropping,)
+        ways = [[(before, sum(side) - before) for before in range(sum(side) + 1)] for side in sides]
+        for chosen in itertools.product(*ways):
+            if list(chosen) != [tuple(side) for side in sides]:
+                value = chosen if len(chosen) > 1 else chosen[0]
+                yield copy_of(operation, cropping=value), f"cropping={value}"
+    elif type(operation).__name__ == "GetItem":
+        key = node.arguments.args[1] if len(node.arguments.args) > 1 else node.arguments.kwargs.get("key")
+        parts = key if isinstance(key, tuple) else (key,)
+        for index, part in enumerate(parts):
+            for moved in _moved(
+                part, node.input_tensors[0].shape[index] if Ellipsis not in parts[: index + 1] else None
+            ):
+                other = (*parts[:index], moved, *parts[index + 1 :])
+                yield partial(_item, key=other), f"[{', '.join(map(_slice, other))}]"
+
+
+def _moved(part: Any, size: int | None) -> Iterator[Any]:
+    """A slice (or an index) a few places earlier or later."""
+    if isinstance(part, bool) or part is None:
+        return
+    if isinstance(part, int):
+        yield from (part + step for step in (-3, -2, -1, 1, 2, 3) if part + step >= 0)
+    elif isinstance(part, slice) and size is not None and part.step in (None, 1):
+        start, stop, _ = part.indices(size)
+        if stop - start < size:
+            for step in (-3, -2, -1, 1, 2, 3):
+                if start + step >= 0 and stop + step <= size:
+                    yield slice(start + step, stop + step)
+
+
+def _item(x: Any, *args: Any, key: Any, **kwargs: Any) -> Any:
+    return x[key]
+
+
+def _slice(part: Any) -> str:
+    if not isinstance(part, slice):
+        return "..." if part is Ellipsis else str(part)
+    return f"{'' if part.start is None else part.start}:{'' if part.stop is None else part.stop}"

@@ -1,0 +1,29 @@
+"""The port's layers in the words of its code."""
+
+from collections.abc import Mapping
+from typing import Any
+
+LEFT_OUT = frozenset({"name", "trainable", "dtype", "data_format"})
+
+
+def written(operation: Any, **settings: Any) -> str:
+    """A layer as its author writes it: `Conv2D("conv4", strides=2, padding="same")`."""
+    name = type(operation).__name__
+    shown = [f'"{operation.name}"', *(f"{key}={value_in_words(value)}" for key, value in settings.items())]
+    return f"{name}({', '.join(shown)})"
+
+
+def value_in_words(value: Any) -> str:
+    """A setting: equal pairs as one number, text in double quotes."""
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, (tuple, list)) and value and all(each == value[0] for each in value):
+        return value_in_words(value[0])
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(value_in_words, value))})"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def of_config(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Some settings of a layer's configuration."""
+    return {name: config[name] for name in names if name in config}
