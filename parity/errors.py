@@ -8,7 +8,8 @@ ParityError                 exit 3: could not verify
 ├── CheckpointError         a weights file that cannot be read safely or does not fit the network
 ├── WeightError             weights that do not fit the port: unused, missing, ill-shaped
 ├── MapError                a layer map that names taps which do not exist
-└── PairError               a reference or port that cannot be run as a pair
+├── PairError               a reference or port that cannot be run as a pair
+└── RepairError             a repaired copy that cannot be written
 """
 
 
@@ -50,3 +51,7 @@ class MapError(ParityError):
 
 class PairError(ParityError):
     """A reference or port that cannot be run as a pair."""
+
+
+class RepairError(ParityError):
+    """A repaired copy that cannot be written, or is not what was verified once it is."""

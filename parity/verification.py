@@ -105,7 +105,10 @@ class Verifier:
     ) -> tuple[Report, Mapping[str, Diagnosis]]:
         """The report of one input, and for each layer at fault its diagnosis in the first mode in which it is."""
         verification = _Verification(self, given, _known(modes), progress)
-        report = verification.report()
+        try:
+            report = verification.report()
+        finally:
+            self.port.restore()
         found: dict[str, Diagnosis] = {}
         for (layer, _), diagnosis in verification.diagnoses.items():
             found.setdefault(layer, diagnosis)
@@ -141,6 +144,7 @@ class _Verification:
             subject.pair.axes,
             self.judge.taps,
             self.alignment.matched,
+            subject.pair.layers,
         )
         self.poisoned = set() if np.isfinite(given.array).all() else {INPUT}
 
@@ -221,6 +225,7 @@ class _Verification:
             note = f"shape {actual.shape}, but should be {expected.shape}"
             self.introduced[key] = self.judge.mismatch(layer, note)
         if not self.introduced[key].passed:
+            self.subject.port.restore()
             self.diagnoses[key] = diagnose(
                 Evidence(
                     segment=segment,

@@ -1,7 +1,9 @@
 """Why a layer differs: hypotheses are replayed on that one layer, and what brings the error to its floor is the cause.
 
+    KNOWN           is it a defect of the engine that shows in the values?
     MODE            is it right in eager, on the same values, and wrong in this mode only?
     CHANCE          does the layer give the same twice?
+    TRAINING        does it take its statistics from the batch? Then it changes its weights as it runs
     WEIGHTS         is every number it carries the reference's?
     REST            its configuration, what it reads, the shape of its error; with the weights put right first
 
@@ -27,13 +29,13 @@ from parity.diagnosis.words import written
 from parity.report import Cause, Trial
 from parity.runners.edits import Edit
 
+KNOWN: tuple[Family, ...] = (bias.bias_axis,)
 CHANCE: tuple[Family, ...] = (environment.chance,)
+TRAINING: tuple[Family, ...] = (environment.training,)
 WEIGHTS: tuple[Family, ...] = (weights,)
 REST: tuple[Family, ...] = (
-    environment.training,
     environment.reduced_precision,
     bias.bias_missing,
-    bias.bias_axis,
     geometry.convolution,
     geometry.transposed,
     pooling.pooling,
@@ -59,6 +61,8 @@ REST: tuple[Family, ...] = (
     wiring.normalised,
 )
 MODE: tuple[Family, ...] = (environment.execution_mode,)
+
+WITHIN: tuple[Family, ...] = (wiring.misread,)
 
 EQUAL = 10.0
 """Another hypothesis that leaves less than this many times the best one's residual explains the data as well."""
@@ -90,25 +94,35 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     not_finite = environment.non_finite(evidence)
     if not_finite:
         return Diagnosis(cause=not_finite)
+    known = _all(evidence, KNOWN)
+    if any(each.explains for each in known):
+        return _conclude(evidence, known)
     if evidence.mode != "eager":
         right_in_eager = _all(evidence, MODE)
         if any(each.explains for each in right_in_eager):
             return _conclude(evidence, right_in_eager)
     if environment.unsteady(evidence):
         return _conclude(evidence, _all(evidence, CHANCE))
+    trained = _all(evidence, TRAINING)
+    if any(each.explains for each in trained):
+        return _conclude(evidence, trained)
     tried = _all(evidence, WEIGHTS)
     if any(each.explains for each in tried):
         return _conclude(evidence, tried)
     base = restored_edit(evidence)
-    if base is None:
-        return _conclude(evidence, [*tried, *_all(evidence, REST)])
-    return _two_faults(evidence, base, tried)
+    return _conclude(evidence, _rest(evidence)) if base is None else _two_faults(evidence, base, tried)
+
+
+def _rest(evidence: Evidence) -> list[Tried]:
+    """What the rest says; where it has nothing that explains, what trying every tensor within the layer does."""
+    tried = _all(evidence, REST)
+    return tried if any(each.explains for each in tried) else [*tried, *_all(evidence, WITHIN)]
 
 
 def _two_faults(evidence: Evidence, base: Edit, tried: Sequence[Tried]) -> Diagnosis:
     """The weights are wrong, and not they alone: what is wrong once they are put right?"""
     rest = evidence.over(base)
-    second = _conclude(rest, _all(rest, REST))
+    second = _conclude(rest, _rest(rest))
     first = tried[0].hypothesis
     cause = replace(
         second.cause,
@@ -181,9 +195,7 @@ def _predicts(evidence: Evidence, predicted: Array) -> Comparison:
 
 def _conclude(evidence: Evidence, tried: Sequence[Tried]) -> Diagnosis:
     """The best that explains, what explains as well after probing; or unknown."""
-    explaining = sorted((each for each in tried if each.explains), key=lambda each: each.after.rmse)
-    seen = [each for each in explaining if each.hypothesis.seen]
-    candidates = seen or explaining
+    candidates = _best_founded([each for each in tried if each.explains])
     if not candidates:
         return _unknown(evidence, tried)
     limit = EQUAL * max(
@@ -208,6 +220,13 @@ def _conclude(evidence: Evidence, tried: Sequence[Tried]) -> Diagnosis:
         tried=_ranked(tried),
     )
     return Diagnosis(cause=cause, edit=best.hypothesis.repair)
+
+
+def _best_founded(explaining: Sequence[Tried]) -> list[Tried]:
+    """Those that explain and have a name, of the openest standing among them, best first; else those without a name."""
+    named = [each for each in explaining if each.hypothesis.slug != "unknown"] or list(explaining)
+    highest = max((each.hypothesis.standing for each in named), default=0)
+    return sorted((each for each in named if each.hypothesis.standing == highest), key=lambda each: each.after.rmse)
 
 
 def _unknown(evidence: Evidence, tried: Sequence[Tried]) -> Diagnosis:
@@ -244,7 +263,7 @@ def _not_looked_at(evidence: Evidence) -> str:
 
 def _ranked(tried: Iterable[Tried]) -> tuple[Trial, ...]:
     """The trials, those that explain first, then by what they leave; one for each thing that was said."""
-    order = sorted(tried, key=lambda each: (not each.explains, not each.hypothesis.seen, each.after.relative))
+    order = sorted(tried, key=lambda each: (not each.explains, -each.hypothesis.standing, each.after.relative))
     return tuple({(trial.slug, trial.detail): trial for trial in map(_trial, order)}.values())[:24]
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
-from parity.diagnosis.evidence import Evidence, Hypothesis, filled
+from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.functions import FUNCTIONS, IN_KERAS, as_keras
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
-from parity.runners.edits import Edit
+from parity.runners.edits import Edit, named
 
 ACTIVATIONS = frozenset({*IN_KERAS, "gelu", "leakyrelu", "prelu"})
 RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
@@ -23,9 +23,9 @@ def slope(evidence: Evidence) -> Iterator[Hypothesis]:
     if evidence.kind == "prelu":
         yield from _prelu(evidence)
         return
-    x = evidence.last_arrivals[0]
+    x = evidence.anchors[0]
     present, wanted = _slopes(x, evidence.actual), _slopes(x, evidence.expected)
-    if present is None or present == wanted:
+    if present is None or present == wanted or present == 1:
         return
     exact = as_keras(evidence.kind, evidence.settings)
     if exact is None or (wanted is None and evidence.kind != "elu"):
@@ -33,10 +33,10 @@ def slope(evidence: Evidence) -> Iterator[Hypothesis]:
     last = evidence.segment.node
     other = f"is {wanted:.6g}" if wanted is not None else f"is no constant: it is {exact[1]}"
     yield Hypothesis(
-        slug="activation-kind" if present in (0.0, 1.0) or wanted is None else "activation-slope",
+        slug="activation-kind" if present == 0 or wanted is None else "activation-slope",
         detail=f"the slope for negative values is {present:.6g}; the reference's {other}",
         change=f"{written(last.operation)} -> {exact[1]}",
-        edit=Edit(replaced={last.operation: exact[0]}),
+        edit=evidence.instead(exact[0]),
     )
 
 
@@ -44,7 +44,7 @@ def elu_alpha(evidence: Evidence) -> Iterator[Hypothesis]:
     """activation-slope: the negative side of an ELU is a constant multiple of what it should be."""
     if evidence.kind != "elu" or not _one_value(evidence):
         return
-    negative = evidence.last_arrivals[0] < 0
+    negative = evidence.anchors[0] < 0
     ratio = _constant_ratio(evidence.actual[negative], evidence.expected[negative])
     exact = as_keras("elu", evidence.settings)
     if ratio in (None, 0.0, 1.0) or exact is None:
@@ -54,7 +54,7 @@ def elu_alpha(evidence: Evidence) -> Iterator[Hypothesis]:
         slug="activation-slope",
         detail=f"the negative side is {ratio:.6g} times the reference's",
         change=f"{written(last.operation)} -> {exact[1]}",
-        edit=Edit(replaced={last.operation: exact[0]}),
+        edit=evidence.instead(exact[0]),
     )
 
 
@@ -74,8 +74,8 @@ def _prelu(evidence: Evidence) -> Iterator[Hypothesis]:
         slug="activation-slope",
         detail=f"the slopes have the shape {present[0] if present else '()'}; the reference's are one for each channel",
         change=f"{written(last.operation)} -> shared_axes={axes}",
-        edit=Edit(replaced={last.operation: layer}),
-        seen=True,
+        edit=evidence.instead(layer),
+        standing=SEEN,
     )
 
 
@@ -86,10 +86,10 @@ def kind(evidence: Evidence) -> Iterator[Hypothesis]:
     exact = as_keras(evidence.kind, evidence.settings)
     if exact is None:
         return
-    x, last = evidence.last_arrivals[0].astype(np.float64), evidence.segment.node
-    edit = Edit(replaced={last.operation: exact[0]})
+    x, last = evidence.anchors[0].astype(np.float64), evidence.segment.node
+    edit = evidence.instead(exact[0])
     change = f"{written(last.operation)} -> {exact[1]}"
-    if np.array_equal(evidence.actual, evidence.last_arrivals[0]):
+    if np.array_equal(evidence.actual, evidence.anchors[0]):
         detail = f"the port passes its input on; the reference applies {exact[1]}"
         yield Hypothesis(slug="activation-missing", detail=detail, change=change, edit=edit)
         return
@@ -101,7 +101,7 @@ def kind(evidence: Evidence) -> Iterator[Hypothesis]:
             return
     if _declared(evidence) is not None:
         detail = f"the port computes {_declared(evidence)}; the reference {exact[1]}"
-        yield Hypothesis(slug="activation-kind", detail=detail, change=change, edit=edit, seen=True)
+        yield Hypothesis(slug="activation-kind", detail=detail, change=change, edit=edit, standing=SEEN)
 
 
 def _declared(evidence: Evidence) -> str | None:
@@ -130,7 +130,7 @@ def within_layer(evidence: Evidence) -> Iterator[Hypothesis]:
                 detail=f"the port has {now}; torch has {right}",
                 change=f"{written(evidence.operation)} -> {right}",
                 edit=Edit(replaced={evidence.operation: evidence.copy(**wrong)}),
-                seen=True,
+                standing=SEEN,
             )
         return
     built_in = _name(config.get("activation"))
@@ -142,7 +142,7 @@ def within_layer(evidence: Evidence) -> Iterator[Hypothesis]:
         detail=f"the layer applies {built_in}; the reference's has no activation",
         change=f'{written(evidence.operation, activation=built_in)} -> activation="linear"',
         edit=Edit(replaced={evidence.operation: evidence.copy(activation="linear")}),
-        seen=True,
+        standing=SEEN,
     )
 
 
@@ -177,18 +177,19 @@ def missing(evidence: Evidence) -> Iterator[Hypothesis]:
         if name in evidence.scene.matched or evidence.scene.kind(name) not in ACTIVATIONS:
             continue
         exact = as_keras(evidence.scene.kind(name), evidence.scene.settings(name))
+        wanted = evidence.scene.name_in_port(name)
         if exact is not None:
             yield Hypothesis(
                 slug="activation-missing",
                 detail=f"the reference applies {exact[1]} ({name}) before this layer; the port does not",
                 change=f"{exact[1]} before {written(evidence.operation)}",
-                edit=Edit(inserted={(evidence.node, place): exact[0]}),
+                edit=Edit(inserted={(evidence.node, place): named(exact[0], wanted) if wanted else exact[0]}),
             )
 
 
 def _one_value(evidence: Evidence) -> bool:
-    arrivals = evidence.last_arrivals
-    return len(arrivals) == 1 and arrivals[0].shape == evidence.expected.shape == evidence.actual.shape
+    anchors = evidence.anchors
+    return len(anchors) == 1 and anchors[0].shape == evidence.expected.shape == evidence.actual.shape
 
 
 def _slopes(x: Array, y: Array) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
-from parity.diagnosis.evidence import Evidence, Hypothesis, along
+from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, along
 from parity.diagnosis.words import written
 from parity.runners.edits import Edit
 
@@ -21,7 +21,7 @@ def bias_missing(evidence: Evidence) -> Iterator[Hypothesis]:
         detail=f"the port has no bias; the reference adds {bias.size} values",
         change=f"{written(evidence.operation, use_bias=False)} -> use_bias=True, with the reference's bias",
         edit=Edit(replaced={evidence.operation: evidence.copy(weights=evidence.source_weights, use_bias=True)}),
-        seen=True,
+        standing=SEEN,
     )
 
 

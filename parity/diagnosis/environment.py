@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Hypothesis, filled
+from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled, plain_copy
 from parity.diagnosis.words import written
 from parity.frameworks import keras
 from parity.report import Cause
@@ -35,7 +35,7 @@ def chance(evidence: Evidence) -> Iterator[Hypothesis]:
         + (": it is in training mode" if trained else ""),
         change=f"{names} -> {'training=False' if trained else 'leave it out, or make it give the same each time'}",
         edit=Edit(replaced={node.operation: _quiet(node) for node in random}),
-        seen=True,
+        standing=SEEN,
     )
 
 
@@ -60,24 +60,40 @@ def _has_training_mode(node: Node) -> bool:
 
 def _quiet(node: Node) -> Change:
     """The operation out of training; one without such a mode is passed by."""
-    if not _has_training_mode(node):
-        return lambda x, *args, **kwargs: x + 0 if isinstance(x, keras.KerasTensor) else x
     operation = node.operation
-    return filled(copy_of(operation), [np.asarray(weight) for weight in operation.get_weights()])
+    if not operation.weights or not isinstance(operation, keras.layers.BatchNormalization):
+        return lambda x, *args, **kwargs: x + 0 if isinstance(x, keras.KerasTensor) else x
+    return filled(plain_copy(operation), [np.asarray(weight) for weight in operation.get_weights()])
 
 
 def training(evidence: Evidence) -> Iterator[Hypothesis]:
-    """training-mode: a layer is called with training=True, and takes its statistics from the batch."""
+    """training-mode: a layer takes its statistics from the batch: called with training=True, or always."""
     switched = [node for node in evidence.segment.nodes if node.arguments.kwargs.get("training")]
+    called = bool(switched)
+    switched = switched or [evidence.node] * _by_batch(evidence)
     if switched:
         names = ", ".join(written(node.operation) for node in switched)
         yield Hypothesis(
             slug="training-mode",
-            detail=f"{names} is called with training=True: it normalises by the batch, not by its moving statistics",
+            detail=f"{names} is called with training=True: it normalises by the batch, not by its moving statistics"
+            if called
+            else f"{names} normalises by the batch, not by its moving statistics",
             change=f"{names} -> call it with training=False",
             edit=Edit(replaced={node.operation: _quiet(node) for node in switched}),
-            seen=True,
+            standing=SEEN,
         )
+
+
+def _by_batch(evidence: Evidence) -> bool:
+    """Whether a BatchNorm's value has, in each channel, the mean and deviation of its own gamma and beta."""
+    if evidence.kind != "batchnorm" or len(evidence.source_weights) != 4 or not evidence.shapes_agree:
+        return False
+    gamma, beta = evidence.source_weights[:2]
+    rows = np.moveaxis(evidence.actual, evidence.channel_axis, 0).reshape(gamma.size, -1).astype(np.float64)
+    spread = float(np.abs(gamma).mean()) or 1.0
+    return bool(
+        np.allclose(rows.mean(1), beta, atol=1e-3 * spread) and np.allclose(rows.std(1), np.abs(gamma), rtol=2e-2)
+    )
 
 
 def reduced_precision(evidence: Evidence) -> Iterator[Hypothesis]:
@@ -96,7 +112,7 @@ def reduced_precision(evidence: Evidence) -> Iterator[Hypothesis]:
         detail=f"the port computes {names}",
         change=f'{names} -> dtype="float32"',
         edit=Edit(replaced=replaced),
-        seen=True,
+        standing=SEEN,
     )
 
 

@@ -1,5 +1,6 @@
 """What is known of one failing layer, and how a hypothesis about it is put to the test."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ import numpy as np
 from parity.axes import Array
 from parity.comparison import Comparison, compare
 from parity.diagnosis.scene import Scene
-from parity.frameworks import torch
+from parity.frameworks import keras, torch
 from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of
 from parity.runners.keras_model import Segment, as_array, as_tensor
 from parity.runners.torch_module import Call
@@ -160,11 +161,33 @@ class Evidence:
 
     def copy(self, *, weights: Sequence[Array] | None = None, **changes: Any) -> Change:
         """A copy of the layer with another configuration or other weights; the layer itself is not touched."""
-        return filled(copy_of(self.operation, **changes), self.port_weights if weights is None else weights)
+        return filled(plain_copy(self.operation, **changes), self.port_weights if weights is None else weights)
+
+    @property
+    def anchor(self) -> Any:
+        """The symbolic tensor of the segment's first anchor."""
+        tensors = (tensor for node in self.segment.nodes for tensor in node.input_tensors)
+        return next(tensor for tensor in tensors if id(tensor) == self.segment.anchor_keys[0])
+
+    def instead(self, change: Change) -> Edit:
+        """The whole segment replaced by a change of its first anchor."""
+        last = self.segment.node
+        return Edit(replaced={last.operation: lambda x, *args, **kwargs: change(x)}, rerouted={(last, 0): self.anchor})
 
     def along_channels(self, vector: Array) -> Array:
         """`vector` (one value per channel) shaped to be added to this layer's value."""
         return along(vector, self.channel_axis, self.expected.ndim)
+
+
+def plain_copy(operation: Any, **changes: Any) -> Any:
+    """A copy of a layer as Keras has it: where the port has a class of its own, of the Keras class it is made from."""
+    kind: Any = next((base for base in type(operation).__mro__ if base.__module__.startswith("keras.")), None)
+    if kind is None or kind is type(operation) or kind is keras.layers.Layer:
+        return copy_of(operation, **changes)
+    known = inspect.signature(kind).parameters
+    config = {key: value for key, value in {**operation.get_config(), **changes}.items() if key in known}
+    copy = kind.from_config({**config, "name": operation.name})
+    return copy
 
 
 def filled(layer: Any, weights: Sequence[Array]) -> Change:
@@ -188,14 +211,18 @@ def along(vector: Array, axis: int, rank: int) -> Array:
     return vector.reshape(shape)
 
 
+INFERRED, PRESENT, SEEN = 0, 1, 2
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hypothesis:
     """A cause that may explain the error, and how to see whether it does: exactly one of three ways.
 
     `edit` undoes it in the port: the segment is run again under it (`beside`: values it reroutes to, by the id of their
     symbolic tensor), and it can repair the port. `undone` gives the layer's value without the fault. `predicted` gives
-    the value that the port must have if this is the fault. `seen` says that the difference lies open in the weights or
-    the configuration; anything else is inferred from values. `change` says what to change, in the port's words.
+    the value that the port must have if this is the fault. `standing` says how open the difference lies: SEEN in the
+    weights or the configuration, PRESENT as an operation that the port has and can do without, or INFERRED from values.
+    `change` says what to change, in the port's words.
     `mend` is an edit that repairs what is tried out in another way, `also` names causes that are undone with this one.
     """
 
@@ -208,7 +235,7 @@ class Hypothesis:
     undone: Callable[[], Array] | None = None
     predicted: Callable[[], Array] | None = None
     mend: Edit | None = None
-    seen: bool = False
+    standing: int = INFERRED
 
     @property
     def repair(self) -> Edit | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from parity.diagnosis.evidence import Evidence, Hypothesis, filled
+from parity.diagnosis.evidence import INFERRED, SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.padding import Sides, cropped, padded
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
@@ -69,7 +69,7 @@ def convolution(evidence: Evidence) -> Iterator[Hypothesis]:
         detail="; ".join(steps.values()) if steps else padding,
         change=_change(evidence, strides, dilation, pads),
         edit=_bypassing(evidence, _exactly(evidence, strides, dilation, pads)),
-        seen=True,
+        standing=SEEN,
     )
 
 
@@ -112,7 +112,7 @@ def transposed(evidence: Evidence) -> Iterator[Hypothesis]:
             f"each axis and keep {'x'.join(map(str, sizes))}"
         ),
         edit=_bypassing(evidence, exactly),
-        seen=not same,
+        standing=INFERRED if same else SEEN,
     )
 
 

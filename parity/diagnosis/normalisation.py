@@ -8,13 +8,14 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 
 from parity.axes import Array
-from parity.diagnosis.evidence import Evidence, Hypothesis
+from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
 from parity.runners.edits import Edit, copy_of
 
 NORMS = frozenset({"batchnorm", "layernorm", "groupnorm", "instancenorm2d", "rmsnorm"})
 CONCATENATIONS = frozenset({"cat", "stack"})
+JOINS = frozenset({"Concatenate", "Stack"})
 REDUCTIONS = {
     "mean": lambda x, axes: x.mean(axis=axes, keepdims=True),
     "sum": lambda x, axes: x.sum(axis=axes, keepdims=True),
@@ -36,7 +37,7 @@ def epsilon(evidence: Evidence) -> Iterator[Hypothesis]:
         detail=f"epsilon is {present:g}; the reference's is {wanted:g}",
         change=f"{written(evidence.operation, epsilon=float(present))} -> epsilon={wanted:g}",
         edit=Edit(replaced={evidence.operation: evidence.copy(epsilon=float(wanted))}),
-        seen=True,
+        standing=SEEN,
     )
 
 
@@ -54,7 +55,7 @@ def ignored(evidence: Evidence) -> Iterator[Hypothesis]:
         detail=f"the port's layer has no {' and no '.join({'scale': 'gamma', 'center': 'beta'}[key] for key in lost)}",
         change=f"{written(evidence.operation)} -> {', '.join(f'{key}=True' for key in lost)}, as in the reference",
         edit=Edit(replaced={evidence.operation: evidence.copy(weights=whole, **dict.fromkeys(lost, True))}),
-        seen=True,
+        standing=SEEN,
     )
 
 
@@ -92,7 +93,7 @@ def axis(evidence: Evidence) -> Iterator[Hypothesis]:
             continue
         for other in _other_axes(config["axis"], len(node.input_tensors[0].shape), evidence):
             yield Hypothesis(
-                slug=_axis_slug(evidence),
+                slug="concat-axis" if type(operation).__name__ in JOINS else _axis_slug(evidence),
                 detail=f"axis={value_in_words(config['axis'])}; the reference's is {value_in_words(other)}",
                 change=f"{written(operation, axis=config['axis'])} -> axis={value_in_words(other)}",
                 edit=Edit(replaced={operation: _along(evidence, operation, other)}),

@@ -170,9 +170,9 @@ def _transposes(changed: Array, original: Array, layout: str) -> Iterator[Relati
 
 def _shifts(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
     """Moved by a few places along the axes of space or time; what comes in at the border may be anything."""
-    axes = [axis for axis, letter in enumerate(layout) if letter in "HWL" and changed.shape[axis] > 2 * REACH]
-    reach = range(-REACH, REACH + 1)
-    for steps in itertools.product(*(reach for _ in axes)):
+    axes = [axis for axis, letter in enumerate(layout) if letter in "HWL" and changed.shape[axis] > 2]
+    reach = [min(REACH, changed.shape[axis] // 2) for axis in axes]
+    for steps in itertools.product(*(range(-most, most + 1) for most in reach)):
         if not any(steps):
             continue
         here, there = [slice(None)] * changed.ndim, [slice(None)] * changed.ndim

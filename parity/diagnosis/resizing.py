@@ -85,13 +85,13 @@ def _reference(settings: Mapping[str, Any]) -> Way | None:
 def matrix(way: Way, size: int, out: int) -> Matrix:
     """The weights (out, size) with which a way to resize an axis from `size` to `out` places reads them."""
     places = np.arange(out)
-    points: Matrix
+    points: npt.NDArray[Any]
     if way.grid == "half-pixel":
         points = (places + 0.5) * size / out - 0.5
     elif way.grid == "align_corners":
         points = places * ((size - 1) / (out - 1) if out > 1 else 0.0)
     else:
-        points = places * size / out
+        points = places * float(size / out)
     if way.method == "nearest":
         whole = np.floor(points + (0.5 if way.grid != "asymmetric" else 1e-9))
         return _gathered(np.clip(whole, 0, size - 1)[:, None], np.ones((out, 1)), size)

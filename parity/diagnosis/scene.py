@@ -50,6 +50,7 @@ class Scene:
         axes: Axes,
         taps: Mapping[str, Tap],
         matched: Mapping[str, str],
+        layers: Mapping[str, str] | None = None,
     ) -> None:
         self._reference = reference
         self._port = port
@@ -57,12 +58,17 @@ class Scene:
         self._axes = axes
         self._taps = taps
         self.matched = matched
+        self._layers = layers or {}
         self._values: dict[str, Array] = {}
 
     @cached_property
     def calls(self) -> Mapping[str, Call]:
         """What makes each tap in the reference."""
         return self._reference.calls(self._array)
+
+    def name_in_port(self, name: str) -> str:
+        """What the layer map calls a tap's layer in the port, whether the port has it or not; "" where it is silent."""
+        return self.matched.get(name) or self._layers.get(name, "")
 
     def layout(self, name: str, rank: int) -> str:
         """The port's axes of a tap."""

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from parity.axes import Array
-from parity.diagnosis.evidence import Evidence, Hypothesis
+from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis
 from parity.diagnosis.functions import PRECISIONS
 from parity.diagnosis.relations import in_words
 from parity.diagnosis.words import written
+from parity.frameworks import keras
 from parity.runners.edits import Edit
 
 KERNEL_AXES: Mapping[str, str] = {
@@ -57,9 +58,9 @@ def weights(evidence: Evidence) -> Iterator[Hypothesis]:
     explained = {index: list(_explanations(evidence, index)) for index in differing}
     slugs = [{each.slug for each in explained[index]} for index in differing]
     shared = set.intersection(*slugs)
+    if len(differing) == 1 and evidence.weight_names[differing[0]] in EASILY_INITIAL:
+        shared = shared - {"not-loaded"} or shared
     for slug in sorted(shared):
-        if slug == "not-loaded" and len(differing) == 1 and evidence.weight_names[differing[0]] in EASILY_INITIAL:
-            continue
         chosen = {index: next(each for each in explained[index] if each.slug == slug) for index in differing}
         yield _hypothesis(evidence, slug, chosen)
     if not shared:
@@ -97,7 +98,7 @@ def _hypothesis(evidence: Evidence, slug: str, chosen: Mapping[int, Explanation]
         change=f"load the weights of {written(evidence.operation)} as the reference has them: "
         + ", ".join(names[index] for index in chosen),
         edit=_edit(evidence, {index: each.restored for index, each in chosen.items()}),
-        seen=True,
+        standing=SEEN,
     )
 
 
@@ -115,7 +116,7 @@ def _several(evidence: Evidence, explained: Mapping[int, Sequence[Explanation]])
         detail="; ".join(parts),
         change=f"load the weights of {written(evidence.operation)} again",
         edit=_edit(evidence, restored),
-        seen=True,
+        standing=SEEN,
     )
 
 
@@ -153,6 +154,14 @@ def _first(groups: Iterator[Iterator[Explanation]]) -> Iterator[Explanation]:
         if found:
             yield from found
             return
+
+
+_KINDS = keras.initializers
+INITIALIZERS = (
+    *(getattr(_KINDS, f"{name}{kind}")(seed=1) for name in ("Glorot", "He", "Lecun") for kind in ("Uniform", "Normal")),
+    *(getattr(_KINDS, name)(seed=1) for name in ("RandomNormal", "RandomUniform", "TruncatedNormal", "Orthogonal")),
+)
+"""What layers are commonly initialised by."""
 
 
 def _axes_and_flips(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
@@ -255,11 +264,12 @@ def _flattening(evidence: Evidence, order: npt.NDArray[np.int64]) -> str:
     """Whether rows are in the order of a map flattened the other way; in words, "" if they are not."""
     for shape in evidence.scene.maps_of(order.size):
         channels, space = shape[0], int(np.prod(shape[1:]))
-        first = np.arange(order.size).reshape(channels, space).T.ravel()
-        last = np.arange(order.size).reshape(space, channels).T.ravel()
-        for wrong, words in ((first, "HWC where the port flattens CHW"), (last, "CHW where the port flattens HWC")):
-            if np.array_equal(order, wrong):
-                return f"{words} ({channels} channels of {'x'.join(map(str, shape[1:]))})"
+        letters = "CHW" if len(shape) == 3 else "CL"
+        for axes in itertools.permutations(range(len(shape))):
+            turned = np.arange(order.size).reshape(shape).transpose(axes).ravel()
+            if np.array_equal(order, turned) or np.array_equal(np.argsort(order), turned):
+                other = "".join(letters[axis] for axis in axes)
+                return f"{other} against {letters} ({channels} channels, {space} places)"
     return ""
 
 
@@ -418,13 +428,17 @@ def _constant(evidence: Evidence, index: int, weight: Array, source: Array) -> I
 
 def _fresh(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
     """not-loaded: like no weight of the reference, and such as the layer's own initialiser draws."""
-    fresh = _initialised(evidence, index)
-    if fresh is None or not _looks_fresh(weight, fresh):
+    if abs(_correlation(weight, source)) > UNRELATED + 3 / np.sqrt(weight.size) or _same_values(weight, source):
         return
-    if abs(_correlation(weight, source)) < UNRELATED + 3 / np.sqrt(weight.size):
-        kind = type(_initializer(evidence.operation, evidence.weight_names[index])).__name__
-        detail = f"{{it}} matches no weight of the reference, and has the statistics of {kind}, its initialiser"
-        yield Explanation(slug="not-loaded", detail=detail, restored=source)
+    own = _initializer(evidence.operation, evidence.weight_names[index])
+    for initializer in (own, *INITIALIZERS):
+        if initializer is None or weight.ndim < 2:
+            continue
+        if _looks_fresh(weight, np.asarray(initializer(weight.shape, dtype="float32"))):
+            kind = type(initializer).__name__
+            detail = f"{{it}} matches no weight of the reference, and has the statistics of a new one ({kind})"
+            yield Explanation(slug="not-loaded", detail=detail, restored=source)
+            return
 
 
 def _initialised(evidence: Evidence, index: int) -> Array | None:

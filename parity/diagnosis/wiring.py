@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Hypothesis, along
+from parity.diagnosis.evidence import PRESENT, SEEN, Evidence, Hypothesis, along
 from parity.diagnosis.relations import AXIS_NAMES, Relation, found, in_words
 from parity.diagnosis.words import written
 from parity.frameworks import keras
@@ -18,6 +18,8 @@ from parity.runners.taps import MOVES_ONLY
 CONCATENATIONS = frozenset({"cat", "stack"})
 PAIRED = 4
 """Operands of one operation up to which every order of them is tried."""
+TRIES = 200
+"""Tensors within a layer that are tried in the place of others."""
 FLATTENS = frozenset({"Flatten", "Reshape"})
 
 
@@ -37,6 +39,7 @@ def detour(evidence: Evidence) -> Iterator[Hypothesis]:
             detail=f"on its way to the layer, by {steps}: {what}",
             change=f"leave out {steps} before {written(evidence.segment.node.operation)}",
             edit=_around(evidence, chain, start, end),
+            standing=PRESENT,
         )
 
 
@@ -86,11 +89,10 @@ def _slug(evidence: Evidence, relation: Relation | None) -> str:
         if relation.axis not in "CT?":
             return "unknown"
         return "input-channels" if evidence.at_input else "channel-permutation"
-    if relation.kind == "affine":
-        return "input-normalisation" if evidence.at_input else "scale"
+    if relation.kind in ("affine", "factor", "offset"):
+        own = relation.kind == "factor" and evidence.kind == "scale"
+        return "input-normalisation" if evidence.at_input and not own else "scale"
     return {
-        "factor": "scale",
-        "offset": "scale",
         "transpose": "spurious-transpose",
         "shift": "spatial-shift",
         "function": "activation-extra",
@@ -139,9 +141,10 @@ def normalised(evidence: Evidence) -> Iterator[Hypothesis]:
     if not (spread > 0).all() or ours.shape[1] < 3:
         return
     slopes = ((ours - ours.mean(1, keepdims=True)) * (theirs - theirs.mean(1, keepdims=True))).mean(1) / spread
-    if not np.abs(slopes).min() > 1e-9:
-        return
     offsets = ours.mean(1) - slopes * theirs.mean(1)
+    alike = np.ptp(slopes) < 1e-6 * np.abs(slopes).max() and np.ptp(offsets) < 1e-6 * theirs.std()
+    if not np.abs(slopes).min() > 1e-9 or alike:
+        return
     factor, offset = (along(each.astype(np.float32), axis, rank) for each in (slopes, offsets))
     yield Hypothesis(
         slug="input-normalisation",
@@ -188,7 +191,7 @@ def wrong_input(evidence: Evidence) -> Iterator[Hypothesis]:
                 change=f"give {written(node.operation)} the value of {written(symbolic._keras_history.operation)}",
                 edit=Edit(rerouted={(node, place): symbolic}),
                 beside={id(symbolic): value},
-                seen=True,
+                standing=SEEN,
             )
 
 
@@ -212,25 +215,41 @@ def _places(evidence: Evidence, shape: tuple[int, ...], keep: set[str]) -> Itera
     yield from sorted(places, key=lambda each: each[2] in keep)
 
 
+def misread(evidence: Evidence) -> Iterator[Hypothesis]:
+    """wrong-input: within the layer's own operations, one reads another tensor than it should."""
+    tensors = {id(t): t for node in evidence.segment.nodes for t in (*node.input_tensors, *node.outputs)}
+    count = 0
+    for node in evidence.segment.nodes:
+        made_before = evidence.segment.nodes[: evidence.segment.nodes.index(node)]
+        ready = {id(t) for each in made_before for t in each.outputs} | set(evidence.segment.anchor_keys)
+        for place, now in enumerate(node.input_tensors):
+            for key in ready - {id(now)}:
+                count += tensors[key].shape == now.shape
+                if tensors[key].shape == now.shape and count <= TRIES:
+                    other = written(tensors[key]._keras_history.operation)
+                    yield Hypothesis(
+                        slug="wrong-input",
+                        detail=f"in it, {written(node.operation)} reads {written(now._keras_history.operation)}",
+                        change=f"give {written(node.operation)} the value of {other}",
+                        edit=Edit(rerouted={(node, place): tensors[key]}),
+                    )
+
+
 def flattened(evidence: Evidence) -> Iterator[Hypothesis]:
     """flatten-order: a map is flattened in another order of its axes than the reference's."""
     for node in evidence.segment.nodes:
         rank = len(node.input_tensors[0].shape) if node.input_tensors else 0
-        if type(node.operation).__name__ not in FLATTENS or rank < 3:
+        if type(node.operation).__name__ not in FLATTENS or rank < 3 or len(node.outputs[0].shape) != 2:
             continue
-        for order, words in _flattenings(rank):
-            yield Hypothesis(
-                slug="flatten-order",
-                detail=f"the map is flattened {words}",
-                change=f"Permute({tuple(order[1:])}) before {written(node.operation)}",
-                edit=Edit(inserted={(node, 0): keras.layers.Permute(order[1:])}),
-            )
-
-
-def _flattenings(rank: int) -> Iterator[tuple[tuple[int, ...], str]]:
-    space = tuple(range(1, rank - 1))
-    yield (0, rank - 1, *space), "with its channels last (HWC); the reference's are first (CHW)"
-    yield (0, *(axis + 1 for axis in space), 1), "with its channels first (CHW); the reference's are last (HWC)"
+        plain = tuple(range(1, rank))
+        for order in itertools.permutations(plain):
+            if order != plain:
+                yield Hypothesis(
+                    slug="flatten-order",
+                    detail=f"the map is flattened in another order: it needs its axes in the order {order} first",
+                    change=f"Permute({order}) before {written(node.operation)}",
+                    edit=Edit(inserted={(node, 0): keras.layers.Permute(order)}),
+                )
 
 
 def shuffled(evidence: Evidence) -> Iterator[Hypothesis]:

@@ -185,12 +185,24 @@ def copy_of(operation: Operation, *, dtype: str | None = None, **changes: Any) -
     return copy
 
 
+def named(change: Change, name: str) -> Change:
+    """The change, and in a model what makes its value bears this name, so that a layer map finds it."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        outputs = change(*args, **kwargs)
+        if isinstance(outputs, keras.KerasTensor):
+            outputs._keras_history.operation.name = name
+        return outputs
+
+    return call
+
+
 def _take_name(outputs: Any, original: Operation, inner: Operation | None) -> None:
     """Give what makes the node's value in the copy the name of the original, and the layer inside it another."""
     maker = keras.tree.flatten(outputs)[0]._keras_history.operation
     if maker is original or maker is inner:
         return
-    if inner is not None:
+    if inner is not None and inner is not original:
         inner.name = f"{original.name}_inner"
     maker.name = original.name
 

@@ -104,6 +104,13 @@ class KerasModel:
         if not self.output_tap:
             raise PairError("the port's output is its input; there is no operation to compare")
         self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._untrained = [(weight, np.asarray(weight)) for weight in model.non_trainable_weights]
+
+    def restore(self) -> None:
+        """Give back their values to weights that a run may change: a BatchNorm in training mode moves its statistics."""
+        for weight, value in self._untrained:
+            if not np.array_equal(np.asarray(weight), value, equal_nan=True):
+                weight.assign(value)
 
     @property
     def output_tap(self) -> str:

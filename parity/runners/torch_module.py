@@ -307,8 +307,10 @@ class _Names:
 
     def of(self, tensor: Any) -> str | None:
         """The tap that `tensor` is the value of, if any."""
-        held, version, name = self._known.get(id(tensor), (None, 0, ""))
-        return name if held is not None and held() is tensor and tensor._version == version else None
+        if id(tensor) not in self._known:
+            return None
+        held, version, name = self._known[id(tensor)]
+        return name if held() is tensor and tensor._version == version else None
 
 
 def _is_leaf(module: torch.nn.Module) -> bool:
