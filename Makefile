@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv verify test lint types bench clean
+.PHONY: help .venv verify test lint types bench faults clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[.a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ types: .venv ## check types
 
 bench: .venv ## measure speed and memory
 	.venv/bin/python -m benchmarks $(ARGS)
+
+faults: .venv ## plant known faults and score what is found, named and repaired (ARGS="--seed 7")
+	.venv/bin/parity faults $(ARGS)
 
 clean: ## remove caches and build products; reports and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,7 +21,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("diagnosis",),
     ("verification",),
     ("render",),
-    ("settings",),
+    ("faults", "settings"),
     ("plugin",),
     ("cli", "pytest_plugin"),
 )

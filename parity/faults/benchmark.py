@@ -264,7 +264,8 @@ class _AtSize:
         try:
             report = faulty.verifier.report(self.subject.given, (mode,))
         except Exception as error:  # a verification that falls over is a result, and a bad one
-            self._keep(replace(outcome, error=_in_a_line(error)))
+            tried = kind == SINGLE and self.wanted.repair
+            self._keep(replace(outcome, error=_in_a_line(error), repaired=False if tried else None))
             return
         outcome = self._compared(_told(outcome, report, report.runs[0]), report.runs[0], self.subject.values)
         if kind == SINGLE and self.wanted.repair:

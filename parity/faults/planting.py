@@ -1,8 +1,8 @@
 """What a planted fault is, where it may be planted, and how: a faulty copy of a port, the port itself never touched.
 
 An operator looks at a *site*, one firing of an operation inside one segment of the port, and plants its fault there
-with parameters drawn from a generator; or it gives None, where the fault makes no sense. Which layers are then at fault is
-not the operator's to say: it follows from what the edit touches (`layers_touched`).
+with parameters drawn from a generator; or it gives None, where the fault makes no sense. Which layers are then at fault
+is not the operator's to say: it follows from what the edit touches (`layers_touched`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,6 +1,7 @@
 """The scores of the benchmark as tables for a terminal."""
 
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -12,8 +13,9 @@ MISSES = 40
 """So many misses are printed; all are in the JSON."""
 
 
-def show(result: Benchmark, console: Console) -> None:
+def print_scores(result: Benchmark, stream: TextIO) -> None:
     """Print the scores, beside what other tools would have scored, then by cause and by model, then the misses."""
+    console = Console(file=stream, width=None if stream.isatty() else 160)
     console.print(_scores(result))
     console.print(_side_by_side(result))
     single = result.of(SINGLE)
