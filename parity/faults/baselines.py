@@ -14,7 +14,6 @@ import math
 from collections.abc import Mapping
 
 from parity.axes import Array
-from parity.faults.subjects import Subject
 from parity.report import Measure, Run
 from parity.runners.taps import INPUT
 
@@ -26,6 +25,7 @@ RATE = "rate of change"
 Blamed = Mapping[str, str]
 """For each baseline that raises an alarm, the layer it blames; OUTPUT where only the output shows it."""
 OUTPUT = "(output)"
+Reads = Mapping[str, tuple[str, ...]]
 
 
 def name_of(tolerance: float) -> str:
@@ -36,13 +36,13 @@ def name_of(tolerance: float) -> str:
 BASELINES = (*map(name_of, TOLERANCES), RATE)
 
 
-def blamed(run: Run, values: Mapping[str, Array], subject: Subject) -> dict[str, str]:
-    """The layer that each baseline blames for this run, and for RATE also whether it raises an alarm at all.
+def blamed(run: Run, values: Mapping[str, Array], reads: Reads) -> dict[str, str]:
+    """The layer that each baseline blames for this run; RATE blames one always, and whether it raises an alarm is open.
 
-    `values` are the reference's at each tap, for the input of the run.
+    `values` are the reference's at each tap, for the input of the run; `reads` the taps that each layer reads.
     """
     found = {name_of(tolerance): _first_beyond(run, values, tolerance) for tolerance in TOLERANCES}
-    return {name: layer for name, layer in found.items() if layer} | {RATE: _fastest(run, values, subject)}
+    return {name: layer for name, layer in found.items() if layer} | {RATE: _fastest(run, values, reads)}
 
 
 def alarms(run: Run, blame: Blamed) -> tuple[str, ...]:
@@ -67,14 +67,13 @@ def _beyond(measure: Measure, value: Array, tolerance: float) -> bool:
     return not measure.max_abs <= tolerance + tolerance * expected
 
 
-def _fastest(run: Run, values: Mapping[str, Array], subject: Subject) -> str:
+def _fastest(run: Run, values: Mapping[str, Array], reads: Reads) -> str:
     """The layer at which the error grows fastest."""
     error = {INPUT: 0.0}
     for layer in run.layers:
         value = values[layer.layer]
         size = math.sqrt(float((value.astype("float64") ** 2).mean()))
         error[layer.layer] = layer.propagated.relative * size if layer.propagated else math.inf
-    reads = {segment.layer: segment.anchors for segment in subject.ground.segments}
     rates = {name: _rate(error, reads.get(name, ()), name) for name in error if name != INPUT}
     return max(rates, key=lambda name: rates[name])
 

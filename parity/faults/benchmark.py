@@ -309,7 +309,7 @@ class _AtSize:
 
     def _compared(self, outcome: Outcome, run: Run, values: Mapping[str, Array]) -> Outcome:
         """The outcome with what the baselines would have said."""
-        blame = blamed(run, values, self.subject)
+        blame = blamed(run, values, self.subject.reads)
         return replace(outcome, blamed=blame, alarms=alarms(run, blame))
 
     def _keep(self, outcome: Outcome) -> None:

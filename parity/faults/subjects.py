@@ -88,6 +88,11 @@ class Subject:
         """The noise floor of each layer."""
         return {layer.layer: layer.floor for layer in self.clean.runs[0].layers}
 
+    @property
+    def reads(self) -> Mapping[str, tuple[str, ...]]:
+        """The taps whose values each layer's segment reads."""
+        return {segment.layer: segment.anchors for segment in self.ground.segments}
+
     @cached_property
     def values(self) -> Mapping[str, Array]:
         """The reference's value at each matched tap, and its input, in the reference's layout."""
@@ -163,16 +168,20 @@ class Subject:
 
     def _equal_in_float64(self, faults: Sequence[Planted]) -> bool:
         """Whether every tap has the same value in the faulty copy as in the original, both in float64."""
-        array = self._moved(INPUT, self.given.array)
-        wide = array.astype(np.float64) if array.dtype == np.float32 else array
-        faulty = _every_value(plant(self.pair.port, faults, dtype="float64"), wide)
-        right = self._in_float64(wide)
+        faulty = _every_value(plant(self.pair.port, faults, dtype="float64"), self._wide_input)
+        right = self._in_float64
         return right.keys() <= faulty.keys() and all(_relative(faulty[name], right[name]) < EQUAL for name in right)
 
-    def _in_float64(self, array: Array) -> Mapping[str, Array]:
-        if not hasattr(self, "_wide"):
-            self._wide = _every_value(edited_copy(self.pair.port, dtype="float64"), array)
-        return self._wide
+    @cached_property
+    def _in_float64(self) -> Mapping[str, Array]:
+        """The value of every tap of the faithful port in float64."""
+        return _every_value(edited_copy(self.pair.port, dtype="float64"), self._wide_input)
+
+    @cached_property
+    def _wide_input(self) -> Array:
+        """The input in the port's layout, in float64; tokens as they are."""
+        array = self._moved(INPUT, self.given.array)
+        return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
 def _pair(model: str, seed: int, size: tuple[int, ...]) -> tuple[Pair, Callable[[int], Input]]:

@@ -231,7 +231,8 @@ def _plus(inner: Change, bias: Array, axis: int, rank: int) -> Change:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         value = inner(*args, **kwargs)
-        return value + like(bias.reshape(shape), value)
+        # Not `+`: Keras takes a sum with what looks like a bias for one, and adds it along the channels.
+        return keras.ops.subtract(value, like(-bias.reshape(shape), value))
 
     return call
 
