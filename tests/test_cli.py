@@ -64,11 +64,12 @@ def test_the_version_is_printed(invoke: Invoke) -> None:
 
 
 def test_models_are_listed_with_a_line_each(invoke: Invoke) -> None:
-    """parity models lists names and descriptions."""
+    """parity models lists names and descriptions, in the order in which they were registered."""
     done = invoke("models")
     assert done.exit_code == 0
-    assert "small    a small fake\n" in done.stdout
-    assert done.stdout.startswith("flownet  ")
+    listed = [line.split(None, 1) for line in done.stdout.splitlines()]
+    assert listed == [[name, entry.description] for name, entry in models.MODELS.items()]
+    assert listed[-1] == ["small", "a small fake"]
 
 
 @pytest.mark.parametrize("words", [("--help",), ("verify", "--help"), ("-h",)])
@@ -117,7 +118,7 @@ def test_layers_prints_a_table_for_every_run(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nosuch"], "no model is called 'nosuch'; known models: flownet, small"),
+        (["nosuch"], "no model is called 'nosuch'; known models: {known}"),
         (["small", "--size", "512"], "size '512' is not WIDTHxHEIGHT in pixels, such as 704x448"),
         (["small", "--size", "0x64"], "size '0x64': width and height must be at least 1"),
         (["small", "--mode", "fast"], "unknown mode 'fast'; the known ones are eager, graph, xla"),
@@ -128,6 +129,7 @@ def test_layers_prints_a_table_for_every_run(invoke: Invoke) -> None:
 def test_wrong_use_exits_2_with_one_sentence(invoke: Invoke, words: list[str], sentence: str) -> None:
     """What is wrong is one line on stderr, nothing on stdout, and nothing is written."""
     done = invoke("verify", *words)
+    sentence = sentence.format(known=", ".join(models.names()))
     assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"parity: {sentence}\n")
     assert not Path("reports").exists()
 

@@ -20,9 +20,11 @@ from parity.report import (
     NOT_COMPARED,
     PASS,
     SCHEMA,
+    Cause,
     Coverage,
     Finding,
     Report,
+    Trial,
     Watching,
     merge,
     write_whole,
@@ -130,7 +132,12 @@ def unusual() -> Report:
     """A report with every number and every None that JSON makes difficult."""
     bad = replace(measure(), relative=math.inf, ratio=math.inf, gain=-math.inf, max_index=(), passed=False, note="µ≠∞")
     layers = (replace(layer("conv0.0", introduced=9), propagated=bad), replace(layer("cat"), introduced=None))
-    found = replace(finding("conv0.0", slug="unknown"), error=math.inf)
+    tried = (
+        Trial(slug="padding", detail="same pads 0,1", residual=math.inf, explains=False),
+        Trial(slug="scale", detail="µ", residual=0.25, explains=True),
+    )
+    cause = Cause(slug="unknown", detail="?", residual_before=math.inf, also=("scale",), tied=("a", "b"), tried=tried)
+    found = replace(finding("conv0.0", slug="unknown"), error=math.inf, cause=cause)
     made = replace(
         report(("noise",), ("eager", "xla"), faulty=["conv0.0"]),
         findings=(found, finding("conv0.0")),
@@ -181,8 +188,40 @@ def test_the_file_has_the_agreed_names() -> None:
     assert {"input", "mode", "verdict", "layers"} <= set(data["runs"][0])
     assert {"layer", "port_layer", "propagated", "introduced", "floor", "verdict"} <= set(data["runs"][0]["layers"][0])
     assert {"layer", "port_layer", "input", "mode", "error", "floor", "cause"} <= set(data["findings"][0])
-    assert set(data["findings"][0]["cause"]) == {"slug", "detail", "residual_before", "residual_after"}
+    assert set(data["findings"][0]["cause"]) == {
+        *("slug", "detail", "residual_before", "residual_after", "change", "also", "tied", "separated_by", "tried")
+    }
     assert data["schema"] == SCHEMA == 1
+
+
+def test_a_file_without_the_later_names_of_a_cause_is_read() -> None:
+    """A report written before causes had a change, ties and trials is still one, with none of these."""
+    data = json.loads(report(faulty=["cat"]).to_json())
+    for found in (*data["findings"], data["first_divergence"]):
+        for name in ("change", "also", "tied", "separated_by", "tried"):
+            del found["cause"][name]
+    cause = _loaded(data).findings[0].cause
+    assert (cause.change, cause.also, cause.tied, cause.separated_by, cause.tried) == ("", (), (), "", ())
+    assert cause.ranked == (cause.slug,)
+
+
+def _loaded(data: dict[str, Any]) -> Report:
+    """The report of the JSON data, by way of a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.json"
+        path.write_text(json.dumps(data))
+        return Report.load(path)
+
+
+def test_slugs_are_ranked_best_first_and_once() -> None:
+    """The cause's own slug, what is at work with it, what ties with it, then what was tried, in the order given."""
+    trials = [
+        Trial(slug=slug, detail=slug, residual=left, explains=left < 1)
+        for slug, left in (("scale", 0.1), ("padding", 0.2), ("scale", 3.0), ("kernel-flip", 4.0))
+    ]
+    cause = Cause(slug="padding", detail="", also=("bias-missing",), tied=("scale",), tried=tuple(trials))
+    assert cause.ranked == ("padding", "bias-missing", "scale", "kernel-flip")
+    assert Cause(slug="unknown", detail="").ranked == ("unknown",)
 
 
 def test_layers_keep_their_order(tmp_path: Path) -> None:
