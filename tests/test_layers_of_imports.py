@@ -20,6 +20,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("align", "adequacy", "anchored", "judge", "models"),
     ("diagnosis",),
     ("verification",),
+    ("repair",),
     ("render",),
     ("faults", "settings"),
     ("plugin",),
