@@ -21,7 +21,17 @@ import numpy as np
 
 from parity.axes import Array
 from parity.comparison import Comparison, compare
-from parity.diagnosis import activations, bias, environment, geometry, normalisation, pooling, resizing, wiring
+from parity.diagnosis import (
+    activations,
+    bias,
+    environment,
+    geometry,
+    normalisation,
+    pooling,
+    recurrent,
+    resizing,
+    wiring,
+)
 from parity.diagnosis.evidence import Evidence, Family, Hypothesis
 from parity.diagnosis.probes import told_apart
 from parity.diagnosis.weights import differing_weights, restored_edit, weights
@@ -40,6 +50,7 @@ REST: tuple[Family, ...] = (
     geometry.transposed,
     pooling.pooling,
     resizing.resize,
+    recurrent.equations,
     activations.within_layer,
     activations.slope,
     activations.elu_alpha,
@@ -49,9 +60,11 @@ REST: tuple[Family, ...] = (
     normalisation.epsilon,
     normalisation.ignored,
     normalisation.statistics,
+    normalisation.along_other_axes,
     normalisation.axis,
     normalisation.reduction,
     wiring.wrong_input,
+    wiring.left_out,
     wiring.operands,
     wiring.detour,
     wiring.flattened,

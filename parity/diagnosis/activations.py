@@ -12,7 +12,7 @@ from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
 from parity.runners.edits import Edit, named
 
-ACTIVATIONS = frozenset({*IN_KERAS, "gelu", "leakyrelu", "prelu"})
+ACTIVATIONS = frozenset({*IN_KERAS, "gelu", "leakyrelu", "prelu", "clamp"})
 RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
 
 
@@ -58,32 +58,42 @@ def elu_alpha(evidence: Evidence) -> Iterator[Hypothesis]:
     )
 
 
+def reference_activation(evidence: Evidence, name: str) -> tuple[Any, str] | None:
+    """The reference's activation at a tap in Keras, and how it is written; None for another kind."""
+    if evidence.scene.kind(name) != "prelu":
+        return as_keras(evidence.scene.kind(name), evidence.scene.settings(name))
+    weight = evidence.scene.settings(name).get("_parameters", {}).get("weight")
+    return None if weight is None else _prelu_of(evidence, weight.detach().numpy())
+
+
+def _prelu_of(evidence: Evidence, slopes: Array) -> tuple[Any, str]:
+    axes = [axis for axis in range(1, evidence.expected.ndim) if axis != evidence.channel_axis or slopes.size == 1]
+    shape = [1 if axis in axes else slopes.size for axis in range(1, evidence.expected.ndim)]
+    return filled(keras.layers.PReLU(shared_axes=axes), [slopes.reshape(shape)]), f"PReLU(shared_axes={axes})"
+
+
 def _prelu(evidence: Evidence) -> Iterator[Hypothesis]:
     """PReLU's slopes lie along other axes than the channels."""
-    source = evidence.module.weight.detach().numpy() if evidence.module is not None else np.empty(0)
-    if source.size not in (1, evidence.expected.shape[evidence.channel_axis]):
+    exact = reference_activation(evidence, evidence.segment.layer)
+    if exact is None or not evidence.port_weights or evidence.port_weights[0].ndim != evidence.expected.ndim - 1:
         return
-    axes = [axis for axis in range(1, evidence.expected.ndim) if axis != evidence.channel_axis or source.size == 1]
-    shape = [1 if axis in axes else evidence.expected.shape[axis] for axis in range(1, evidence.expected.ndim)]
-    present = [weight.shape for weight in evidence.port_weights]
-    if present == [tuple(shape)]:
+    last, slopes = evidence.segment.node, evidence.port_weights[0]
+    if slopes.size == 1 or slopes.shape[evidence.channel_axis - 1] == slopes.size:
         return
-    last = evidence.segment.node
-    layer = filled(keras.layers.PReLU(shared_axes=axes), [source.reshape(shape)])
     yield Hypothesis(
         slug="activation-slope",
-        detail=f"the slopes have the shape {present[0] if present else '()'}; the reference's are one for each channel",
-        change=f"{written(last.operation)} -> shared_axes={axes}",
-        edit=evidence.instead(layer),
+        detail=f"the slopes have the shape {slopes.shape}; the reference has one for each channel",
+        change=f"{written(last.operation)} -> {exact[1]}",
+        edit=evidence.instead(exact[0]),
         standing=SEEN,
     )
 
 
 def kind(evidence: Evidence) -> Iterator[Hypothesis]:
     """activation-kind, activation-missing: the port computes another function of the same value, or passes it on."""
-    if evidence.kind not in ACTIVATIONS or evidence.kind == "prelu" or not _one_value(evidence):
+    if evidence.kind not in ACTIVATIONS or not _one_value(evidence):
         return
-    exact = as_keras(evidence.kind, evidence.settings)
+    exact = reference_activation(evidence, evidence.segment.layer)
     if exact is None:
         return
     x, last = evidence.anchors[0].astype(np.float64), evidence.segment.node
@@ -176,7 +186,7 @@ def missing(evidence: Evidence) -> Iterator[Hypothesis]:
     for place, name in enumerate(call.reads):
         if name in evidence.scene.matched or evidence.scene.kind(name) not in ACTIVATIONS:
             continue
-        exact = as_keras(evidence.scene.kind(name), evidence.scene.settings(name))
+        exact = reference_activation(evidence, name)
         wanted = evidence.scene.name_in_port(name)
         if exact is not None:
             yield Hypothesis(

@@ -1,7 +1,6 @@
 """Causes in how a layer's bias is added: not at all, or along another axis."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -55,16 +54,15 @@ def _guessed(evidence: Evidence) -> str:
 
 
 def _mend(evidence: Evidence, wrong: Array, right: Array) -> Edit:
-    """A convolution without its bias, which is added along the channels; where it has none, the other is taken off."""
+    """A convolution without its bias, which is added along the channels; where it has none, the other is taken off.
+
+    Subtracted, since `keras.ops.add` is where the axis is guessed.
+    """
     if evidence.config.get("use_bias"):
         plain = evidence.copy(weights=evidence.port_weights[:1], use_bias=False)
-        return Edit(replaced={evidence.operation: lambda x: plain(x) + right})
-    correction = np.asarray(right - wrong)
-
-    def corrected(value: Any) -> Any:
-        return value + correction
-
-    return Edit(appended={evidence.segment.node: corrected})
+        return Edit(replaced={evidence.operation: lambda x: plain(x) - np.asarray(-right)})
+    correction = np.asarray(wrong - right)
+    return Edit(appended={evidence.segment.node: lambda value: value - correction})
 
 
 def _source_bias(evidence: Evidence) -> Array | None:

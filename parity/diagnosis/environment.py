@@ -9,7 +9,6 @@ from parity.diagnosis.words import written
 from parity.frameworks import keras
 from parity.report import Cause
 from parity.runners.edits import Change, Edit, Node, copy_of
-from parity.runners.keras_model import as_tensor
 
 STEADY = 1e-6
 """Relative difference of two runs on the same input above which chance is at work."""
@@ -41,11 +40,9 @@ def chance(evidence: Evidence) -> Iterator[Hypothesis]:
 
 def _random_nodes(evidence: Evidence) -> list[Node]:
     """The nodes whose value differs when they are run twice on the same values."""
-    anchors = [as_tensor(array) for array in evidence.anchors]
-    known = evidence.segment.walk(anchors, evidence.base)
     random = []
     for node in evidence.segment.nodes:
-        args, kwargs = node.arguments.fill_in(known)
+        args, kwargs = node.arguments.fill_in(evidence.walked)
         change = evidence.base.replaced.get(node.operation, node.operation)
         first, second = (keras.tree.flatten(change(*args, **kwargs))[0] for _ in range(2))
         if not np.allclose(np.asarray(first), np.asarray(second), rtol=STEADY, atol=0, equal_nan=True):
@@ -70,7 +67,7 @@ def training(evidence: Evidence) -> Iterator[Hypothesis]:
     """training-mode: a layer takes its statistics from the batch: called with training=True, or always."""
     switched = [node for node in evidence.segment.nodes if node.arguments.kwargs.get("training")]
     called = bool(switched)
-    switched = switched or [evidence.node] * _by_batch(evidence)
+    switched = switched or ([evidence.node] if _by_batch(evidence) else [])
     if switched:
         names = ", ".join(written(node.operation) for node in switched)
         yield Hypothesis(

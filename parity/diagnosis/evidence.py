@@ -87,16 +87,16 @@ class Evidence:
         return tuple(str(weight.name) for weight in getattr(self.operation, "weights", ()))
 
     @cached_property
-    def arrivals(self) -> tuple[Array, ...]:
-        """What the layer reads when the segment runs on the reference's values."""
+    def walked(self) -> Mapping[int, Any]:
+        """Every value on the way through the segment, run on the reference's, by the id of its symbolic tensor."""
         known = self.segment.walk([as_tensor(array) for array in self.anchors], self.base)
-        return tuple(as_array(known[id(tensor)]) for tensor in self.node.input_tensors)
+        self.scene.restore()
+        return known
 
     @cached_property
-    def last_arrivals(self) -> tuple[Array, ...]:
-        """What the segment's last operation reads, likewise."""
-        known = self.segment.walk([as_tensor(array) for array in self.anchors], self.base)
-        return tuple(as_array(known[id(tensor)]) for tensor in self.segment.node.input_tensors)
+    def arrivals(self) -> tuple[Array, ...]:
+        """What the layer reads then."""
+        return tuple(as_array(self.walked[id(tensor)]) for tensor in self.node.input_tensors)
 
     @property
     def layout(self) -> str:
@@ -110,8 +110,13 @@ class Evidence:
 
     @cached_property
     def at_input(self) -> bool:
-        """Whether all it reads lies before the first layer with weights: then it is part of preparing the input."""
+        """Whether all it reads lies before the first layer with weights: then what reaches it prepares the input."""
         return all(self.scene.prepares(name) for name in self.segment.anchors)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the layer itself is a part of preparing the input."""
+        return self.at_input and not self.port_weights and not self.scene.weighted(self.segment.layer)
 
     # -- the reference's side -------------------------------------------------------------------------------------
 
@@ -152,7 +157,9 @@ class Evidence:
         """The segment run again, eagerly and on the reference's values, under an edit."""
         tensors = [as_tensor(array) for array in self.anchors]
         others = {key: as_tensor(array) for key, array in (beside or {}).items()}
-        return np.asarray(self.segment.run(tensors, self.base | edit, others))
+        value = np.asarray(self.segment.run(tensors, self.base | edit, others))
+        self.scene.restore()
+        return value
 
     def over(self, base: Edit) -> "Evidence":
         """The same evidence once `base` is done: what is still wrong then."""
@@ -211,7 +218,7 @@ def along(vector: Array, axis: int, rank: int) -> Array:
     return vector.reshape(shape)
 
 
-INFERRED, PRESENT, SEEN = 0, 1, 2
+INFERRED, REORDERED, PRESENT, SEEN = range(4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +228,8 @@ class Hypothesis:
     `edit` undoes it in the port: the segment is run again under it (`beside`: values it reroutes to, by the id of their
     symbolic tensor), and it can repair the port. `undone` gives the layer's value without the fault. `predicted` gives
     the value that the port must have if this is the fault. `standing` says how open the difference lies: SEEN in the
-    weights or the configuration, PRESENT as an operation that the port has and can do without, or INFERRED from values.
+    weights or the configuration, PRESENT as an operation that the port has and can do without, REORDERED where only the
+    order of what it reads changes, or INFERRED from values.
     `change` says what to change, in the port's words.
     `mend` is an edit that repairs what is tried out in another way, `also` names causes that are undone with this one.
     """

@@ -82,8 +82,11 @@ def as_keras(kind: str, settings: Mapping[str, Any]) -> tuple[Function, str] | N
     if kind == "elu" and float(settings.get("alpha", 1.0)) != 1.0:
         alpha = float(settings["alpha"])
         return keras.layers.ELU(alpha=alpha), f"ELU(alpha={alpha:g})"
-    if kind == "hardtanh":
-        low, high = float(settings.get("min_val", -1.0)), float(settings.get("max_val", 1.0))
+    if kind in ("hardtanh", "clamp"):
+        names = ("min_val", "max_val") if kind == "hardtanh" else ("min", "max")
+        low, high = (settings.get(name) for name in names)
+        if low is None or high is None:
+            return None
         return lambda x: keras.ops.clip(x, low, high), f"clip(x, {low:g}, {high:g})"
     if kind not in IN_KERAS:
         return None

@@ -1,15 +1,19 @@
 """Causes in where a convolution reads and writes: padding, stride and dilation, the crop of a transposed one."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from parity.diagnosis.evidence import INFERRED, SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.padding import Sides, cropped, padded
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
 from parity.runners.edits import Change, Edit, Node, copy_of
+from parity.runners.keras_model import as_tensor
 
 CONVOLUTIONS = frozenset({"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D"})
 TRANSPOSED = frozenset({"Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"})
@@ -60,6 +64,8 @@ def convolution(evidence: Evidence) -> Iterator[Hypothesis]:
         for name, key, value in (("stride", "strides", strides), ("dilation", "dilation_rate", dilation))
         if tuple(config[key]) != value
     }
+    if present is None:
+        present = _by_values(evidence)
     if not steps and (present is None or present == pads):
         return
     how = f"{_how_padded(evidence)} pads {present.words()}" if present else "it is padded otherwise"
@@ -155,6 +161,28 @@ def _tuple(value: Any, axes: Sequence[int]) -> tuple[int, ...] | None:
     if isinstance(value, int):
         return (value,) * len(axes)
     return tuple(value) if isinstance(value, (tuple, list)) and len(value) == len(axes) else None
+
+
+def _by_values(evidence: Evidence) -> Padding | None:
+    """What is around the anchor in what the convolution reads, however it got there; None if it is not the anchor."""
+    (arrival,), anchor, axes = evidence.arrivals, evidence.anchors[0], spatial(evidence)
+    if arrival.ndim != anchor.ndim or evidence.config["padding"] == "same":
+        return None
+    more = [arrival.shape[axis] - anchor.shape[axis] for axis in axes]
+    if min(more) < 0 or not any(more):
+        return None
+    for before in itertools.product(*(range(each + 1) for each in more)):
+        sides = tuple((first, total - first) for first, total in zip(before, more, strict=True))
+        inside = cropped(arrival, axes, before, [anchor.shape[axis] for axis in axes])
+        if np.array_equal(inside, anchor):
+            for mode in MODES:
+                try:
+                    if np.array_equal(np.asarray(padded(as_tensor(anchor), axes, sides, mode)), arrival):
+                        return Padding(sides=sides, mode=mode)
+                except Exception:  # a map too small for this mode
+                    continue
+            return Padding(sides=sides, mode="other values")
+    return None
 
 
 def _port(evidence: Evidence) -> Padding | None:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 
 from parity.axes import Array
-from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis
+from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
 from parity.runners.edits import Edit, copy_of
@@ -70,7 +70,38 @@ def statistics(evidence: Evidence) -> Iterator[Hypothesis]:
             detail="the variance is the unbiased one, over n - 1; the reference's is over n",
             change=f"divide by the variance over n in {written(evidence.segment.node.operation)}",
             predicted=lambda: predicted,
+            mend=_layer_norm(evidence),
         )
+
+
+def along_other_axes(evidence: Evidence) -> Iterator[Hypothesis]:
+    """reduction-axis: the port's values are those of a LayerNorm over other axes."""
+    if evidence.kind != "layernorm" or evidence.module is None or len(evidence.anchors) != 1:
+        return
+    x = evidence.anchors[0].astype(np.float64)
+    weight, bias, eps = (getattr(evidence.module, name, None) for name in ("weight", "bias", "eps"))
+    if x.shape != evidence.actual.shape or eps is None:
+        return
+    for count in range(1, x.ndim):
+        for axes in itertools.combinations(range(1, x.ndim), count):
+            value = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+            value = value * (1 if weight is None else weight.detach().numpy())
+            value = np.asarray(value + (0 if bias is None else bias.detach().numpy()), np.float32)
+            if axes != (x.ndim - 1,) and _near(value, evidence.actual):
+                yield Hypothesis(
+                    slug="reduction-axis",
+                    detail=f"the port normalises over its axes {axes}; the reference over the last",
+                    change=f"{written(evidence.segment.node.operation)} -> LayerNormalization(axis=-1)",
+                    predicted=lambda value=value: value,  # type: ignore[misc]
+                    mend=_layer_norm(evidence),
+                )
+
+
+def _layer_norm(evidence: Evidence) -> Edit:
+    """The reference's LayerNorm in place of the segment."""
+    layer = keras.layers.LayerNormalization(epsilon=float(evidence.module.eps))
+    weights = evidence.scene.converted(evidence.segment.layer, layer)
+    return evidence.instead(filled(layer, weights))
 
 
 def _unbiased(evidence: Evidence) -> Array | None:

@@ -77,7 +77,7 @@ def _variants(evidence: Evidence) -> Iterator[tuple[str, Change]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Windows, steps, what lies before the input on each axis of space, of what value, and whether averages count it."""
+    """Windows, steps, what lies before the input on each axis of space, its value, and whether averages count it."""
 
     window: tuple[int, ...]
     step: tuple[int, ...]

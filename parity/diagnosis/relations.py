@@ -41,7 +41,7 @@ def found(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
         return
     if np.array_equal(changed, original):
         return
-    for search in (_rounding, _factor, _permutations, _transposes, _shifts, _functions):
+    for search in (_rounding, _factor, _permutations, _transposes, _shifts, _functions, _by_channel):
         yield from search(changed, original, layout)
 
 
@@ -82,6 +82,24 @@ def _factor(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
         if near(changed, straight) and abs(slope - 1) > 1e-6:
             detail = f"it is multiplied by {slope:.7g} and {intercept:.7g} is added"
             yield Relation(kind="affine", detail=detail, undo=lambda x: (x - intercept) / slope)
+
+
+def _by_channel(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
+    """A factor and an offset for each channel."""
+    if "C" not in layout or changed.ndim < 3:
+        return
+    axis = layout.index("C")
+    a, b = (np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1).astype(np.float64) for x in (changed, original))
+    spread = b.var(1)
+    if b.shape[1] < 3 or not (spread > 0).all():
+        return
+    slopes = ((a - a.mean(1, keepdims=True)) * (b - b.mean(1, keepdims=True))).mean(1) / spread
+    offsets = a.mean(1) - slopes * b.mean(1)
+    left = a - slopes[:, None] * b - offsets[:, None]
+    if float(np.linalg.norm(left)) <= 1e-5 * float(np.linalg.norm(a)):
+        yield Relation(
+            kind="affine by channel", detail="each channel has a factor and an offset of its own", axis=layout[axis]
+        )
 
 
 def _line(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -190,6 +208,11 @@ def _shifts(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
 def _functions(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
     """An activation applied to it."""
     a, b = _sample(changed), _sample(original)
+    negative = b < 0
+    if negative.any() and np.allclose(a[~negative], b[~negative], rtol=1e-6, atol=0):
+        slope = float(a[negative] @ b[negative]) / float(b[negative] @ b[negative])
+        if slope not in (0.0, 1.0) and np.allclose(a[negative], slope * b[negative], rtol=1e-4, atol=1e-30):
+            yield Relation(kind="function", detail=f"a leaky ReLU of slope {slope:.6g} is applied to it", axis="leaky")
     for name, function in FUNCTIONS.items():
         value = function(b)
         if float(np.linalg.norm(a - value)) <= 1e-5 * float(np.linalg.norm(value)):

@@ -41,7 +41,10 @@ class Way:
 GRIDS = ("half-pixel", "align_corners", "asymmetric")
 WAYS = (
     *(Way(method="bilinear", grid=grid) for grid in GRIDS),
-    *(Way(method="nearest", grid=grid) for grid in ("asymmetric", "half-pixel", "align_corners")),
+    *(
+        Way(method="nearest", grid=grid)
+        for grid in ("asymmetric", "half-pixel", "align_corners", "asymmetric, rounded")
+    ),
     *(Way(method="bicubic", grid=grid, cubic=cubic) for cubic in (-0.75, -0.5) for grid in GRIDS),
     Way(method="bilinear", grid="half-pixel", antialias=True),
     Way(method="bicubic", grid="half-pixel", cubic=-0.5, antialias=True),

@@ -121,6 +121,10 @@ class Scene:
                 waiting += self.calls[current].reads
         return tuple(found)
 
+    def restore(self) -> None:
+        """Undo what running the port in training mode did to its weights."""
+        self._port.restore()
+
     def symbolic(self, name: str) -> Any:
         """The port's symbolic tensor that answers to a matched tap or the input."""
         return self._port.symbolic(self.matched.get(name, name))
@@ -131,7 +135,8 @@ class Scene:
         if call is None:
             return {}
         if isinstance(call.function, torch.nn.Module):
-            return {key: value for key, value in vars(call.function).items() if not key.startswith("_")}
+            own = {key: value for key, value in vars(call.function).items() if not key.startswith("_")}
+            return {**own, "_parameters": dict(call.function.named_parameters(recurse=False))}
         return _bound(call)
 
     def maps_of(self, count: int) -> list[tuple[int, ...]]:
@@ -143,7 +148,7 @@ class Scene:
         """The weights of the torch layer at a tap as its converter gives them for the Keras layer `target`."""
         try:
             return tuple(converters.convert(self.calls[name].function, name, target))  # type: ignore[arg-type]
-        except (WeightError, KeyError):
+        except (WeightError, KeyError, AttributeError):  # AttributeError: a layer of quite another kind
             return ()
 
     @cached_property

@@ -144,7 +144,7 @@ def _explanations(evidence: Evidence, index: int) -> Iterator[Explanation]:
         found += _first(each(evidence, index, weight, source) for each in rearranged)
     for search in (_elsewhere, _rounded, _scaled, _constant):
         found += search(evidence, index, weight, source)
-    yield from found or _fresh(evidence, index, weight, source)
+    yield from found or _slopes(evidence, index, source) or _fresh(evidence, index, weight, source)
 
 
 def _first(groups: Iterator[Iterator[Explanation]]) -> Iterator[Explanation]:
@@ -391,7 +391,8 @@ def _scaled(evidence: Evidence, index: int, weight: Array, source: Array) -> Ite
         return
     name = evidence.weight_names[index]
     if factor != 1 and _equal((weight / factor).astype(np.float32), source):
-        count = _samples(factor) if "variance" in name else 0
+        powers = {"moving_variance": 1, "gamma": 2}
+        count = _samples(factor ** powers[name]) if name in powers else 0
         if count:
             detail = f"{{it}} is {factor:.8g} times the reference's: the variance over {count} samples, "
             detail += "unbiased (n - 1) on one side only"
@@ -424,6 +425,15 @@ def _constant(evidence: Evidence, index: int, weight: Array, source: Array) -> I
         yield Explanation(slug="norm-statistics", detail="{it} is ignored: it is 1", restored=source)
     value = f"{fresh.flat[0]:g}" if np.all(fresh == fresh.flat[0]) else "as it was initialised"
     yield Explanation(slug="not-loaded", detail=f"{{it}} is still {value}", restored=source)
+
+
+def _slopes(evidence: Evidence, index: int, source: Array) -> list[Explanation]:
+    """activation-slope: the slopes of a PReLU, whatever else they are."""
+    if evidence.kind != "prelu" or evidence.weight_names[index] != "alpha":
+        return []
+    alike = np.ptp(evidence.port_weights[index]) == 0
+    detail = "{it} is one slope for all channels" if alike else "{it} has other slopes than the reference's"
+    return [Explanation(slug="activation-slope", detail=detail, restored=source)]
 
 
 def _fresh(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnosis.evidence import PRESENT, SEEN, Evidence, Hypothesis, along
+from parity.diagnosis.activations import ACTIVATIONS
+from parity.diagnosis.evidence import PRESENT, REORDERED, SEEN, Evidence, Hypothesis, along
 from parity.diagnosis.relations import AXIS_NAMES, Relation, found, in_words
 from parity.diagnosis.words import written
 from parity.frameworks import keras
 from parity.runners.edits import Change, Edit, Node, copy_of
 from parity.runners.keras_model import as_array, as_tensor
-from parity.runners.taps import MOVES_ONLY
+from parity.runners.taps import INPUT, MOVES_ONLY
 
 CONCATENATIONS = frozenset({"cat", "stack"})
 PAIRED = 4
@@ -25,7 +26,8 @@ FLATTENS = frozenset({"Flatten", "Reshape"})
 
 def detour(evidence: Evidence) -> Iterator[Hypothesis]:
     """What lies on the way changes the values, and without it the layer is right: named by how it changes them."""
-    known = evidence.segment.walk([as_tensor(array) for array in evidence.anchors], evidence.base)
+    known = evidence.walked
+    order = {id(node): index for index, node in enumerate(evidence.segment.nodes)}
     for chain in _chains(evidence):
         start, end = chain[0].input_tensors[0], chain[-1].outputs[0]
         before, after = as_array(known[id(start)]), as_array(known[id(end)])
@@ -35,7 +37,7 @@ def detour(evidence: Evidence) -> Iterator[Hypothesis]:
         steps = ", ".join(written(node.operation) for node in chain)
         what = relation.detail if relation else "it is changed in a way that has no name"
         yield Hypothesis(
-            slug=_slug(evidence, relation),
+            slug=_slug(evidence, relation, before=order[id(chain[-1])] < order[id(evidence.node)]),
             detail=f"on its way to the layer, by {steps}: {what}",
             change=f"leave out {steps} before {written(evidence.segment.node.operation)}",
             edit=_around(evidence, chain, start, end),
@@ -81,17 +83,20 @@ def _letters(evidence: Evidence, rank: int) -> str:
     return evidence.scene.layout(names[0], rank) if names else "N" + "?" * (rank - 1)
 
 
-def _slug(evidence: Evidence, relation: Relation | None) -> str:
+def _slug(evidence: Evidence, relation: Relation | None, *, before: bool) -> str:
     """The cause that a transform is called by; before the first layer with weights it is one of the input's."""
     if relation is None:
         return "unknown"
+    at_input = evidence.at_input if before else evidence.prepares
     if relation.kind == "permutation":
         if relation.axis not in "CT?":
             return "unknown"
-        return "input-channels" if evidence.at_input else "channel-permutation"
+        return "input-channels" if at_input else "channel-permutation"
     if relation.kind in ("affine", "factor", "offset"):
         own = relation.kind == "factor" and evidence.kind == "scale"
-        return "input-normalisation" if evidence.at_input and not own else "scale"
+        return "input-normalisation" if at_input and not own else "scale"
+    if relation.kind == "affine by channel":
+        return "input-normalisation" if at_input else "unknown"
     return {
         "transpose": "spurious-transpose",
         "shift": "spatial-shift",
@@ -107,7 +112,7 @@ def transformed(evidence: Evidence) -> Iterator[Hypothesis]:
             undo = relation.undo
             if undo is not None:
                 yield Hypothesis(
-                    slug=_slug(evidence, relation),
+                    slug=_slug(evidence, relation, before=False),
                     detail=f"of the layer's value: {relation.detail}",
                     change=f"take that back after {written(evidence.segment.node.operation)}",
                     undone=lambda undo=undo: np.asarray(undo(evidence.actual)),  # type: ignore[misc]
@@ -121,7 +126,7 @@ def transformed(evidence: Evidence) -> Iterator[Hypothesis]:
         for relation in found(arrival, read, _letters(evidence, read.ndim)):
             if relation.undo is not None:
                 yield Hypothesis(
-                    slug=_slug(evidence, relation),
+                    slug=_slug(evidence, relation, before=True),
                     detail=f"of what the layer reads: {relation.detail}",
                     change=f"take that back before {written(evidence.operation)}",
                     edit=Edit(inserted={(evidence.node, place): relation.undo}),
@@ -130,7 +135,7 @@ def transformed(evidence: Evidence) -> Iterator[Hypothesis]:
 
 def normalised(evidence: Evidence) -> Iterator[Hypothesis]:
     """input-normalisation: each channel of a prepared input is off by a factor and an offset of its own."""
-    if not evidence.at_input or evidence.port_weights or not evidence.shapes_agree or "C" not in evidence.layout:
+    if not evidence.prepares or not evidence.shapes_agree or "C" not in evidence.layout:
         return
     axis, rank = evidence.channel_axis, evidence.expected.ndim
     ours, theirs = (
@@ -141,6 +146,7 @@ def normalised(evidence: Evidence) -> Iterator[Hypothesis]:
     if not (spread > 0).all() or ours.shape[1] < 3:
         return
     slopes = ((ours - ours.mean(1, keepdims=True)) * (theirs - theirs.mean(1, keepdims=True))).mean(1) / spread
+    slopes = np.where(np.abs(slopes - 1) < 1e-6, 1.0, slopes)
     offsets = ours.mean(1) - slopes * theirs.mean(1)
     alike = np.ptp(slopes) < 1e-6 * np.abs(slopes).max() and np.ptp(offsets) < 1e-6 * theirs.std()
     if not np.abs(slopes).min() > 1e-9 or alike:
@@ -174,25 +180,31 @@ def operands(evidence: Evidence) -> Iterator[Hypothesis]:
                     detail=f"its operands come in another order: the reference's are the port's {order}",
                     change=f"give {written(node.operation)} its operands in the order {order}",
                     edit=Edit(rerouted={(node, place): node.input_tensors[now] for place, now in enumerate(order)}),
+                    standing=REORDERED,
                 )
 
 
 def wrong_input(evidence: Evidence) -> Iterator[Hypothesis]:
     """wrong-input: the port's layer reads another tensor than the reference's."""
-    wanted = _reads(evidence)
-    missing = [name for name in wanted if name not in evidence.segment.anchors and name in evidence.scene.matched]
-    for name in missing:
+    wanted = [name for name in _reads(evidence) if name in evidence.scene.matched or name == INPUT]
+    odd = set(evidence.segment.anchors) - set(wanted)
+    missing = [name for name in wanted if name not in evidence.segment.anchors]
+    for name in missing or (wanted if odd else []):
         (value,) = evidence.scene.values([name])
         symbolic = evidence.scene.symbolic(name)
-        for node, place, anchor in _places(evidence, value.shape, keep=set(wanted)):
-            yield Hypothesis(
-                slug="wrong-input",
-                detail=f"it reads {anchor}; the reference reads {name}",
-                change=f"give {written(node.operation)} the value of {written(symbolic._keras_history.operation)}",
-                edit=Edit(rerouted={(node, place): symbolic}),
-                beside={id(symbolic): value},
-                standing=SEEN,
-            )
+        places = _places(evidence, value.shape, keep=set(wanted))
+        for anchor in dict.fromkeys(anchor for _, _, anchor in places):
+            of_anchor = [(node, place) for node, place, other in places if other == anchor]
+            for chosen in dict.fromkeys([tuple(of_anchor), *((one,) for one in of_anchor)]):
+                names = ", ".join(dict.fromkeys(written(node.operation) for node, _ in chosen))
+                yield Hypothesis(
+                    slug="wrong-input",
+                    detail=f"it reads {anchor}; the reference reads {name}",
+                    change=f"give {names} the value of {written(symbolic._keras_history.operation)}",
+                    edit=Edit(rerouted=dict.fromkeys(chosen, symbolic)),
+                    beside={id(symbolic): value},
+                    standing=SEEN,
+                )
 
 
 def _reads(evidence: Evidence) -> list[str]:
@@ -202,7 +214,27 @@ def _reads(evidence: Evidence) -> list[str]:
     return list(dict.fromkeys(found_names))
 
 
-def _places(evidence: Evidence, shape: tuple[int, ...], keep: set[str]) -> Iterator[tuple[Node, int, str]]:
+def left_out(evidence: Evidence) -> Iterator[Hypothesis]:
+    """wrong-input: the port reads what comes before a layer that it does not have at all."""
+    for name in dict.fromkeys(evidence.call.reads if evidence.call else ()):
+        if name in evidence.scene.matched or name == INPUT or evidence.scene.kind(name) in ACTIVATIONS:
+            continue
+        (value,) = evidence.scene.values([name])
+        for node, place, anchor in _places(evidence, value.shape, keep=set()):
+            yield Hypothesis(
+                slug="wrong-input",
+                detail=f"it reads {anchor}; the reference reads {name}, to which no layer of the port answers",
+                change=f"put a layer for {name} before {written(node.operation)}",
+                undone=partial(evidence.replay, Edit(inserted={(node, place): partial(_given, value=value)})),
+                standing=SEEN,
+            )
+
+
+def _given(x: Any, value: Any) -> Any:
+    return as_tensor(value)
+
+
+def _places(evidence: Evidence, shape: tuple[int, ...], keep: set[str]) -> list[tuple[Node, int, str]]:
     """Where the segment reads an anchor of that shape: those first that the reference does not read."""
     names = dict(zip(evidence.segment.anchor_keys, evidence.segment.anchors, strict=True))
     shapes = {name: array.shape for name, array in zip(evidence.segment.anchors, evidence.anchors, strict=True)}
@@ -212,7 +244,7 @@ def _places(evidence: Evidence, shape: tuple[int, ...], keep: set[str]) -> Itera
         for place, tensor in enumerate(node.input_tensors)
         if id(tensor) in names and shapes[names[id(tensor)]] == shape
     ]
-    yield from sorted(places, key=lambda each: each[2] in keep)
+    return sorted(places, key=lambda each: each[2] in keep)
 
 
 def misread(evidence: Evidence) -> Iterator[Hypothesis]:
@@ -249,6 +281,7 @@ def flattened(evidence: Evidence) -> Iterator[Hypothesis]:
                     detail=f"the map is flattened in another order: it needs its axes in the order {order} first",
                     change=f"Permute({order}) before {written(node.operation)}",
                     edit=Edit(inserted={(node, 0): keras.layers.Permute(order)}),
+                    standing=REORDERED,
                 )
 
 
@@ -294,6 +327,8 @@ def _regroupings(count: int) -> Iterator[Any]:
 
 def cropped(evidence: Evidence) -> Iterator[Hypothesis]:
     """spatial-shift: a slice or a crop begins at another place."""
+    if "transpose" in evidence.kind:
+        return  # the crop of a transposed convolution is output-crop
     for node in evidence.segment.nodes:
         for change, words in _shifted(node):
             yield Hypothesis(

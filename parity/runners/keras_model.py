@@ -107,7 +107,7 @@ class KerasModel:
         self._untrained = [(weight, np.asarray(weight)) for weight in model.non_trainable_weights]
 
     def restore(self) -> None:
-        """Give back their values to weights that a run may change: a BatchNorm in training mode moves its statistics."""
+        """Undo what a run may do to weights: a BatchNorm in training mode moves its statistics."""
         for weight, value in self._untrained:
             if not np.array_equal(np.asarray(weight), value, equal_nan=True):
                 weight.assign(value)
