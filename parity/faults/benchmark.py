@@ -113,12 +113,11 @@ class _OfModel:
     def __init__(self, wanted: Wanted, model: str, result: Benchmark) -> None:
         self.wanted, self.model, self.result = wanted, model, result
         self.amounts = wanted.amounts(model)
-        self.generator = np.random.default_rng([wanted.seed, zlib.crc32(model.encode())])
         self.sizes = self._sizes()
         self.waiting = self._assigned()
 
     def _sizes(self) -> list[tuple[int, ...]]:
-        order = self.generator.permutation(len(SIZES[self.model]))
+        order = self.drawn("sizes").permutation(len(SIZES[self.model]))
         return [SIZES[self.model][int(i)] for i in order][: self.amounts.sizes]
 
     def _assigned(self) -> list[list[Operator]]:
@@ -126,17 +125,21 @@ class _OfModel:
         waiting: list[list[Operator]] = [[] for _ in self.sizes]
         named = [each for each in operators().values() if each.slug != UNKNOWN]
         named = [each for each in named if not self.wanted.causes or each.slug in self.wanted.causes]
-        start = int(self.generator.integers(self.amounts.every))
+        start = int(self.drawn("operators").integers(self.amounts.every))
         for operator in named[start :: self.amounts.every]:
-            first = int(self.generator.integers(len(self.sizes)))
+            first = int(self.drawn(operator.name).integers(len(self.sizes)))
             for number in range(self.amounts.singles):
                 waiting[(first + number) % len(self.sizes)].append(operator)
         return waiting
 
+    def drawn(self, *words: str) -> Generator:
+        """A generator for what the words say: what is planted for one cause does not hang on what else is wanted."""
+        return np.random.default_rng([self.wanted.seed, *(zlib.crc32(word.encode()) for word in (self.model, *words))])
+
     def run(self, show: Progress) -> None:
         """Run all that there is for the model."""
         for index, size in enumerate(self.sizes):
-            seed = int(self.generator.integers(1 << 20))
+            seed = int(self.drawn(f"weights {size}").integers(1 << 20))
 
             def part(text: str, fraction: float, index: int = index) -> None:
                 show(f"{self.model}: {text}", (index + fraction) / len(self.sizes))
@@ -159,7 +162,7 @@ class _AtSize:
 
     def __init__(self, model: _OfModel, subject: Subject, index: int) -> None:
         self.model, self.subject, self.index = model, subject, index
-        self.wanted, self.result, self.generator = model.wanted, model.result, model.generator
+        self.wanted, self.result = model.wanted, model.result
         self.sites = list(subject.ground.sites())
         self.used: set[tuple[str, int]] = set()
         self.done = 0
@@ -181,53 +184,57 @@ class _AtSize:
         for operator in waiting:
             tick(operator.name)
             self._single(operator)
-        for _ in range(several):
+        for number in range(several):
             tick("several faults")
-            self._several()
-        for _ in range(opens):
+            self._several(self._drawn("several", number))
+        for number in range(opens):
             tick("open set")
-            self._open()
+            self._open(self._drawn("open set", number))
+
+    def _drawn(self, what: str, number: int = 0) -> Generator:
+        return self.model.drawn(what, str(self.subject.size), str(number))
 
     # -- faults -------------------------------------------------------------------------------------------------------
 
     def _single(self, operator: Operator) -> None:
-        for planted in self._planted(operator):
+        generator = self._drawn(operator.name)
+        for planted in self._planted(operator, generator):
             faulty = self._usable([planted])
             if faulty is not None:
-                self._record(SINGLE, [(operator, planted)], faulty)
+                self._record(SINGLE, [(operator, planted)], faulty, generator)
                 return
         self.model.put_off(operator, self.index)
 
-    def _open(self) -> None:
+    def _open(self, generator: Generator) -> None:
         unnamed = [each for each in operators().values() if each.slug == UNKNOWN]
         for _ in range(TRIES):
-            operator = unnamed[int(self.generator.integers(len(unnamed)))]
-            for planted in islice(self._planted(operator), 1):
+            operator = unnamed[int(generator.integers(len(unnamed)))]
+            for planted in islice(self._planted(operator, generator), 1):
                 faulty = self._usable([planted])
                 if faulty is not None:
-                    self._record(OPEN, [(operator, planted)], faulty)
+                    self._record(OPEN, [(operator, planted)], faulty, generator)
                     return
 
-    def _several(self) -> None:
+    def _several(self, generator: Generator) -> None:
         """Two or three faults in different layers."""
         named = [each for each in operators().values() if each.slug != UNKNOWN]
         for _ in range(TRIES):
-            count, chosen = int(self.generator.integers(2, 4)), list[tuple[Operator, Planted]]()
-            for operator in (named[int(i)] for i in self.generator.permutation(len(named))):
-                planted = next(iter(self._planted(operator)), None)
+            count, chosen = int(generator.integers(2, 4)), list[tuple[Operator, Planted]]()
+            for operator in (named[int(i)] for i in generator.permutation(len(named))):
+                planted = next(self._planted(operator, generator), None)
                 if planted is not None and _apart(planted, [each for _, each in chosen]):
                     chosen.append((operator, planted))
                 if len(chosen) == count:
                     break
             faulty = self._usable([planted for _, planted in chosen])
             if faulty is not None:
-                self._record(SEVERAL, chosen, faulty)
+                self._record(SEVERAL, chosen, faulty, generator)
                 return
 
-    def _planted(self, operator: Operator) -> Iterator[Planted]:
+    def _planted(self, operator: Operator, generator: Generator) -> Iterator[Planted]:
         """What the operator plants at one site after another, in a drawn order; no site twice."""
         tried = 0
-        for place in (int(i) for i in self.generator.permutation(len(self.sites))):
+        for place in (int(i) for i in generator.permutation(len(self.sites))):
             if (operator.name, place) in self.used or tried == TRIES:
                 continue
             planted = operator(self.sites[place], self._of(operator, self.sites[place]))
@@ -253,9 +260,11 @@ class _AtSize:
             return None
         return faulty
 
-    def _record(self, kind: str, planted: Sequence[tuple[Operator, Planted]], faulty: Faulty) -> None:
+    def _record(
+        self, kind: str, planted: Sequence[tuple[Operator, Planted]], faulty: Faulty, generator: Generator
+    ) -> None:
         began = time.monotonic()
-        mode = "graph" if self.generator.random() < GRAPH else "eager"
+        mode = "graph" if generator.random() < GRAPH else "eager"
         faults = tuple(
             Fault(operator=operator.name, slug=fault.slug, layers=layers, detail=fault.detail, effect=effect)
             for (operator, fault), layers, effect in zip(planted, faulty.layers, faulty.effects, strict=True)

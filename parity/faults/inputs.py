@@ -104,13 +104,18 @@ def _is_constant(leaf: Any) -> bool:
 
 @operator("input-normalisation")
 def mean_axes(site: Site, generator: Generator) -> Planted | None:
-    """The mean of the input taken over other axes than it should be, or not subtracted."""
+    """The mean of the input taken over other axes than it should be, or not subtracted.
+
+    The right one is still computed, so that the port keeps its taps.
+    """
     if site.kind != "sub" or not site.at_input or site.source is not site.ground.input:
         return None
     if len(site.node.input_tensors) != 2 or len(site.shape) != 5 or not site.makes_value:
         return None
     axes = chosen(generator, [(2, 3), (1, 2, 3, 4), (2, 3, 4), (1,), ()])
     if not axes:
-        return site.replaced("input-normalisation", "no mean subtracted", on_first(lambda pair: pair[0] + 0.0))
-    change = on_first(lambda pair: pair[0] - keras.ops.mean(pair[0], axis=axes, keepdims=True))
+        return site.replaced(
+            "input-normalisation", "no mean subtracted", on_first(lambda pair: pair[0] + 0.0 * pair[1])
+        )
+    change = on_first(lambda pair: pair[0] - keras.ops.mean(pair[0], axis=axes, keepdims=True) + 0.0 * pair[1])
     return site.replaced("input-normalisation", f"mean over axes {axes}", change)

@@ -168,8 +168,8 @@ def spurious_transpose(site: Site, generator: Generator) -> Planted | None:
 def wrong_input(site: Site, generator: Generator) -> Planted | None:
     """One argument is another tensor of its shape, made earlier; not the same one an activation earlier or later.
 
-    Something else still reads the right tensor, so that the port keeps all its layers; or the norm behind it is passed
-    by.
+    Something else still reads the right tensor, so that the port keeps all its layers; or a sum takes a value from
+    before its norm.
     """
     if site.at_input:
         return None
@@ -179,7 +179,7 @@ def wrong_input(site: Site, generator: Generator) -> Planted | None:
         kept = len(site.ground.readers(read)) > 1
         for other in (node.outputs[0] for node in earlier):
             fits = other is not read and tuple(other.shape) == tuple(read.shape)
-            if fits and ((kept and not _one_step(site, read, other)) or _passes_norm(site, read, other)):
+            if fits and ((kept and not _one_step(site, read, other)) or _before_norm(site, read, other)):
                 options.append((n, other._keras_history.operation.name, other))
     if not options:
         return None
@@ -202,10 +202,15 @@ def _made_before(nodes: list[Node], node: Node) -> list[Node]:
     return [each for each in nodes if id(each) not in later]
 
 
-def _passes_norm(site: Site, read: Any, other: Any) -> bool:
-    """Whether `read` is a norm of `other`."""
+def _before_norm(site: Site, read: Any, other: Any) -> bool:
+    """Whether the site is a sum, and `read` a norm of `other`. Elsewhere that would be a norm that is missing."""
     maker = site.ground.maker(read)
-    return maker is not None and kind_of(type(maker.operation).__name__) in NORMS and maker.input_tensors[0] is other
+    return (
+        site.kind == "add"
+        and maker is not None
+        and kind_of(type(maker.operation).__name__) in NORMS
+        and maker.input_tensors[0] is other
+    )
 
 
 def _one_step(site: Site, read: Any, other: Any) -> bool:

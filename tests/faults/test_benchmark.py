@@ -108,7 +108,7 @@ def test_the_baselines_see_the_propagated_error() -> None:
 
 
 def test_a_seed_runs_the_same_again(tmp_path: Path) -> None:
-    """Two runs from one seed plant and find the same; the JSON has every one of them."""
+    """Two runs from one seed plant and find the same, a narrower one its part of it; the JSON has every one of them."""
     wanted = Wanted(seed=11, models=("upscaler",), causes=("kernel-flip", "scale"), quick=True, repair=False)
     first, again = run(wanted), run(wanted)
     assert first.outcomes
@@ -118,6 +118,9 @@ def test_a_seed_runs_the_same_again(tmp_path: Path) -> None:
     stored = json.loads(first.save(tmp_path / "faults.json").read_text())
     assert len(stored["outcomes"]) == len(first.outcomes)
     assert all(made.detected and made.localised for made in first.outcomes)
+    narrower = run(replace(wanted, causes=("scale",)))
+    rest = [made for made in first.outcomes if made.faults[0].slug == "scale"]
+    assert [made.faults for made in narrower.outcomes] == [made.faults for made in rest]
 
 
 def test_what_is_interrupted_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
