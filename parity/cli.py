@@ -56,6 +56,8 @@ def parity(
       parity models                                    what can be verified by name
       parity verify flownet                            noise and a real pair, in eager, graph and XLA
       parity verify flownet --input noise --mode xla   one input in one mode
+      parity explain flownet conv3_1                   why a layer differs, and what to change
+      parity repair flownet --port mine.keras -o fixed.keras
 
     Exit codes: 0 parity, 1 diverged, 2 wrong use, 3 could not verify.
     """
@@ -71,35 +73,46 @@ def models() -> None:
         typer.echo(f"{name:<{width}}  {entry.description}")
 
 
+PairName = Annotated[str, typer.Argument(metavar="PAIR", help="The pair's name; `parity models` lists them.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME", help="An input to compare on, such as noise. Repeatable."),
+]
+Images = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option("--images", metavar="LEFT RIGHT", help="Two pictures of your own as an input."),
+]
+Size = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Width and height in pixels, such as 704x448.")]
+Modes = Annotated[
+    list[str] | None,
+    typer.Option("--mode", metavar="MODE", help="eager, graph or xla; all if not given. Repeatable."),
+]
+DataFormat = Annotated[
+    str | None,
+    typer.Option("--data-format", metavar="FORMAT", help="channels_last (default) or channels_first."),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", metavar="FILE", help="The reference's weights: .pth.tar or .safetensors."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="For noise, and weights without a checkpoint.")]
+Port = Annotated[
+    Path | None,
+    typer.Option("--port", metavar="FILE", help="A .keras file to judge in place of the pair's own port."),
+]
+
+
 @app.command()
 def verify(
-    pair: Annotated[str, typer.Argument(metavar="PAIR", help="The pair's name; `parity models` lists them.")],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="NAME", help="An input to compare on, such as noise. Repeatable."),
-    ] = None,
-    images: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option("--images", metavar="LEFT RIGHT", help="Two pictures of your own as an input."),
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option("--size", metavar="WxH", help="Width and height in pixels, such as 704x448.")
-    ] = None,
-    modes: Annotated[
-        list[str] | None,
-        typer.Option("--mode", metavar="MODE", help="eager, graph or xla; all if not given. Repeatable."),
-    ] = None,
-    data_format: Annotated[
-        str | None,
-        typer.Option("--data-format", metavar="FORMAT", help="channels_last (default) or channels_first."),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", metavar="FILE", help="The reference's weights: .pth.tar or .safetensors."),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="For noise, and weights without a checkpoint.")
-    ] = None,
+    pair: PairName,
+    inputs: Inputs = None,
+    images: Images = None,
+    size: Size = None,
+    modes: Modes = None,
+    data_format: DataFormat = None,
+    checkpoint: Checkpoint = None,
+    seed: Seed = None,
+    port: Port = None,
     rtol: Annotated[
         float | None,
         typer.Option("--rtol", metavar="R", help="A fixed tolerance instead of the noise floor; needs --atol."),
@@ -121,6 +134,7 @@ def verify(
       parity verify flownet
       parity verify flownet --size 256x256 --input noise --mode eager --layers
       parity verify flownet --images left.png right.png --checkpoint weights.pth.tar
+      parity verify flownet --port my_port.keras
       parity verify flownet --data-format channels_first --size 512x512 --mode eager
 
     The report is written to DIR/PAIR/report.json, whether the port agrees or not.
@@ -135,6 +149,7 @@ def verify(
         data_format=data_format,
         checkpoint=checkpoint,
         seed=seed,
+        port=port,
         rtol=rtol,
         atol=atol,
         report_dir=report_dir,
@@ -142,6 +157,135 @@ def verify(
     with _errors_as_sentences():
         report = _verify(pair, options, layers=layers, quiet=quiet)
     raise typer.Exit(0 if report.passed else DIVERGED)
+
+
+@app.command()
+def explain(
+    pair: PairName,
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help="A layer, by the name that either side has for it.")],
+    inputs: Inputs = None,
+    images: Images = None,
+    size: Size = None,
+    modes: Modes = None,
+    data_format: DataFormat = None,
+    checkpoint: Checkpoint = None,
+    seed: Seed = None,
+    port: Port = None,
+) -> None:
+    """Explain one layer: both sides' settings, their weights, where its error is, what was tried, what to change.
+
+    \b
+    Examples:
+      parity explain flownet conv3_1
+      parity explain flownet conv3.0 --port my_port.keras --input noise --mode graph
+
+    Without --input and --mode it is the pair's first input, in eager mode. Exit codes: 0 the layer is right, 1 it
+    is at fault.
+    """
+    from parity.settings import Options
+
+    options = Options(
+        inputs=inputs or (),
+        images=images,
+        size=size,
+        modes=modes or ("eager",),
+        data_format=data_format,
+        checkpoint=checkpoint,
+        seed=seed,
+        port=port,
+    )
+    with _errors_as_sentences():
+        right = _explain(pair, layer, options)
+    raise typer.Exit(0 if right else DIVERGED)
+
+
+def _explain(name: str, layer: str, options: "Options") -> bool:
+    """Print what there is to say of a layer; whether it is right."""
+    from parity.models import load
+    from parity.render import explanation
+    from parity.render.progress import progress_bar
+    from parity.settings import RunSettings
+
+    settings = RunSettings.of(name, options)
+    with progress_bar(sys.stderr) as show:
+        show(f"loading {name}", 0.0)
+        pair, inputs = load(name, settings.settings)
+        explained = settings.verifier(pair).explain(inputs[0], settings.modes[0], layer, show)
+    colour = _colour()
+    typer.echo(explanation(explained, colour=colour), color=colour)
+    return explained.cause is None
+
+
+@app.command()
+def repair(
+    pair: PairName,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where the repaired copy goes, a .keras file.")
+    ],
+    inputs: Inputs = None,
+    images: Images = None,
+    size: Size = None,
+    modes: Modes = None,
+    data_format: DataFormat = None,
+    checkpoint: Checkpoint = None,
+    seed: Seed = None,
+    port: Port = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if there is one.")] = False,
+) -> None:
+    """Undo every proven fault in a copy of the port, verify the copy, and write it with the list of changes.
+
+    \b
+    Examples:
+      parity repair flownet --port my_port.keras -o fixed.keras
+      parity repair flownet --data-format channels_first --size 64x64 --mode xla -o fixed.keras
+
+    Without --mode it is eager mode. What has no proven remedy is left as it is, and named. The original is not
+    touched. Exit codes: 0 every layer of the copy passes, 1 some do not.
+    """
+    from parity.settings import Options
+
+    options = Options(
+        inputs=inputs or (),
+        images=images,
+        size=size,
+        modes=modes or ("eager",),
+        data_format=data_format,
+        checkpoint=checkpoint,
+        seed=seed,
+        port=port,
+    )
+    with _errors_as_sentences():
+        whole = _repair(pair, output, options, force=force)
+    raise typer.Exit(0 if whole else DIVERGED)
+
+
+def _repair(name: str, output: Path, options: "Options", *, force: bool) -> bool:
+    """Repair, save and say what was done; whether the copy passes."""
+    from parity.models import load
+    from parity.render import repaired
+    from parity.render.progress import progress_bar
+    from parity.settings import RunSettings, ensure_target
+
+    settings = RunSettings.of(name, options)
+    ensure_target(output, settings.settings.port, force=force)
+    with progress_bar(sys.stderr) as show:
+        show(f"loading {name}", 0.0)
+        pair, inputs = load(name, settings.settings)
+        from parity.repair import repair, save
+
+        result = repair(pair, inputs, settings.modes, progress=show)
+        if result.changes:
+            show("saving and verifying the file", 0.9)
+            save(result, output, pair, inputs, settings.modes)
+    colour = _colour()
+    typer.echo(repaired(result, colour=colour), color=colour)
+    if result.changes:
+        typer.echo(f"written: {output}, {output.with_suffix('.changes.md').name}")
+    return result.whole
+
+
+def _colour() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 @app.command()
@@ -261,7 +405,7 @@ def _print(report: "Report", path: Path, *, layers: bool, quiet: bool) -> None:
     if quiet:
         typer.echo(verdict(report))
         return
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = _colour()
     for run in report.runs if layers else ():
         typer.echo(layer_table(report, run, colour=colour) + "\n", color=colour)
     typer.echo(summary(report, colour=colour), color=colour)

@@ -45,6 +45,7 @@ class Options:
     data_format: str | None = None
     checkpoint: str | Path | None = None
     seed: int | None = None
+    port: str | Path | None = None
     rtol: float | None = None
     atol: float | None = None
     report_dir: str | Path | None = None
@@ -82,6 +83,7 @@ class RunSettings:
             "modes": ", ".join(self.modes),
             "format": settings.data_format,
             "weights": weights,
+            **({"port": str(settings.port)} if settings.port else {}),
             "policy": str(self.policy),
         }
 
@@ -99,6 +101,8 @@ class RunSettings:
             words += ["--checkpoint", str(settings.checkpoint)]
         if settings.seed != usual.seed:
             words += ["--seed", str(settings.seed)]
+        if settings.port:
+            words += ["--port", str(settings.port)]
         if isinstance(self.policy, Tolerance):
             words += ["--rtol", f"{self.policy.rtol:g}", "--atol", f"{self.policy.atol:g}"]
         return shlex.join(words)
@@ -132,6 +136,7 @@ def _model_settings(options: Options) -> Settings:
         data_format=options.data_format or Settings().data_format,
         checkpoint=Path(options.checkpoint) if options.checkpoint is not None else None,
         seed=seed,
+        port=Path(options.port) if options.port is not None else None,
     )
 
 
@@ -211,6 +216,17 @@ def ensure_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise ReportFolderError(f"cannot write reports to {folder}: {error.strerror or error}") from error
+
+
+def ensure_target(file: Path, source: Path | None, *, force: bool) -> None:
+    """Raise UsageError unless `file` can be written as a new `.keras` file, and is not what it is made from."""
+    if file.suffix != ".keras":
+        raise UsageError(f"{file} is not named as a Keras file; give it the ending .keras")
+    if source is not None and file.exists() and source.exists() and file.samefile(source):
+        raise UsageError(f"{file} is the port itself, which is never touched; give another file")
+    if file.exists() and not force:
+        raise UsageError(f"{file} exists; --force overwrites it")
+    ensure_writable(file.parent)
 
 
 def engine_versions() -> dict[str, str]:

@@ -8,11 +8,13 @@ For each input:
     judged      both errors of each layer against the noise of the float32 reference
 """
 
+import difflib
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from typing import cast
 
 import numpy as np
 
@@ -23,8 +25,10 @@ from parity.axes import Array, move
 from parity.comparison import compare
 from parity.diagnosis import Diagnosis, diagnose
 from parity.diagnosis.evidence import Evidence
+from parity.diagnosis.explain import explained
 from parity.diagnosis.scene import Scene
 from parity.errors import PairError, UsageError
+from parity.explanation import Explanation
 from parity.frameworks import torch
 from parity.judge import Judge
 from parity.pair import Input, Pair
@@ -100,6 +104,23 @@ class Verifier:
         """The report of one input. Raises as `verify` does."""
         return self.examine(given, modes, progress)[0]
 
+    def explain(
+        self, given: Input, mode: str, layer: str, progress: Progress = lambda text, fraction: None
+    ) -> Explanation:
+        """Everything there is to say of one layer, by the name that either side has for it, on one input in one mode.
+
+        Raises UsageError for a name that no layer has, PairError for a layer that could not be compared.
+        """
+        verification = _Verification(self, given, _known((mode,)), progress)
+        verification.wanted = verification.layer_called(layer)
+        try:
+            verification.report()
+        finally:
+            self.port.restore()
+        if verification.explanation is None:
+            raise PairError(f"layer {layer!r} could not be compared on {given.name}: what reaches it is not finite")
+        return verification.explanation
+
     def examine(
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
     ) -> tuple[Report, Mapping[str, Diagnosis]]:
@@ -146,6 +167,7 @@ class _Verification:
             self.alignment.matched,
             subject.pair.layers,
         )
+        self.wanted, self.explanation = "", cast(Explanation | None, None)
         self.poisoned = set() if np.isfinite(given.array).all() else {INPUT}
 
     def report(self) -> Report:
@@ -180,6 +202,17 @@ class _Verification:
             aliases=trace.aliases,
             waived=pair.waived,
         )
+
+    def layer_called(self, name: str) -> str:
+        """The reference's name for a layer that either side calls by `name`; for one inside another, that one's."""
+        names = {**self.alignment.coverage.inside, **self.judge.trace.aliases}
+        names |= {port: layer for layer, port in self.alignment.matched.items()}
+        names |= {layer: layer for layer in self.alignment.matched}
+        if names.get(name) not in self.alignment.matched:
+            near = difflib.get_close_matches(name, self.alignment.matched, n=3)
+            hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
+            raise UsageError(f"no compared layer is called {name!r}{hint}")
+        return names[name]
 
     # -- anchored -----------------------------------------------------------------------------------------------------
 
@@ -224,18 +257,24 @@ class _Verification:
         else:
             note = f"shape {actual.shape}, but should be {expected.shape}"
             self.introduced[key] = self.judge.mismatch(layer, note)
+        if self.introduced[key].passed and layer != self.wanted:
+            return
+        self.subject.port.restore()
+        evidence = Evidence(
+            segment=segment,
+            mode=mode,
+            scene=self.scene,
+            anchors=anchors,
+            expected=expected,
+            actual=actual,
+            limits=limits,
+        )
         if not self.introduced[key].passed:
-            self.subject.port.restore()
-            self.diagnoses[key] = diagnose(
-                Evidence(
-                    segment=segment,
-                    mode=mode,
-                    scene=self.scene,
-                    anchors=anchors,
-                    expected=expected,
-                    actual=actual,
-                    limits=limits,
-                )
+            self.diagnoses[key] = diagnose(evidence)
+        if layer == self.wanted:
+            cause = self.diagnoses[key].cause if key in self.diagnoses else None
+            self.explanation = explained(
+                evidence, self.given.name, self.introduced[key], self.judge.floor(layer), cause
             )
 
     # -- end to end ---------------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ REST: tuple[Family, ...] = (
     activations.slope,
     activations.elu_alpha,
     activations.kind,
+    activations.softmaxes,
     activations.missing,
     activations.extra,
     normalisation.epsilon,
@@ -63,6 +64,7 @@ REST: tuple[Family, ...] = (
     normalisation.along_other_axes,
     normalisation.axis,
     normalisation.reduction,
+    normalisation.centred,
     wiring.wrong_input,
     wiring.left_out,
     wiring.operands,
@@ -106,7 +108,7 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     """The proven cause of a layer's error, or `unknown` with what was tried."""
     not_finite = environment.non_finite(evidence)
     if not_finite:
-        return Diagnosis(cause=not_finite)
+        return _not_finite(evidence, not_finite)
     known = _all(evidence, KNOWN)
     if any(each.explains for each in known):
         return _conclude(evidence, known)
@@ -130,6 +132,15 @@ def _rest(evidence: Evidence) -> list[Tried]:
     """What the rest says; where it has nothing that explains, what trying every tensor within the layer does."""
     tried = _all(evidence, REST)
     return tried if any(each.explains for each in tried) else [*tried, *_all(evidence, WITHIN)]
+
+
+def _not_finite(evidence: Evidence, cause: Cause) -> Diagnosis:
+    """NaN or infinity: proven where the reference's weights bring the layer back."""
+    edit = restored_edit(evidence)
+    tried = _attempt(evidence, Hypothesis(slug=cause.slug, detail=cause.detail, edit=edit)) if edit else None
+    if tried is None or not tried.explains:
+        return Diagnosis(cause=cause)
+    return Diagnosis(cause=replace(cause, residual_after=tried.after.relative), edit=edit)
 
 
 def _two_faults(evidence: Evidence, base: Edit, tried: Sequence[Tried]) -> Diagnosis:
@@ -232,7 +243,16 @@ def _conclude(evidence: Evidence, tried: Sequence[Tried]) -> Diagnosis:
         separated_by=probe,
         tried=_ranked(tried),
     )
-    return Diagnosis(cause=cause, edit=best.hypothesis.repair)
+    return Diagnosis(cause=cause, edit=_repair(evidence, best))
+
+
+def _repair(evidence: Evidence, best: Tried) -> Edit | None:
+    """The edit that repairs the port: the one that was tried, or one that has to show first that it does."""
+    mend = best.hypothesis.mend
+    if best.hypothesis.edit is not None or mend is None:
+        return best.hypothesis.edit
+    tried = _attempt(evidence, replace(best.hypothesis, edit=mend, undone=None, predicted=None))
+    return mend if tried is not None and tried.explains else None
 
 
 def _best_founded(explaining: Sequence[Tried]) -> list[Tried]:

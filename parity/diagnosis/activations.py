@@ -13,6 +13,7 @@ from parity.frameworks import keras
 from parity.runners.edits import Edit, named
 
 ACTIVATIONS = frozenset({*IN_KERAS, "gelu", "leakyrelu", "prelu", "clamp"})
+SOFTMAXES = {"softmax": "logsoftmax", "logsoftmax": "softmax"}
 RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN"})
 
 
@@ -114,6 +115,25 @@ def kind(evidence: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis(slug="activation-kind", detail=detail, change=change, edit=edit, standing=SEEN)
 
 
+def softmaxes(evidence: Evidence) -> Iterator[Hypothesis]:
+    """activation-kind: a softmax where the reference has its logarithm, or the reverse."""
+    if evidence.kind not in SOFTMAXES or not evidence.shapes_agree:
+        return
+    taken = evidence.kind == "softmax"
+    expected = evidence.expected.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        predicted = np.asarray(np.log(expected) if taken else np.exp(expected), np.float32)
+    if _near(predicted, evidence.actual):
+        other = SOFTMAXES[evidence.kind]
+        yield Hypothesis(
+            slug="activation-kind",
+            detail=f"the port computes the {other}; the reference the {evidence.kind}",
+            change=f"{written(evidence.segment.node.operation)} -> {evidence.kind}",
+            predicted=lambda: predicted,
+            mend=Edit(appended={evidence.segment.node: keras.ops.log if not taken else keras.ops.exp}),
+        )
+
+
 def _declared(evidence: Evidence) -> str | None:
     """The activation that the port's layer is declared to be, where that is another than the reference's."""
     operation = evidence.segment.node.operation
@@ -158,7 +178,7 @@ def within_layer(evidence: Evidence) -> Iterator[Hypothesis]:
 
 def extra(evidence: Evidence) -> Iterator[Hypothesis]:
     """activation-extra: the port's value is a function of the reference's."""
-    if not evidence.shapes_agree or evidence.kind in ACTIVATIONS:
+    if not evidence.shapes_agree or evidence.kind in ACTIVATIONS | set(SOFTMAXES):
         return
     for name, function in FUNCTIONS.items():
         predicted = np.asarray(function(evidence.expected.astype(np.float64)), np.float32)

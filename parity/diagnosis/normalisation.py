@@ -11,7 +11,7 @@ from parity.axes import Array
 from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
-from parity.runners.edits import Edit, copy_of
+from parity.runners.edits import Edit, copy_of, named
 
 NORMS = frozenset({"batchnorm", "layernorm", "groupnorm", "instancenorm2d", "rmsnorm"})
 CONCATENATIONS = frozenset({"cat", "stack"})
@@ -184,6 +184,46 @@ def reduction(evidence: Evidence) -> Iterator[Hypothesis]:
             )
 
 
+def centred(evidence: Evidence) -> Iterator[Hypothesis]:
+    """input-normalisation: the input less its mean, taken over other axes than the reference's, or not taken at all."""
+    if evidence.kind != "sub" or not evidence.prepares or len(evidence.anchors) != 1:
+        return
+    x = evidence.anchors[0].astype(np.float64)
+    letters = evidence.scene.layout(evidence.segment.anchors[0], x.ndim)
+    for count in range(x.ndim):
+        for axes in itertools.combinations(range(1, x.ndim), count):
+            predicted = np.asarray(x - (x.mean(axes, keepdims=True) if axes else 0), np.float32)
+            if _near(predicted, evidence.actual):
+                over = f"over {' and '.join(letters[axis] for axis in axes)}" if axes else "not subtracted"
+                yield Hypothesis(
+                    slug="input-normalisation",
+                    detail=f"the mean is {'taken ' if axes else ''}{over}; the reference takes it over other axes",
+                    change=f"subtract the mean over the reference's axes in {written(evidence.segment.node.operation)}",
+                    predicted=lambda predicted=predicted: predicted,  # type: ignore[misc]
+                    mend=_centring(evidence),
+                )
+                return
+
+
+def _centring(evidence: Evidence) -> Edit | None:
+    """The input less the mean that the reference takes of it."""
+    means = [name for name in (evidence.call.reads if evidence.call else ()) if evidence.scene.kind(name) == "mean"]
+    if not means:
+        return None
+    rank, name = evidence.anchors[0].ndim, evidence.segment.anchors[0]
+    theirs, ours = evidence.scene.reference_layout(name, rank), evidence.scene.layout(name, rank)
+    axes = sorted(ours.index(theirs[dim]) for dim in _dims(evidence.scene.settings(means[0])))
+    wanted = evidence.scene.name_in_port(means[0])
+
+    def mean(x: Any) -> Any:
+        for axis in reversed(axes):
+            x = keras.ops.mean(x, axis=axis, keepdims=True)
+        return x
+
+    taken = named(mean, wanted) if wanted else mean
+    return evidence.instead(lambda x: x - taken(x))
+
+
 def _mend(evidence: Evidence) -> Edit | None:
     """The mean over the reference's axes, one after the other, in place of the segment's operations."""
     dims = _dims(evidence.settings)
@@ -193,8 +233,6 @@ def _mend(evidence: Evidence) -> Edit | None:
     theirs, ours = evidence.scene.reference_layout(name, rank), evidence.scene.layout(name, rank)
     axes = sorted(ours.index(theirs[dim]) for dim in dims)
     keep = evidence.expected.ndim == rank
-    anchor = next(tensor for node in evidence.segment.nodes for tensor in node.input_tensors)
-    last = evidence.segment.node
 
     def exact(x: Any, *args: Any, **kwargs: Any) -> Any:
         if evidence.kind in ("softmax", "logsoftmax"):
@@ -205,7 +243,7 @@ def _mend(evidence: Evidence) -> Edit | None:
             x = getattr(keras.ops, evidence.kind)(x, axis=axis, keepdims=keep)
         return x
 
-    return Edit(replaced={last.operation: exact}, rerouted={(last, 0): anchor})
+    return evidence.instead(exact)
 
 
 def _config(operation: Any) -> Mapping[str, Any]:

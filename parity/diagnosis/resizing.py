@@ -137,8 +137,6 @@ def _close(predicted: Array, actual: Array) -> bool:
 
 def _mend(evidence: Evidence, way: Way, axes: Sequence[int], sizes: Sequence[tuple[int, int]]) -> Edit:
     """The reference's way in the place of the segment's operations: Keras's own layer where it has it."""
-    anchor = next(tensor for node in evidence.segment.nodes for tensor in node.input_tensors)
-    last = evidence.segment.node
     exact: Change = partial(resampled, axes=axes, matrices=[matrix(way, *size) for size in sizes])
     factors = [out // size for size, out in sizes]
     whole = all(out == size * factor for (size, out), factor in zip(sizes, factors, strict=True))
@@ -149,4 +147,4 @@ def _mend(evidence: Evidence, way: Way, axes: Sequence[int], sizes: Sequence[tup
             interpolation=way.method,
             data_format="channels_first" if first else "channels_last",
         )
-    return Edit(replaced={last.operation: exact}, rerouted={(last, 0): anchor})
+    return evidence.instead(exact)

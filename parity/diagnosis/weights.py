@@ -81,6 +81,13 @@ def differing_weights(evidence: Evidence) -> list[int]:
     ]
 
 
+def first_explanation(evidence: Evidence, index: int) -> str:
+    """What a weight that differs is of the reference's, in words."""
+    for each in _explanations(evidence, index):
+        return f"{each.slug}: {each.detail.format(it='the ' + evidence.weight_names[index])}"
+    return _how_different(evidence, index)
+
+
 def restored_edit(evidence: Evidence) -> Edit | None:
     """The layer with the reference's weights in place of those that differ; None where none differs."""
     differing = differing_weights(evidence)

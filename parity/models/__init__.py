@@ -3,7 +3,7 @@
 import difflib
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,7 +19,8 @@ class Settings:
 
     `inputs` names inputs ("noise", "motorcycle", a probe, "images"); `images` are two picture files; `size`
     is (width, height) in pixels; `checkpoint` holds the reference's weights, and without one they are drawn
-    from `seed`. Raises UsageError for a size or a data format that no model can have.
+    from `seed`; `port` is a `.keras` file that takes the place of the model's own port. Raises UsageError for a
+    size or a data format that no model can have.
     """
 
     inputs: tuple[str, ...] = ()
@@ -28,6 +29,7 @@ class Settings:
     data_format: str = "channels_last"
     checkpoint: Path | None = None
     seed: int = 0
+    port: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not mean anything."""
@@ -77,8 +79,8 @@ def load(name: str, settings: Settings | None = None) -> tuple[Pair, list[Input]
         allow_channels_first()
     module, _, function = _MODELS[name].builder.partition(":")
     build = getattr(importlib.import_module(module), function)
-    built: tuple[Pair, list[Input]] = build(settings)
-    return built
+    pair, inputs = build(settings)
+    return (replace(pair, port=settings.port) if settings.port else pair), inputs
 
 
 register(

@@ -1,5 +1,7 @@
 """Shows reports: reads the records and lays them out. Nothing here sees a model, nor decides what passes."""
 
+from parity.render.explanation import explanation
+from parity.render.repaired import repaired
 from parity.render.terminal import (
     coverage_failure,
     failure,
@@ -14,10 +16,12 @@ from parity.render.terminal import (
 
 __all__ = [
     "coverage_failure",
+    "explanation",
     "failure",
     "failures",
     "layer_table",
     "output_failure",
+    "repaired",
     "summary",
     "uncompared_failure",
     "verdict",

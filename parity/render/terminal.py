@@ -4,20 +4,16 @@ Everything returns a string, laid out for `width` columns (by default the termin
 and without colour unless asked. Names and commands are never broken in two: only sentences wrap.
 """
 
-import io
 import math
-import re
-import shutil
-import textwrap
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from parity.render.numbers import short, times
+from parity.render.page import Page, clip, columns, packed, plain_table
 from parity.report import (
     DIVERGED,
     INHERITS,
@@ -35,7 +31,6 @@ SHOWN = 8
 """How many names, warnings or findings are listed before "and N more"."""
 NARROW = 100
 """Below this width a table puts the port's names under the reference's."""
-COMMANDS = ("parity ", "from parity.")
 NON_FINITE = "non-finite"
 STYLES = {PASS: "green", DIVERGED: "bold red", INTRODUCES: "bold red", INHERITS: "yellow"}
 
@@ -51,10 +46,11 @@ def failure(report: Report, finding: Finding, *, also: Sequence[Finding] = (), w
         where.append(f"also in {_places(report, also)}")
     return _message(
         [f"{report.pair} / {finding.layer}  {_how_far(report, finding, result)}", _cause(finding)],
+        [_change(finding)],
         [_undone(finding), ", ".join(where)],
         ["" if _strange(finding) else _greatest(_measure_of(finding, result))],
         [_judged(result)],
-        [f"next: {_next(report, finding.input, finding.mode)}"],
+        [f"next: {_explain(report, finding)}"],
         width=width,
     )
 
@@ -128,35 +124,11 @@ def uncompared_failure(report: Report, layer: str, runs: Sequence[Run], *, width
 
 def _message(*lines: Sequence[str], width: int | None) -> str:
     """Each line's pieces beside each other where they fit, else below; indented after the very first."""
-    columns = width or _columns()
+    room = width or columns()
     written: list[str] = []
     for pieces in lines:
-        written += _packed(pieces, columns - 2)
+        written += packed(pieces, room - 2)
     return "\n  ".join(written)
-
-
-def _packed(pieces: Iterable[str], columns: int) -> list[str]:
-    """Pieces beside each other where they fit into `columns`, else each on lines of its own."""
-    pieces = [piece for piece in pieces if piece]
-    whole = "  ".join(pieces)
-    if len(whole) <= columns:
-        return [whole] if whole else []
-    return [line for piece in pieces for line in _wrapped(piece, columns)]
-
-
-def _wrapped(text: str, columns: int) -> list[str]:
-    """A piece as lines; a command stays whole, so that it can be copied."""
-    if text.removeprefix("next: ").startswith(COMMANDS):
-        return [text]
-    whole_numbers = re.sub(r"(?<=\d) (?=\d{3}\D)", "\N{NO-BREAK SPACE}", text)
-    lines = textwrap.wrap(
-        whole_numbers,
-        max(columns, 20),
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _how_far(report: Report, finding: Finding, result: LayerResult | None) -> str:
@@ -187,11 +159,16 @@ def _unit(report: Report, result: LayerResult | None = None) -> str:
     return "tolerance" if policy.startswith("rtol=") else "floor"
 
 
+def _change(finding: Finding) -> str:
+    return f"change: {finding.cause.change}" if finding.cause.change else ""
+
+
 def _cause(finding: Finding) -> str:
     cause = finding.cause
     if cause.slug == "unknown":
         return f"cause: unknown (the evidence: {cause.detail})" if cause.detail else "cause: unknown"
-    return f"cause: {cause.slug} ({cause.detail})" if cause.detail else f"cause: {cause.slug}"
+    names = " and ".join([cause.slug, *cause.also])
+    return f"cause: {names} ({cause.detail})" if cause.detail else f"cause: {names}"
 
 
 def _undone(finding: Finding) -> str:
@@ -227,6 +204,16 @@ def _next(report: Report, input_name: str, mode: str) -> str:
         run = next((i for i, run in enumerate(report.runs) if (run.input, run.mode) == (input_name, mode)), 0)
         return f"from parity.render import layer_table; print(layer_table(report, report.runs[{run}]))"
     return f"{command} --input {input_name} --mode {mode} --layers"
+
+
+def _explain(report: Report, finding: Finding) -> str:
+    """The command that explains the layer of a finding; without a known command, what shows every layer of its run."""
+    command = report.settings.get("command", "")
+    if not command.startswith("parity verify ") or not finding.introduced:
+        return _next(report, finding.input, finding.mode)
+    _, _, name, *options = shlex.split(command)
+    words = ["parity", "explain", name, finding.layer, *options, "--input", finding.input, "--mode", finding.mode]
+    return shlex.join(words)
 
 
 def _result(report: Report, finding: Finding) -> LayerResult | None:
@@ -279,7 +266,7 @@ def _listed(names: Sequence[str], field: str) -> str:
 
 def summary(report: Report, *, width: int | None = None, colour: bool = False) -> str:
     """The whole verification on one page: settings, runs, coverage, findings, warnings, verdict."""
-    page = _Page(width or _columns(), colour)
+    page = Page(width, colour)
     page.line(f"parity: {report.pair}", style="bold")
     for key, value in _header(report).items():
         page.item(key, value)
@@ -298,7 +285,9 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
     for text in _warning_lines(report):
         page.item("warning", text, style=STYLES[INHERITS])
     failed = next((run for run in report.runs if run.verdict != PASS), None)
-    if failed:
+    if report.findings:
+        page.item("next", _explain(report, report.findings[0]))
+    elif failed:
         page.item("next", _next(report, failed.input, failed.mode))
     page.gap()
     page.line(verdict(report), style=STYLES[report.verdict])
@@ -312,7 +301,7 @@ def _header(report: Report) -> dict[str, str]:
 
 
 def _runs_table(report: Report, width: int) -> Table:
-    table = _table()
+    table = plain_table()
     names = max(12, (width - 52) // 2)
     table.add_column("input", no_wrap=True)
     table.add_column("mode", no_wrap=True)
@@ -322,7 +311,7 @@ def _runs_table(report: Report, width: int) -> Table:
     table.add_column("watching", no_wrap=True)
     for run in report.runs:
         table.add_row(
-            Text(_clip(run.input, names)),
+            Text(clip(run.input, names)),
             Text(run.mode),
             Text(run.verdict, style=STYLES.get(run.verdict, "")),
             Text(_worst(run, names)),
@@ -340,7 +329,7 @@ def _worst(run: Run, width: int) -> str:
     if not measured:
         return "nothing compared"
     ratio, name = max(measured, key=lambda pair: pair[0] if not math.isnan(pair[0]) else math.inf)
-    return f"{times(ratio):>7} {_clip(name, width)}"
+    return f"{times(ratio):>7} {clip(name, width)}"
 
 
 def _watching(run: Run) -> str:
@@ -378,7 +367,12 @@ def _finding_pieces(report: Report) -> Iterator[list[str]]:
     for group in groups[:SHOWN]:
         worst = max(group, key=_badness)
         undone = "  ".join(filter(None, [_undone(worst), f"in {_places(report, group)}"]))
-        yield [f"{worst.layer}  {_how_far(report, worst, _result(report, worst))}", _cause(worst), undone]
+        yield [
+            f"{worst.layer}  {_how_far(report, worst, _result(report, worst))}",
+            _cause(worst),
+            _change(worst),
+            undone,
+        ]
     if len(groups) > SHOWN:
         yield [f"and {len(groups) - SHOWN} more (all of them: findings in report.json)"]
 
@@ -412,10 +406,10 @@ def verdict(report: Report) -> str:
 
 def layer_table(report: Report, run: Run, *, width: int | None = None, colour: bool = False) -> str:
     """Every layer of one run: relative errors and how many floors they are, propagated and introduced."""
-    page = _Page(width or _columns(), colour)
+    page = Page(width, colour)
     page.line(f"{report.pair}: input {run.input}, mode {run.mode}", style="bold")
     wide = page.width >= NARROW
-    table = _table()
+    table = plain_table()
     names = (page.width - 60) // 2 if wide else page.width - 52
     table.add_column("layer", no_wrap=True)
     if wide:
@@ -439,13 +433,13 @@ def layer_table(report: Report, run: Run, *, width: int | None = None, colour: b
 def _names(layer: LayerResult, width: int, wide: bool) -> tuple[str, ...]:
     """The layer's and its port's name: in two cells, or in one, below each other where they do not fit."""
     if wide:
-        return _clip(layer.layer, width), _clip(layer.port_layer, width)
+        return clip(layer.layer, width), clip(layer.port_layer, width)
     beside = f"{layer.layer} = {layer.port_layer}"
     if layer.layer == layer.port_layer:
-        return (_clip(layer.layer, width),)
+        return (clip(layer.layer, width),)
     if len(beside) <= width:
         return (beside,)
-    return (f"{_clip(layer.layer, width)}\n = {_clip(layer.port_layer, width - 3)}",)
+    return (f"{clip(layer.layer, width)}\n = {clip(layer.port_layer, width - 3)}",)
 
 
 def _measured(measure: Measure | None) -> Text:
@@ -453,68 +447,3 @@ def _measured(measure: Measure | None) -> Text:
         return Text("-")
     style = "" if measure.passed else STYLES[DIVERGED]
     return Text(f"{short(measure.relative)} {times(measure.ratio):>7}", style=style)
-
-
-# --- laying out --------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Page:
-    """Lines and tables of one width, collected as text; with `colour` in a terminal's escape sequences."""
-
-    width: int
-    colour: bool
-
-    def __post_init__(self) -> None:
-        self._stream = io.StringIO()
-        self._console = Console(
-            file=self._stream,
-            width=self.width,
-            force_terminal=self.colour,
-            color_system="standard" if self.colour else None,
-            no_color=not self.colour,
-            highlight=False,
-            markup=False,
-            emoji=False,
-        )
-
-    def line(self, text: str, style: str = "") -> None:
-        """A line on its own; longer than the page, it wraps at words."""
-        for part in _packed([text], self.width):
-            self._console.print(Text(part, style=style), soft_wrap=True)
-
-    def item(self, key: str, *pieces: str, style: str = "") -> None:
-        """Pieces under a heading, beside or below each other as they fit; without one, they begin there."""
-        indent = 12 if key else 2
-        head = f"  {key:<{indent - 2}}"
-        for line in _packed(pieces, self.width - indent):
-            self._console.print(Text.assemble((head, "dim"), (line, style)), soft_wrap=True)
-            head = " " * indent
-
-    def table(self, table: Table) -> None:
-        """A table, indented like the items."""
-        self._console.print(table)
-
-    def gap(self) -> None:
-        """An empty line."""
-        self._console.print()
-
-    def text(self) -> str:
-        """Everything written so far, without blanks at the ends of lines."""
-        return "\n".join(line.rstrip() for line in self._stream.getvalue().splitlines())
-
-
-def _table() -> Table:
-    return Table(box=None, pad_edge=True, padding=(0, 0, 0, 2), header_style="dim")
-
-
-def _clip(name: str, width: int) -> str:
-    """A name cut in its middle to `width`: both ends tell more than the beginning alone."""
-    if len(name) <= width:
-        return name
-    tail = (width - 2) * 2 // 3
-    return f"{name[: width - 2 - tail]}..{name[-tail:]}"
-
-
-def _columns() -> int:
-    return shutil.get_terminal_size((80, 24)).columns

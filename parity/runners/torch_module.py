@@ -310,7 +310,8 @@ class _Names:
         if id(tensor) not in self._known:
             return None
         held, version, name = self._known[id(tensor)]
-        return name if held() is tensor and tensor._version == version else None
+        alive = held()
+        return name if alive is not None and alive is tensor and alive._version == version else None
 
 
 def _is_leaf(module: torch.nn.Module) -> bool:

@@ -1,0 +1,145 @@
+"""All there is to say of one layer: how both sides are set up, how their weights relate, what shape its error has."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from parity.axes import Array
+from parity.diagnosis.evidence import Evidence
+from parity.diagnosis.weights import differing_weights, first_explanation
+from parity.diagnosis.words import value_in_words, written
+from parity.explanation import ErrorShape, Explanation, WeightRelation
+from parity.report import Cause, Measure
+from parity.runners.edits import Node
+
+ROWS, COLUMNS = 12, 48
+"""The error picture has at most as many cells."""
+# fmt: off
+DULL = frozenset({
+    "name", "trainable", "dtype", "activity_regularizer", "batch_input_shape", "data_format", "seed", "noise_shape",
+    "unit_forget_bias", "supports_masking", "quantization_config", "lora_rank", "lora_alpha",
+})
+# fmt: on
+
+
+def explained(evidence: Evidence, given: str, introduced: Measure, floor: float, cause: Cause | None) -> Explanation:
+    """What there is to say of the layer that the evidence is about, on the input called `given`."""
+    return Explanation(
+        layer=evidence.segment.layer,
+        port_layer=evidence.segment.tap.name,
+        input=given,
+        mode=evidence.mode,
+        reference=_reference(evidence),
+        port=tuple(_port(node) for node in evidence.segment.nodes),
+        weights=tuple(_weights(evidence)),
+        introduced=introduced,
+        floor=floor,
+        shape=_shape(evidence) if evidence.shapes_agree else None,
+        cause=cause,
+    )
+
+
+def _reference(evidence: Evidence) -> str:
+    if evidence.module is not None:
+        return " ".join(repr(evidence.module).split())
+    settings = {
+        key: value
+        for key, value in evidence.settings.items()
+        if isinstance(value, (int, float, str, tuple, bool)) and not _holds_tensors(value)
+    }
+    name = getattr(evidence.call.function, "__name__", evidence.kind) if evidence.call else evidence.kind
+    reads = list(evidence.call.reads if evidence.call else ())
+    return f"{name}({', '.join([*reads, *(f'{key}={value_in_words(value)}' for key, value in settings.items())])})"
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, tuple) and any(not isinstance(each, (int, float, str)) for each in value)
+
+
+def _port(node: Node) -> str:
+    try:
+        config: Mapping[str, Any] = node.operation.get_config()
+    except (AttributeError, NotImplementedError):
+        config = {}
+    shown = {
+        key: value
+        for key, value in config.items()
+        if key not in DULL and isinstance(value, (int, float, str, tuple, list, bool)) and value not in ((), [])
+    }
+    return written(node.operation, **shown)
+
+
+def _weights(evidence: Evidence) -> Iterator[WeightRelation]:
+    differing = set(differing_weights(evidence))
+    for index, (name, weight) in enumerate(zip(evidence.weight_names, evidence.port_weights, strict=True)):
+        if index >= len(evidence.source_weights) or evidence.source_weights[index].shape != weight.shape:
+            relation, distance = "nothing of the reference's to compare it with", float("nan")
+        else:
+            source = evidence.source_weights[index]
+            size = float(np.linalg.norm(source.ravel())) or 1.0
+            distance = float(np.linalg.norm((weight - source).ravel())) / size
+            relation = first_explanation(evidence, index) if index in differing else "equal"
+        yield WeightRelation(name=name, shape=weight.shape, distance=distance, relation=relation)
+
+
+# -- the shape of the error -------------------------------------------------------------------------------------------
+
+
+def _shape(evidence: Evidence) -> ErrorShape:
+    rms = float(np.sqrt(np.mean(np.square(evidence.expected, dtype=np.float64)))) or 1.0
+    error = np.nan_to_num((evidence.actual.astype(np.float64) - evidence.expected) / rms, nan=np.inf)
+    space = [axis for axis, letter in enumerate(evidence.layout) if letter in "HWL"][-2:]
+    others = tuple(axis for axis in range(error.ndim) if axis not in space)
+    flat = np.sqrt(np.mean(np.square(error), axis=others)) if space else _by_channel(error, evidence.channel_axis)[None]
+    grid = flat if flat.ndim == 2 else np.atleast_2d(flat)
+    limit = min(evidence.limits.rmse, evidence.limits.max_abs) / rms if np.isfinite(evidence.limits.rmse) else 0.0
+    return ErrorShape(
+        cells=tuple(tuple(float(value) for value in row) for row in _coarse(grid)),
+        height=grid.shape[0],
+        width=grid.shape[1],
+        axes="".join(evidence.layout[axis] for axis in space) or "C",
+        limit=limit,
+        words=tuple(_words(evidence, error, grid, limit)),
+    )
+
+
+def _by_channel(error: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
+    others = tuple(each for each in range(error.ndim) if each != axis)
+    found: npt.NDArray[np.float64] = np.sqrt(np.mean(np.square(error), axis=others))
+    return found
+
+
+def _coarse(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The RMS of each of at most ROWS x COLUMNS cells."""
+    edges = [
+        np.linspace(0, size, min(size, most) + 1).astype(int)
+        for size, most in zip(grid.shape, (ROWS, COLUMNS), strict=True)
+    ]
+    squares = np.add.reduceat(np.add.reduceat(grid**2, edges[0][:-1], axis=0), edges[1][:-1], axis=1)
+    found: npt.NDArray[np.float64] = np.sqrt(squares / np.outer(np.diff(edges[0]), np.diff(edges[1])))
+    return found
+
+
+def _words(
+    evidence: Evidence, error: npt.NDArray[np.float64], grid: npt.NDArray[np.float64], limit: float
+) -> Iterator[str]:
+    wrong = np.abs(error) > max(limit, 1e-7)
+    share = float(wrong.mean())
+    if not share:
+        yield "no value is off by more than its limit"
+        return
+    yield f"{share:.0%} of the values are off by more than rounding"
+    if min(grid.shape) > 4 and np.all(grid[2:-2, 2:-2] <= limit):
+        yield "only within two places of the border"
+    negative: Array = evidence.expected < 0
+    if 0.05 < float(negative.mean()) < 0.95 and not wrong[~negative].any():
+        yield "only where the reference's values are negative"
+    channels = _by_channel(error, evidence.channel_axis)
+    right = int(np.count_nonzero(channels <= limit))
+    if 0 < right < channels.size:
+        yield f"only in {channels.size - right} of {channels.size} channels"
+    before = evidence.before
+    if before is not None and before.rmse and abs(before.gain) * before.expected_rms > 0.999 * before.rmse:
+        yield f"every value is {1 + before.gain:.6g} times what it should be"

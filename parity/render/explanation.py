@@ -1,0 +1,104 @@
+"""One layer explained, as text for a terminal: both sides, their weights, a picture of the error, what was tried."""
+
+from rich.text import Text
+
+from parity.explanation import ErrorShape, Explanation
+from parity.render.numbers import short, times
+from parity.render.page import Page, plain_table
+from parity.render.terminal import STYLES
+from parity.report import DIVERGED, PASS
+
+SHADES = " .:=#"
+"""From within the limit to the greatest error."""
+SHOWN = 8
+
+
+def explanation(explained: Explanation, *, width: int | None = None, colour: bool = False) -> str:
+    """Everything about one layer on a page."""
+    page = Page(width, colour)
+    page.line(
+        f"{explained.layer} -> {explained.port_layer}, input {explained.input}, mode {explained.mode}", style="bold"
+    )
+    page.item("reference", explained.reference)
+    page.item("port", *explained.port)
+    for weight in explained.weights:
+        page.item(weight.name, f"{weight.shape}", _relation(weight.distance, weight.relation))
+    _error(page, explained)
+    if explained.shape is not None and not explained.introduced.passed:
+        page.gap()
+        _picture(page, explained.shape)
+    if explained.cause is not None:
+        _cause(page, explained)
+    page.gap()
+    page.line(_verdict(explained), style=STYLES[PASS if explained.cause is None else DIVERGED])
+    return page.text()
+
+
+def _relation(distance: float, relation: str) -> str:
+    return relation if distance == 0 or distance != distance else f"differs by {short(distance)}: {relation}"
+
+
+def _error(page: Page, explained: Explanation) -> None:
+    measure = explained.introduced
+    if measure.note:
+        page.item("error", measure.note)
+        return
+    words = f"introduces {short(measure.relative)}", f"floor {short(explained.floor)}, {times(measure.ratio)}"
+    page.item("error", *words, *(explained.shape.words if explained.shape and not measure.passed else ()))
+
+
+def _picture(page: Page, shape: ErrorShape) -> None:
+    """The grid of errors in shades, framed; what the greatest stands for is said below."""
+    greatest = max(max(row) for row in shape.cells)
+    frame = "+" + "-" * len(shape.cells[0]) + "+"
+    page.block(
+        [
+            frame,
+            *("|" + "".join(_shade(cell, greatest, shape.limit) for cell in row) + "|" for row in shape.cells),
+            frame,
+        ]
+    )
+    across = (
+        f"{shape.height} x {shape.width} ({' x '.join(shape.axes)})"
+        if len(shape.axes) > 1
+        else f"{shape.width} ({shape.axes})"
+    )
+    page.block([f"the error over {across}; '#' is near the greatest, {short(greatest)}; blank is within limits"])
+
+
+def _shade(cell: float, greatest: float, limit: float) -> str:
+    if cell <= limit or not greatest:
+        return SHADES[0]
+    return SHADES[1 + min(len(SHADES) - 2, int((len(SHADES) - 1) * cell / greatest * 0.999))]
+
+
+def _cause(page: Page, explained: Explanation) -> None:
+    cause = explained.cause
+    assert cause is not None
+    page.gap()
+    page.item("cause", cause.slug, cause.detail)
+    if cause.residual_after is not None:
+        page.item("proof", f"with that undone: {short(cause.residual_after)}, within the layer's limits")
+    if cause.tied:
+        page.item("tie", f"explained equally well by {', '.join(cause.tied)}; no probe could tell them apart")
+    if cause.separated_by:
+        page.item("probe", f"'{cause.separated_by}' told it from others that explained this input as well")
+    if cause.change:
+        page.item("change", cause.change)
+    if not cause.tried:
+        return
+    page.gap()
+    table = plain_table()
+    for heading in ("tried", "leaves", ""):
+        table.add_column(heading, no_wrap=True)
+    for trial in cause.tried[:SHOWN]:
+        table.add_row(Text(trial.slug), Text(short(trial.residual)), Text("explains it" if trial.explains else ""))
+    page.table(table)
+    if len(cause.tried) > SHOWN:
+        page.item("", f"and {len(cause.tried) - SHOWN} more that leave as much or more")
+
+
+def _verdict(explained: Explanation) -> str:
+    if explained.cause is None:
+        return f"PASS: {explained.layer} introduces no more than rounding"
+    return f"DIVERGED: {explained.layer} is at fault: {explained.cause.slug}"

@@ -1,0 +1,107 @@
+"""Laying out text for a terminal of some width: lines, items under headings, tables; with colour only where asked."""
+
+import io
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+COMMANDS = ("parity ", "from parity.")
+"""What a line that is to be copied whole begins with."""
+
+
+class Page:
+    """Lines and tables of one width, collected as text; with `colour` in a terminal's escape sequences.
+
+    `width` is in columns; None is the terminal's, 80 where there is none.
+    """
+
+    def __init__(self, width: int | None = None, colour: bool = False) -> None:
+        self.width = width or columns()
+        self._stream = io.StringIO()
+        self._console = Console(
+            file=self._stream,
+            width=self.width,
+            force_terminal=colour,
+            color_system="standard" if colour else None,
+            no_color=not colour,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+
+    def line(self, text: str, style: str = "") -> None:
+        """A line on its own; longer than the page, it wraps at words."""
+        for part in packed([text], self.width):
+            self._console.print(Text(part, style=style), soft_wrap=True)
+
+    def item(self, key: str, *pieces: str, style: str = "") -> None:
+        """Pieces under a heading, beside or below each other as they fit; without one, they begin there."""
+        indent = 12 if key else 2
+        head = f"  {key:<{indent - 2}}"
+        for line in packed(pieces, self.width - indent):
+            self._console.print(Text.assemble((head, "dim"), (line, style)), soft_wrap=True)
+            head = " " * indent
+
+    def table(self, table: Table) -> None:
+        """A table, indented like the items."""
+        self._console.print(table)
+
+    def block(self, lines: Sequence[str]) -> None:
+        """Lines that are to stay as they are, indented like the items."""
+        for line in lines:
+            self._console.print(Text(" " * 12 + line), soft_wrap=True, no_wrap=True)
+
+    def gap(self) -> None:
+        """An empty line."""
+        self._console.print()
+
+    def text(self) -> str:
+        """Everything written so far, without blanks at the ends of lines."""
+        return "\n".join(line.rstrip() for line in self._stream.getvalue().splitlines())
+
+
+def plain_table() -> Table:
+    """A table without lines."""
+    return Table(box=None, pad_edge=True, padding=(0, 0, 0, 2), header_style="dim")
+
+
+def clip(name: str, width: int) -> str:
+    """A name cut in its middle to `width`: both ends tell more than the beginning alone."""
+    if len(name) <= width:
+        return name
+    tail = (width - 2) * 2 // 3
+    return f"{name[: width - 2 - tail]}..{name[-tail:]}"
+
+
+def columns() -> int:
+    """The terminal's width; 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def packed(pieces: Iterable[str], width: int) -> list[str]:
+    """Pieces beside each other where they fit into `width`, else each on lines of its own."""
+    pieces = [piece for piece in pieces if piece]
+    whole = "  ".join(pieces)
+    if len(whole) <= width:
+        return [whole] if whole else []
+    return [line for piece in pieces for line in _wrapped(piece, width)]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """A piece as lines; a command stays whole, so that it can be copied."""
+    if text.removeprefix("next: ").startswith(COMMANDS):
+        return [text]
+    whole_numbers = re.sub(r"(?<=\d) (?=\d{3}\D)", "\N{NO-BREAK SPACE}", text)
+    lines = textwrap.wrap(
+        whole_numbers,
+        max(width, 20),
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
