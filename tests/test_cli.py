@@ -98,7 +98,7 @@ def test_divergence_exits_1_and_writes_the_report(invoke: Invoke) -> None:
     done = invoke("verify", "small", "--mode", "eager", faulty=["conv1.0"])
     assert done.exit_code == 1
     assert "conv1.0  introduces 2.0e-3 (floor 4.0e-7, 5 000x)" in done.stdout
-    assert "next      parity verify small --input noise --mode eager --layers" in done.stdout
+    assert "next      parity explain small conv1.0 --input noise --mode eager" in done.stdout
     assert not Report.load(REPORT).passed
 
 

@@ -183,7 +183,7 @@ def test_a_faulty_layer_fails_its_test_and_the_networks(run: Run) -> None:
             "  cause: padding (same pads 0,1; reference pads 1,1)",
             "  with that undone: 3.9e-7",
             "  input noise, mode eager, port layer conv1, also in *",
-            "  next: parity verify small --input noise --mode eager --layers",
+            "  next: parity explain small conv1.0 --input noise --mode eager",
         ]
     )
 

@@ -43,7 +43,7 @@ def test_a_failure_says_what_where_how_far_why_and_what_next() -> None:
         "  cause: padding (same pads 0,1; reference pads 1,1)",
         "  with that undone: 3.9e-7  input noise, mode eager, port layer conv1",
         "  greatest difference 1.5e-1 at (0, 1, 2, 3) (up to 2.4e-4 allowed)",
-        "  next: parity verify small --size 64x64 --input noise --mode eager --layers",
+        "  next: parity explain small conv1.0 --size 64x64 --input noise --mode eager",
     ]
 
 
@@ -200,7 +200,7 @@ def test_the_summary_of_a_failure_groups_findings_and_says_what_next() -> None:
     assert text.count("finding ") == 2
     assert "with that undone: 3.9e-7  in all 6 runs" in text
     assert "diverges  first at conv1.0, end to end  input noise, mode eager" in text
-    assert "next      parity verify small --size 64x64 --input noise --mode eager --layers" in text
+    assert "next      parity explain small conv1.0 --size 64x64 --input noise --mode eager" in text
     assert text.splitlines()[-1] == "DIVERGED: small agrees in 0 of 6 runs; first at conv1.0"
 
 
