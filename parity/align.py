@@ -8,8 +8,8 @@ counterpart lies inside the segment of the next matched tap, and is compared as 
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,27 @@ def align(
     return Alignment(
         matched=matched, inside=inside, coverage=_coverage(reference, port, matched, inside, mapped, waived)
     )
+
+
+def apart(alignment: Alignment, names: Collection[str]) -> Alignment:
+    """The alignment without taps that turned out not to correspond: each becomes a part of the layer after it."""
+    matched, inside = dict(alignment.matched), dict(alignment.inside)
+    layers = list(matched)
+    holders = {}
+    for name in names:
+        after = next((layer for layer in layers[layers.index(name) + 1 :] if layer not in names), "")
+        if not after:
+            continue
+        del matched[name]
+        inside[after] = (*inside.pop(name, ()), name, *inside[after])
+        holders[name] = after
+    coverage = replace(
+        alignment.coverage,
+        matched=matched,
+        inside={**alignment.coverage.inside, **holders},
+        apart=(*alignment.coverage.apart, *holders),
+    )
+    return Alignment(matched=matched, inside=inside, coverage=coverage)
 
 
 def _pinned(

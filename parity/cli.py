@@ -289,6 +289,54 @@ def _colour() -> bool:
 
 
 @app.command()
+def plant(
+    pair: PairName,
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help="A layer, by the name that either side has for it.")],
+    cause: Annotated[str, typer.Option("--cause", metavar="SLUG", help="What to plant, such as padding.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the faulty copy goes.")],
+    size: Size = None,
+    data_format: DataFormat = None,
+    checkpoint: Checkpoint = None,
+    seed: Seed = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if there is one.")] = False,
+) -> None:
+    """Plant one known fault in a copy of the port, to see what verify, explain and repair make of it.
+
+    \b
+    Examples:
+      parity plant flownet conv4 --cause padding -o wrong.keras
+      parity verify flownet --port wrong.keras
+      parity explain flownet conv4 --port wrong.keras
+      parity repair flownet --port wrong.keras -o fixed.keras
+
+    What exactly is planted is drawn from --seed.
+    """
+    from parity.settings import Options
+
+    options = Options(size=size, data_format=data_format, checkpoint=checkpoint, seed=seed)
+    with _errors_as_sentences():
+        _plant(pair, layer, cause, output, options, force=force)
+
+
+def _plant(name: str, layer: str, cause: str, output: Path, options: "Options", *, force: bool) -> None:
+    from parity.models import load
+    from parity.render.progress import progress_bar
+    from parity.settings import RunSettings, ensure_target
+
+    settings = RunSettings.of(name, options)
+    ensure_target(output, None, force=force)
+    with progress_bar(sys.stderr) as show:
+        show(f"loading {name}", 0.0)
+        pair, inputs = load(name, settings.settings)
+        from parity.faults.by_hand import plant_by_hand
+
+        model, planted = plant_by_hand(pair, inputs[0], layer, cause, settings.settings.seed)
+        model.save(output)
+    typer.echo(f"planted {planted.slug} at {', '.join(planted.layers)}: {planted.detail}")
+    typer.echo(f"written: {output}")
+
+
+@app.command()
 def faults(
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="What is planted where, and all weights.")] = 0,
     models: Annotated[

@@ -22,6 +22,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--parity-data-format": {"metavar": "FORMAT", "help": "channels_last (default) or channels_first"},
     "--parity-checkpoint": {"metavar": "FILE", "help": "the reference's weights: .pth.tar or .safetensors"},
+    "--parity-port": {"metavar": "FILE", "help": "a .keras file to judge in place of the pair's own port"},
     "--parity-seed": {"type": int, "metavar": "N", "help": "for noise, and weights without a checkpoint"},
     "--parity-rtol": {"type": float, "metavar": "R", "help": "a fixed tolerance instead of the noise floor"},
     "--parity-atol": {"type": float, "metavar": "A", "help": "the absolute part of the fixed tolerance"},

@@ -168,7 +168,11 @@ class Run(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage(_Record):
-    """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it."""
+    """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it.
+
+    `apart` names those of them that have a counterpart which does not correspond: both sides compute the same, in
+    steps that hold other values (another order of the channels that the next layer's weights undo).
+    """
 
     matched: Mapping[str, str]
     weighted: int
@@ -176,6 +180,7 @@ class Coverage(_Record):
     unmatched_reference: tuple[str, ...] = ()
     unmatched_port: tuple[str, ...] = ()
     waived: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:

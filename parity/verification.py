@@ -11,7 +11,7 @@ For each input:
 import difflib
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import cast
@@ -19,7 +19,7 @@ from typing import cast
 import numpy as np
 
 from parity.adequacy import blind_spots
-from parity.align import Alignment, align
+from parity.align import Alignment, align, apart
 from parity.anchored import Anchored, run_anchored
 from parity.axes import Array, move
 from parity.comparison import compare
@@ -98,6 +98,10 @@ class Verifier:
         self.reference = TorchModule(pair.reference)
         self.port = KerasModel(pair.port)
 
+    def segments(self, given: Input) -> tuple[Segment, ...]:
+        """The port cut at the taps that answer to the reference's on this input. Raises as `verify` does."""
+        return _Verification(self, given, MODES, lambda text, fraction: None).segments
+
     def report(
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
     ) -> Report:
@@ -125,9 +129,14 @@ class Verifier:
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
     ) -> tuple[Report, Mapping[str, Diagnosis]]:
         """The report of one input, and for each layer at fault its diagnosis in the first mode in which it is."""
-        verification = _Verification(self, given, _known(modes), progress)
+        modes, known = _known(modes), frozenset[str]()
         try:
+            verification = _Verification(self, given, modes, progress)
             report = verification.report()
+            while (odd := verification.not_corresponding()) - known:
+                known |= odd
+                verification = _Verification(self, given, modes, progress, known)
+                report = verification.report()
         finally:
             self.port.restore()
         found: dict[str, Diagnosis] = {}
@@ -148,13 +157,20 @@ class _EndToEnd:
 class _Verification:
     """One input, in every mode: the steps of the module's docstring, one method each."""
 
-    def __init__(self, subject: Verifier, given: Input, modes: tuple[str, ...], progress: Progress) -> None:
+    def __init__(
+        self,
+        subject: Verifier,
+        given: Input,
+        modes: tuple[str, ...],
+        progress: Progress,
+        odd: Collection[str] = (),
+    ) -> None:
         self.subject = subject
         self.given = given
         self.modes = modes
         self.progress = progress
         self.judge = Judge(subject.reference, subject.pair, subject.policy, given)
-        self.alignment = self._align()
+        self.alignment = apart(self._align(), odd)
         self.segments = subject.port.segments(self.alignment.matched)
         self.introduced: dict[tuple[str, str], Measure] = {}
         self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
@@ -167,6 +183,7 @@ class _Verification:
             self.alignment.matched,
             subject.pair.layers,
         )
+        self.ends: Mapping[str, _EndToEnd] = {}
         self.wanted, self.explanation = "", cast(Explanation | None, None)
         self.poisoned = set() if np.isfinite(given.array).all() else {INPUT}
 
@@ -177,7 +194,7 @@ class _Verification:
         if self.subject.policy.uses_float64:
             self._run_anchored(self.segments)
             self.judge.refuse_random()
-        ends = {mode: self._end_to_end(mode, index) for index, mode in enumerate(self.modes)}
+        self.ends = ends = {mode: self._end_to_end(mode, index) for index, mode in enumerate(self.modes)}
         if not self.subject.policy.uses_float64:
             self._run_anchored(self._suspicious(ends))
         runs = tuple(self._run(mode, ends[mode]) for mode in self.modes)
@@ -202,6 +219,24 @@ class _Verification:
             aliases=trace.aliases,
             waived=pair.waived,
         )
+
+    def not_corresponding(self) -> frozenset[str]:
+        """Taps that differ although they are right: a layer that reads them is wrong on the reference's values of them,
+        and right on the port's own.
+
+        So what both networks hold there are two different things, and the layer's fault and its reader's are none.
+        """
+        odd = set()
+        for segment in self.segments:
+            for mode, end in self.ends.items():
+                read = [name for name in segment.anchors if self._introduces(name, mode)]
+                if read and self._introduces(segment.layer, mode) and end.measures[segment.layer].passed:
+                    odd.update(read)
+        return frozenset(odd)
+
+    def _introduces(self, layer: str, mode: str) -> bool:
+        measure = self.introduced.get((layer, mode))
+        return measure is not None and not measure.passed
 
     def layer_called(self, name: str) -> str:
         """The reference's name for a layer that either side calls by `name`; for one inside another, that one's."""

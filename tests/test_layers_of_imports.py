@@ -22,7 +22,6 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("diagnosis",),
     ("verification",),
     ("repair",),
-    ("repair",),
     ("render",),
     ("faults", "settings"),
     ("plugin",),

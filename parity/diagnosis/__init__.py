@@ -104,6 +104,7 @@ class Tried:
         return self.after.passed
 
 
+@np.errstate(all="ignore")
 def diagnose(evidence: Evidence) -> Diagnosis:
     """The proven cause of a layer's error, or `unknown` with what was tried."""
     not_finite = environment.non_finite(evidence)
@@ -172,8 +173,8 @@ def _proposed(family: Family, evidence: Evidence) -> list[Hypothesis]:
     try:
         for hypothesis in family(evidence):
             found.append(hypothesis)
-    except Exception:  # the evidence does not have the form the family reads; what it found before counts
-        return found
+    except Exception as error:  # a port of a form that the family does not know must not end the run
+        evidence.scene.troubles[family.__name__] = f"{type(error).__name__}: {error}"
     return found
 
 
@@ -291,7 +292,8 @@ def _not_looked_at(evidence: Evidence) -> str:
         return f"; the weights of {written(evidence.operation)} could not be compared: no converter for the reference's"
     if differing_weights(evidence):
         return "; its weights differ from the reference's"
-    return ""
+    troubles = evidence.scene.troubles
+    return f"; could not be looked into: {', '.join(sorted(troubles))}" if troubles else ""
 
 
 def _ranked(tried: Iterable[Tried]) -> tuple[Trial, ...]:

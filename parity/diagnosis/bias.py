@@ -70,5 +70,5 @@ def _source_bias(evidence: Evidence) -> Array | None:
 
 
 def _has_bias(evidence: Evidence) -> bool:
-    bias = getattr(evidence.module, "bias", None)
+    bias = evidence.settings.get("_parameters", {}).get("bias")
     return bias is not None and tuple(bias.shape) == evidence.source_weights[1].shape

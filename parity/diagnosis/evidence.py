@@ -13,7 +13,7 @@ from parity.comparison import Comparison, compare
 from parity.diagnosis.scene import Scene
 from parity.frameworks import keras, torch
 from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of
-from parity.runners.keras_model import Segment, as_array, as_tensor
+from parity.runners.keras_model import Segment, as_tensor
 from parity.runners.torch_module import Call
 from parity.tolerance import Limits
 
@@ -96,7 +96,14 @@ class Evidence:
     @cached_property
     def arrivals(self) -> tuple[Array, ...]:
         """What the layer reads then."""
-        return tuple(as_array(self.walked[id(tensor)]) for tensor in self.node.input_tensors)
+        return tuple(self.passing(tensor) for tensor in self.node.input_tensors)
+
+    def passing(self, tensor: Any) -> Array:
+        """The value of one of the segment's symbolic tensors then; a low precision is widened to float32."""
+        value = np.asarray(self.walked[id(tensor)])
+        return (
+            value if value.dtype in (np.float32, np.float64) or value.dtype.kind in "iub" else value.astype(np.float32)
+        )
 
     @property
     def layout(self) -> str:

@@ -60,6 +60,7 @@ class Scene:
         self.matched = matched
         self._layers = layers or {}
         self._values: dict[str, Array] = {}
+        self.troubles: dict[str, str] = {}
 
     @cached_property
     def calls(self) -> Mapping[str, Call]:

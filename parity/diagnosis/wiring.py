@@ -13,7 +13,7 @@ from parity.diagnosis.relations import AXIS_NAMES, Relation, found, in_words
 from parity.diagnosis.words import written
 from parity.frameworks import keras
 from parity.runners.edits import Change, Edit, Node, copy_of
-from parity.runners.keras_model import as_array, as_tensor
+from parity.runners.keras_model import as_tensor
 from parity.runners.taps import INPUT, MOVES_ONLY
 
 CONCATENATIONS = frozenset({"cat", "stack"})
@@ -26,11 +26,10 @@ FLATTENS = frozenset({"Flatten", "Reshape"})
 
 def detour(evidence: Evidence) -> Iterator[Hypothesis]:
     """What lies on the way changes the values, and without it the layer is right: named by how it changes them."""
-    known = evidence.walked
     order = {id(node): index for index, node in enumerate(evidence.segment.nodes)}
     for chain in _chains(evidence):
         start, end = chain[0].input_tensors[0], chain[-1].outputs[0]
-        before, after = as_array(known[id(start)]), as_array(known[id(end)])
+        before, after = evidence.passing(start), evidence.passing(end)
         if before.shape != after.shape or np.array_equal(before, after):
             continue
         relation = next(found(after, before, _letters(evidence, before.ndim)), None)

@@ -2,7 +2,7 @@
 
     Ground ──► sites × operators ──► Planted ──► plant() ──► a faulty copy ──► verified, diagnosed, repaired ──► scores
 
-`shared/faults.md` has the causes. The operators know nothing of how a diagnosis works, and half of what they do is
+The operators know nothing of how a diagnosis works, and half of what they do is
 drawn from a seed, so that no diagnosis can be fitted to them. Not planted: `execution-mode` (see `environment`);
 `unknown` is what the open set is to be called.
 """

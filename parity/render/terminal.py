@@ -276,6 +276,11 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
     page.item("", _coverage_line(report), style="" if report.coverage.complete else STYLES[DIVERGED])
     for side, names in _unmatched(report.coverage):
         page.item("unmatched", f"in the {side}: {_listed(names, f'coverage.unmatched_{side}')}")
+    if report.coverage.apart:
+        listed = _listed(report.coverage.apart, "coverage.apart")
+        page.item(
+            "apart", f"{listed}: other values on either side, which the layer after it undoes; compared with that"
+        )
     if report.coverage.waived:
         page.item("waived", _listed(report.coverage.waived, "coverage.waived"))
     if report.first_divergence:
