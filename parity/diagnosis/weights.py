@@ -15,10 +15,12 @@ import numpy.typing as npt
 
 from parity.axes import Array
 from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis
+from parity.diagnosis.fingerprints import correlation, equal, places, same, same_values
 from parity.diagnosis.functions import PRECISIONS
+from parity.diagnosis.initialisers import INITIALIZERS, looks_fresh
 from parity.diagnosis.relations import in_words
+from parity.diagnosis.rounding import grid, mantissa, within
 from parity.diagnosis.words import written
-from parity.frameworks import keras
 from parity.runners.edits import Edit
 
 KERNEL_AXES: Mapping[str, str] = {
@@ -35,8 +37,6 @@ KERNEL_AXES: Mapping[str, str] = {
 }
 SPATIAL = frozenset({"k", "kd", "kh", "kw"})
 GATES: Mapping[str, tuple[str, ...]] = {"LSTM": ("i", "f", "c", "o"), "GRU": ("z", "r", "h")}
-SAME = 2e-6
-"""Relative difference below which two weights are the same one: a sum of two biases may round."""
 UNRELATED = 0.25
 """Correlation with the source below which a kernel may be one that was never loaded."""
 
@@ -77,7 +77,7 @@ def differing_weights(evidence: Evidence) -> list[int]:
     return [
         index
         for index, (weight, source) in enumerate(pairs)
-        if weight.shape == source.shape and not _same(weight, source)
+        if weight.shape == source.shape and not same(weight, source)
     ]
 
 
@@ -145,30 +145,18 @@ def _explanations(evidence: Evidence, index: int) -> Iterator[Explanation]:
     weight, source = evidence.port_weights[index], evidence.source_weights[index]
     if not (np.isfinite(weight).all() and np.isfinite(source).all()):
         return
-    found: list[Explanation] = []
-    if _same_values(weight, source):
-        rearranged = (_axes_and_flips, _gates, _layout, _slices, _reshaped)
-        found += _first(each(evidence, index, weight, source) for each in rearranged)
-    for search in (_elsewhere, _rounded, _scaled, _constant):
-        found += search(evidence, index, weight, source)
-    yield from found or _slopes(evidence, index, source) or _fresh(evidence, index, weight, source)
+    rearranged = (_axes_and_flips, _gates, _layout, _slices, _reshaped) if same_values(weight, source) else ()
+    searches = (*rearranged, _elsewhere, _rounded, _scaled, _constant, _slopes, _fresh)
+    yield from _first(search(evidence, index, weight, source) for search in searches)
 
 
 def _first(groups: Iterator[Iterator[Explanation]]) -> Iterator[Explanation]:
-    """Of several ways to say the same, the ways of the first that can say it."""
+    """What the first search that finds anything finds: they are in the order of how much they ask for."""
     for group in groups:
         found = list(group)
         if found:
             yield from found
             return
-
-
-_KINDS = keras.initializers
-INITIALIZERS = (
-    *(getattr(_KINDS, f"{name}{kind}")(seed=1) for name in ("Glorot", "He", "Lecun") for kind in ("Uniform", "Normal")),
-    *(getattr(_KINDS, name)(seed=1) for name in ("RandomNormal", "RandomUniform", "TruncatedNormal", "Orthogonal")),
-)
-"""What layers are commonly initialised by."""
 
 
 def _axes_and_flips(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
@@ -184,7 +172,7 @@ def _axes_and_flips(evidence: Evidence, index: int, weight: Array, source: Array
             continue
         for flipped in _subsets(spatial):
             moved = np.flip(turned, flipped)
-            if (order == plain and not flipped) or not _equal(moved, source):
+            if (order == plain and not flipped) or not equal(moved, source):
                 continue
             yield Explanation(
                 slug="kernel-flip" if order == plain else "kernel-axes",
@@ -211,7 +199,7 @@ def _gates(evidence: Evidence, index: int, weight: Array, source: Array) -> Iter
     for order in itertools.permutations(range(len(gates))):
         if order != tuple(range(len(gates))):
             moved = np.concatenate([blocks[block] for block in order], axis=-1)
-            if _equal(moved, source):
+            if equal(moved, source):
                 back = " ".join(gates[order.index(block)] for block in range(len(gates)))
                 yield Explanation(
                     slug="gate-order",
@@ -235,7 +223,7 @@ def _layout(evidence: Evidence, index: int, weight: Array, source: Array) -> Ite
     for first in splits:
         split = flat.reshape(*flat.shape[:-1], first, -1)
         moved = np.swapaxes(split, -1, -2).reshape(shape)
-        if _equal(moved, source):
+        if equal(moved, source):
             what = "channels and multipliers" if kind.startswith("Depthwise") else "groups and filters"
             yield Explanation(
                 slug="kernel-layout",
@@ -252,7 +240,7 @@ def _slices(evidence: Evidence, index: int, weight: Array, source: Array) -> Ite
         if order is None:
             continue
         moved = np.take(weight, np.argsort(order), axis=axis)
-        if not _equal(moved, source):
+        if not equal(moved, source):
             continue
         names = KERNEL_AXES.get(type(evidence.operation).__name__, "").split()
         along = f" along {names[axis]}" if len(names) == weight.ndim else ""
@@ -305,7 +293,7 @@ def _reshaped(evidence: Evidence, index: int, weight: Array, source: Array) -> I
             continue
         shape = tuple(source.shape[axis] for axis in order)
         back = np.transpose(weight.reshape(shape), np.argsort(order))
-        if _equal(back, source):
+        if equal(back, source):
             yield Explanation(
                 slug="kernel-reshape",
                 detail=f"{{it}} was reshaped to {weight.shape} where axes had to be transposed",
@@ -319,14 +307,14 @@ def _elsewhere(evidence: Evidence, index: int, weight: Array, source: Array) -> 
     own = evidence.segment.layer
     names = evidence.weight_names
     for other, value in enumerate(evidence.source_weights):
-        if other != index and value.shape == weight.shape and _equal(weight, value):
+        if other != index and value.shape == weight.shape and equal(weight, value):
             detail = f"{{it}} is the reference's {names[other]}, in the wrong slot"
             yield Explanation(slug="weight-order", detail=detail, restored=source)
             return
     if np.all(weight == weight.flat[0]):
         return  # a constant equals any other constant
     for layer, name, value in evidence.scene.tensors:
-        if layer != own and value.shape == weight.shape and _equal(weight, value):
+        if layer != own and value.shape == weight.shape and equal(weight, value):
             detail = f"{{it}} is the {name} of the reference's {layer}"
             yield Explanation(slug="wrong-tensor", detail=detail, restored=source)
             return
@@ -342,62 +330,28 @@ def _rounded(evidence: Evidence, index: int, weight: Array, source: Array) -> It
                 slug="weight-precision", detail=f"{{it}} is the reference's rounded to {name}", restored=source
             )
             return
-    bits = _mantissa(weight)
-    if bits < 18 < _mantissa(source) and _within(weight, source, 2.0**-bits * np.abs(source)):
+    bits = mantissa(weight)
+    if bits < 18 < mantissa(source) and within(weight, source, 2.0**-bits * np.abs(source)):
         detail = f"{{it}} is the reference's rounded to {bits} bits of mantissa"
         yield Explanation(slug="weight-precision", detail=detail, restored=source)
         return
-    grid = _grid(weight, source)
-    if grid:
+    steps = grid(weight, source)
+    if steps:
         yield Explanation(
-            slug="weight-precision", detail=f"{{it}} is the reference's rounded to {grid}", restored=source
+            slug="weight-precision", detail=f"{{it}} is the reference's rounded to {steps}", restored=source
         )
-
-
-def _mantissa(values: Array) -> int:
-    """How many bits of the 23 the values use."""
-    used = int(np.bitwise_or.reduce(np.ascontiguousarray(values, np.float32).view(np.uint32).ravel()) & 0x7FFFFF)
-    return 23 - ((used & -used).bit_length() - 1) if used else 0
-
-
-def _within(weight: Array, source: Array, step: Any) -> bool:
-    return bool(np.all(np.abs(weight - source) <= 1.01 * step))
-
-
-def _grid(weight: Array, source: Array) -> str:
-    """Whether the values lie on a grid of 8 or 4 bits: for the whole tensor or by channel, symmetric or not."""
-    for bits in (8, 4):
-        for axis in (None, *range(weight.ndim)):
-            others = None if axis is None else tuple(other for other in range(weight.ndim) if other != axis)
-            if axis is not None and weight.size // weight.shape[axis] < 8:
-                continue
-            for symmetric in (True, False):
-                if _on_grid(weight, source, others, bits, symmetric):
-                    scope = "per tensor" if axis is None else f"per slice of axis {axis}"
-                    return f"int{bits} {scope}"
-    return ""
-
-
-def _on_grid(weight: Array, source: Array, axes: Any, bits: int, symmetric: bool) -> bool:
-    low = weight.min(axis=axes, keepdims=True).astype(np.float64)
-    high = weight.max(axis=axes, keepdims=True).astype(np.float64)
-    top = 2 ** (bits - 1) - 1
-    step = np.maximum(np.abs(low), np.abs(high)) / top if symmetric else (high - low) / (2**bits - 1)
-    step = np.where(step > 0, step, 1)
-    places = weight / step if symmetric else (weight - low) / step
-    whole = float(np.abs(places - np.round(places)).max()) < 2e-3
-    return whole and _within(weight, source, step) and not _same(weight, source) and weight.size > 8
 
 
 def _scaled(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
     """scale: a constant multiple of the source, or a constant more; norm-statistics: a variance times n / (n - 1)."""
-    a, b = weight.astype(np.float64).ravel(), source.astype(np.float64).ravel()
+    some = places(source)
+    a, b = weight[some].astype(np.float64), source[some].astype(np.float64)
     size = float(b @ b)
     factor = float(a @ b) / size if size else 0.0
     if weight.size < 2 or not factor:
         return
     name = evidence.weight_names[index]
-    if factor != 1 and _equal((weight / factor).astype(np.float32), source):
+    if factor != 1 and equal((weight / factor).astype(np.float32), source):
         powers = {"moving_variance": 1, "gamma": 2}
         count = _samples(factor ** powers[name]) if name in powers else 0
         if count:
@@ -409,7 +363,7 @@ def _scaled(evidence: Evidence, index: int, weight: Array, source: Array) -> Ite
             yield Explanation(slug="scale", detail=detail, restored=(weight / factor).astype(weight.dtype))
         return
     offset = float(np.mean(a - b))
-    if offset and _equal((weight - np.float32(offset)).astype(np.float32), source, 1e-5):
+    if offset and equal((weight - np.float32(offset)).astype(np.float32), source, 1e-5):
         yield Explanation(slug="scale", detail=f"{{it}} is the reference's plus {offset:.7g}", restored=source)
 
 
@@ -422,6 +376,8 @@ def _samples(factor: float) -> int:
 
 def _constant(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
     """bias-missing, norm-statistics, not-loaded: exactly what the layer's own initialiser makes, such as zeros."""
+    if weight.ndim > 1 and np.any(weight[places(weight)] != weight.flat[0]):
+        return
     name = evidence.weight_names[index]
     fresh = _initialised(evidence, index)
     if fresh is None or not np.array_equal(weight, fresh):
@@ -434,24 +390,26 @@ def _constant(evidence: Evidence, index: int, weight: Array, source: Array) -> I
     yield Explanation(slug="not-loaded", detail=f"{{it}} is still {value}", restored=source)
 
 
-def _slopes(evidence: Evidence, index: int, source: Array) -> list[Explanation]:
+def _slopes(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
     """activation-slope: the slopes of a PReLU, whatever else they are."""
     if evidence.kind != "prelu" or evidence.weight_names[index] != "alpha":
-        return []
+        return
     alike = np.ptp(evidence.port_weights[index]) == 0
     detail = "{it} is one slope for all channels" if alike else "{it} has other slopes than the reference's"
-    return [Explanation(slug="activation-slope", detail=detail, restored=source)]
+    yield Explanation(slug="activation-slope", detail=detail, restored=source)
 
 
 def _fresh(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
     """not-loaded: like no weight of the reference, and such as the layer's own initialiser draws."""
-    if abs(_correlation(weight, source)) > UNRELATED + 3 / np.sqrt(weight.size) or _same_values(weight, source):
+    if weight.size < 8 or abs(correlation(weight, source)) > UNRELATED + 3 / np.sqrt(weight.size):
+        return
+    if same_values(weight, source):
         return
     own = _initializer(evidence.operation, evidence.weight_names[index])
     for initializer in (own, *INITIALIZERS):
         if initializer is None or weight.ndim < 2:
             continue
-        if _looks_fresh(weight, np.asarray(initializer(weight.shape, dtype="float32"))):
+        if looks_fresh(weight, initializer):
             kind = type(initializer).__name__
             detail = f"{{it}} matches no weight of the reference, and has the statistics of a new one ({kind})"
             yield Explanation(slug="not-loaded", detail=detail, restored=source)
@@ -471,57 +429,6 @@ def _initializer(operation: Any, name: str) -> Callable[..., Any] | None:
     if found is None and name == "kernel":
         found = getattr(owner, "depthwise_initializer", None)
     return found if callable(found) else None
-
-
-def _looks_fresh(weight: Array, fresh: Array) -> bool:
-    """Whether mean, spread and greatest value are such as the initialiser gives, as near as the size lets one tell."""
-    if weight.size < 8 or not np.any(fresh):
-        return False
-    spread = float(fresh.std())
-    slack = 5 / np.sqrt(2 * weight.size)
-    return bool(
-        abs(float(weight.std()) / spread - 1) < min(0.5, 2 * slack)
-        and abs(float(weight.mean()) - float(fresh.mean())) < 6 * spread / np.sqrt(weight.size)
-        and float(np.abs(weight).max()) < 1.6 * float(np.abs(fresh).max())
-    )
-
-
-def _correlation(weight: Array, source: Array) -> float:
-    a, b = weight.astype(np.float64).ravel(), source.astype(np.float64).ravel()
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size else 0.0
-
-
-# -- comparing weights ------------------------------------------------------------------------------------------------
-
-
-def _same(weight: Array, source: Array) -> bool:
-    return np.array_equal(weight, source) or _distance(weight, source) <= SAME * 1e-1
-
-
-def _equal(weight: Array, source: Array, limit: float = SAME) -> bool:
-    """Whether two weights are the same to rounding; a look at some of the values spares most comparisons."""
-    if weight.shape != source.shape:
-        return False
-    places = np.unravel_index(np.random.default_rng(0).integers(source.size, size=min(64, source.size)), source.shape)
-    scale = float(np.abs(source).max()) or 1.0
-    if float(np.abs(weight[places] - source[places]).max()) > 1e-4 * scale:
-        return False
-    return _distance(weight, source) <= limit
-
-
-def _distance(weight: Array, source: Array) -> float:
-    size = float(np.linalg.norm(source.ravel()))
-    return float(np.linalg.norm((weight - source).ravel())) / size if size else float(np.any(weight))
-
-
-def _same_values(weight: Array, source: Array) -> bool:
-    """Whether both may hold the same numbers in some order: their power sums are equal."""
-    a, b = weight.astype(np.float64).ravel(), source.astype(np.float64).ravel()
-    sizes = [float(np.abs(b).sum()), float(b @ b)]
-    sums = [(float(a.sum()), float(b.sum()), sizes[0]), (float(a @ a), float(b @ b), sizes[1])]
-    return all(abs(ours - theirs) <= 1e-5 * (scale or 1.0) for ours, theirs, scale in sums)
 
 
 def _subsets(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:

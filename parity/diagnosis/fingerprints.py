@@ -1,0 +1,57 @@
+"""Comparing weights that may be rearranged: fingerprints and samples first, whole tensors only where these agree."""
+
+import numpy as np
+import numpy.typing as npt
+
+from parity.axes import Array
+
+SAME = 2e-6
+"""Relative difference below which two weights are the same one: a sum of two biases may round."""
+
+
+def same(weight: Array, source: Array) -> bool:
+    """Whether two weights are one: equal, or nearly all of it rounding."""
+    return np.array_equal(weight, source) or distance(weight, source) <= SAME * 1e-1
+
+
+def equal(weight: Array, source: Array, limit: float = SAME) -> bool:
+    """Whether two weights are the same to rounding; a look at some of the values spares most comparisons."""
+    if weight.shape != source.shape:
+        return False
+    some = places(source, 64)
+    scale = float(np.abs(source[some]).max()) or float(np.abs(source).max()) or 1.0
+    if float(np.abs(weight[some] - source[some]).max()) > 1e-4 * scale:
+        return False
+    return distance(weight, source) <= limit
+
+
+def places(array: Array, most: int = 1 << 12) -> tuple[npt.NDArray[np.int64], ...]:
+    """Indices of some of an array's values, the same each time; of all, where it has no more than `most`."""
+    few = array.size <= most
+    flat = np.arange(array.size) if few else np.random.default_rng(0).integers(array.size, size=most)
+    return np.unravel_index(flat, array.shape)
+
+
+def distance(weight: Array, source: Array) -> float:
+    """The RMS difference over the RMS of the source."""
+    size = float(np.linalg.norm(source.ravel()))
+    return float(np.linalg.norm((weight - source).ravel())) / size if size else float(np.any(weight))
+
+
+def same_values(weight: Array, source: Array) -> bool:
+    """Whether both may hold the same numbers in some order: their ends, sums and sums of squares are equal."""
+    if weight.min() != source.min() or weight.max() != source.max():
+        return False
+    ours, theirs = (float(array.sum(dtype=np.float64)) for array in (weight, source))
+    norms = [float(np.linalg.norm(array.ravel())) for array in (weight, source)]
+    total = norms[1] * np.sqrt(source.size)
+    return abs(ours - theirs) <= 1e-6 * total and abs(norms[0] - norms[1]) <= 1e-5 * norms[1]
+
+
+def correlation(weight: Array, source: Array) -> float:
+    """The correlation of a sample of both."""
+    some = places(weight, 1 << 14)
+    a, b = weight[some].astype(np.float64), source[some].astype(np.float64)
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size else 0.0
