@@ -8,7 +8,7 @@ from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled, plain_
 from parity.diagnosis.words import written
 from parity.frameworks import keras
 from parity.report import Cause
-from parity.runners.edits import Change, Edit, Node, copy_of
+from parity.runners.edits import Change, Edit, Node, copy_of, of_first_tensor, passed_on
 
 STEADY = 1e-6
 """Relative difference of two runs on the same input above which chance is at work."""
@@ -59,7 +59,7 @@ def _quiet(node: Node) -> Change:
     """The operation out of training; one without such a mode is passed by."""
     operation = node.operation
     if not operation.weights or not isinstance(operation, keras.layers.BatchNormalization):
-        return lambda x, *args, **kwargs: x + 0 if isinstance(x, keras.KerasTensor) else x
+        return of_first_tensor(node, passed_on)
     return filled(plain_copy(operation), [np.asarray(weight) for weight in operation.get_weights()])
 
 
@@ -79,6 +79,14 @@ def training(evidence: Evidence) -> Iterator[Hypothesis]:
             edit=Edit(replaced={node.operation: _quiet(node) for node in switched}),
             standing=SEEN,
         )
+        if evidence.node in switched and evidence.source_weights:
+            yield Hypothesis(
+                slug="training-mode",
+                detail=f"{names} normalises by the batch, and its moving statistics have moved with every run of it",
+                change=f"{names} -> call it with training=False, and load its weights again",
+                edit=Edit(replaced={evidence.operation: evidence.copy(weights=evidence.source_weights)}),
+                standing=SEEN,
+            )
 
 
 def _by_batch(evidence: Evidence) -> bool:

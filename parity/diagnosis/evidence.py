@@ -12,7 +12,7 @@ from parity.axes import Array
 from parity.comparison import Comparison, compare
 from parity.diagnosis.scene import Scene
 from parity.frameworks import keras, torch
-from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of
+from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of, of_first_tensor
 from parity.runners.keras_model import Segment, as_tensor
 from parity.runners.torch_module import Call
 from parity.tolerance import Limits
@@ -186,7 +186,7 @@ class Evidence:
     def instead(self, change: Change) -> Edit:
         """The whole segment replaced by a change of its first anchor."""
         last = self.segment.node
-        return Edit(replaced={last.operation: lambda x, *args, **kwargs: change(x)}, rerouted={(last, 0): self.anchor})
+        return Edit(replaced={last.operation: of_first_tensor(last, change)}, rerouted={(last, 0): self.anchor})
 
     def along_channels(self, vector: Array) -> Array:
         """`vector` (one value per channel) shaped to be added to this layer's value."""

@@ -9,6 +9,7 @@ from scipy.special import log_softmax, softmax
 
 from parity.axes import Array
 from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled
+from parity.diagnosis.inputs import with_constant
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
 from parity.runners.edits import Edit, copy_of, named
@@ -200,7 +201,7 @@ def centred(evidence: Evidence) -> Iterator[Hypothesis]:
                     detail=f"the mean is {'taken ' if axes else ''}{over}; the reference takes it over other axes",
                     change=f"subtract the mean over the reference's axes in {written(evidence.segment.node.operation)}",
                     predicted=lambda predicted=predicted: predicted,  # type: ignore[misc]
-                    mend=_centring(evidence),
+                    mend=with_constant(evidence) or _centring(evidence),
                 )
                 return
 

@@ -21,6 +21,17 @@ KINDS = ("maxpool1d", "maxpool2d", "avgpool1d", "avgpool2d", "adaptiveavgpool1d"
 LOWEST = float(np.finfo(np.float32).min)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Windows, steps, what lies before the input on each axis of space, its value, and whether averages count it."""
+
+    window: tuple[int, ...]
+    step: tuple[int, ...]
+    before: tuple[int, ...]
+    fill: float
+    include: bool
+
+
 def pooling(evidence: Evidence) -> Iterator[Hypothesis]:
     """pooling: padded with 0 for -inf, another ceil_mode or count_include_pad, other windows, other bins."""
     exact = _exactly(evidence) if evidence.kind in KINDS and len(evidence.segment.anchors) == 1 else None
@@ -71,19 +82,16 @@ def _variants(evidence: Evidence) -> Iterator[tuple[str, Change]]:
             ("with zeros put around", 0.0, True),
             ("the places outside left out", LOWEST, False),
         ):
-            change = _pooled(evidence, replace(way, fill=fill, include=include), counts)
-            yield f"{words}, {start} before", change
+            other = replace(way, fill=fill, include=include)
+            if _told_apart(evidence, other, pool):
+                yield f"{words}, {start} before", _pooled(evidence, other, counts)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pool:
-    """Windows, steps, what lies before the input on each axis of space, its value, and whether averages count it."""
-
-    window: tuple[int, ...]
-    step: tuple[int, ...]
-    before: tuple[int, ...]
-    fill: float
-    include: bool
+def _told_apart(evidence: Evidence, way: Pool, other: Pool) -> bool:
+    """Whether two ways differ: a maximum does not ask what an average counts, nor an average what is put around."""
+    if evidence.kind.startswith("max"):
+        return (way.before, way.fill) != (other.before, other.fill)
+    return (way.before, way.include) != (other.before, other.include)
 
 
 def _pool(evidence: Evidence) -> Pool | None:

@@ -25,26 +25,25 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """A way to resize: the method, the grid of points, the coefficient of a cubic, smoothing before shrinking."""
+    """A way to resize: the method, the grid of points, how the nearest is taken, a cubic's coefficient, smoothing."""
 
     method: str
     grid: str
+    down: bool = False
     cubic: float = -0.75
     antialias: bool = False
 
     def __str__(self) -> str:
         """In words."""
         more = f", coefficient {self.cubic:g}" if self.method == "bicubic" else ""
+        more += f", rounded{' down' if self.down else ''}" if self.method == "nearest" else ""
         return f"{self.method}, {self.grid}{more}{', antialiased' if self.antialias else ''}"
 
 
 GRIDS = ("half-pixel", "align_corners", "asymmetric")
 WAYS = (
     *(Way(method="bilinear", grid=grid) for grid in GRIDS),
-    *(
-        Way(method="nearest", grid=grid)
-        for grid in ("asymmetric", "half-pixel", "align_corners", "asymmetric, rounded")
-    ),
+    *(Way(method="nearest", grid=grid, down=down) for grid in GRIDS for down in (True, False)),
     *(Way(method="bicubic", grid=grid, cubic=cubic) for cubic in (-0.75, -0.5) for grid in GRIDS),
     Way(method="bilinear", grid="half-pixel", antialias=True),
     Way(method="bicubic", grid="half-pixel", cubic=-0.5, antialias=True),
@@ -76,7 +75,7 @@ def _reference(settings: Mapping[str, Any]) -> Way | None:
     mode, corners = settings.get("mode", "nearest"), bool(settings.get("align_corners"))
     grid = "align_corners" if corners else "half-pixel"
     ways = {
-        "nearest": Way(method="nearest", grid="asymmetric"),
+        "nearest": Way(method="nearest", grid="asymmetric", down=True),
         "nearest-exact": Way(method="nearest", grid="half-pixel"),
         "linear": Way(method="bilinear", grid=grid),
         "bilinear": Way(method="bilinear", grid=grid),
@@ -96,7 +95,7 @@ def matrix(way: Way, size: int, out: int) -> Matrix:
     else:
         points = places * float(size / out)
     if way.method == "nearest":
-        whole = np.floor(points + (0.5 if way.grid != "asymmetric" else 1e-9))
+        whole = np.floor(points + (1e-9 if way.down else 0.5))
         return _gathered(np.clip(whole, 0, size - 1)[:, None], np.ones((out, 1)), size)
     stretch = max(size / out, 1.0) if way.antialias else 1.0
     reach = 1 if way.method == "bilinear" else 2

@@ -143,10 +143,14 @@ def _edit(evidence: Evidence, restored: Mapping[int, Array]) -> Edit:
 
 def _explanations(evidence: Evidence, index: int) -> Iterator[Explanation]:
     weight, source = evidence.port_weights[index], evidence.source_weights[index]
-    if not (np.isfinite(weight).all() and np.isfinite(source).all()):
+    if not np.isfinite(source).all():
+        return
+    if not np.isfinite(weight).all():
+        count = int(np.count_nonzero(~np.isfinite(weight)))
+        yield Explanation(slug="non-finite", detail=f"{{it}} holds {count} NaN or infinite values", restored=source)
         return
     rearranged = (_axes_and_flips, _gates, _layout, _slices, _reshaped) if same_values(weight, source) else ()
-    searches = (*rearranged, _elsewhere, _rounded, _scaled, _constant, _slopes, _fresh)
+    searches = (*rearranged, _elsewhere, _rounded, _slopes, _scaled, _constant, _fresh)
     yield from _first(search(evidence, index, weight, source) for search in searches)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from parity.diagnosis.activations import ACTIVATIONS
 from parity.diagnosis.evidence import PRESENT, REORDERED, SEEN, Evidence, Hypothesis, along
+from parity.diagnosis.inputs import with_constant
 from parity.diagnosis.relations import AXIS_NAMES, Relation, found, in_words
 from parity.diagnosis.words import written
 from parity.frameworks import keras
-from parity.runners.edits import Change, Edit, Node, copy_of
+from parity.runners.edits import Change, Edit, Node, copy_of, of_first_tensor, passed_on
 from parity.runners.keras_model import as_tensor
 from parity.runners.taps import INPUT, MOVES_ONLY
 
@@ -67,11 +68,8 @@ def _around(evidence: Evidence, chain: Sequence[Node], start: Any, end: Any) -> 
     }
     if readers:
         return Edit(rerouted=readers)
-    return Edit(replaced={chain[-1].operation: _first_argument}, rerouted={(chain[-1], 0): start})
-
-
-def _first_argument(x: Any, *args: Any, **kwargs: Any) -> Any:
-    return x + 0 if isinstance(x, keras.KerasTensor) else x
+    last = chain[-1]
+    return Edit(replaced={last.operation: of_first_tensor(last, passed_on)}, rerouted={(last, 0): start})
 
 
 def _letters(evidence: Evidence, rank: int) -> str:
@@ -157,7 +155,7 @@ def normalised(evidence: Evidence) -> Iterator[Hypothesis]:
         + f"{_listed(slopes)} and {_listed(offsets)} is added: another mean, deviation or range",
         change=f"take the reference's mean and deviation in {written(evidence.segment.node.operation)}",
         undone=lambda: (evidence.actual - offset) / factor,
-        mend=Edit(appended={evidence.segment.node: lambda x: (x - offset) / factor}),
+        mend=with_constant(evidence) or Edit(appended={evidence.segment.node: lambda x: (x - offset) / factor}),
     )
 
 

@@ -30,7 +30,7 @@ from parity.verification import Verifier
 SIZES: Mapping[str, tuple[tuple[int, ...], ...]] = {
     # Most are of unequal sides, so that a transpose has another shape; some have equal ones, so that it has not, and
     # some a side as long as there are channels.
-    "flownet": ((128, 64),),
+    "flownet": ((128, 64), (64, 128), (64, 64)),
     "residual": ((46, 30), (31, 45), (64, 37), (40, 40)),
     "unet": ((28, 20), (16, 36), (44, 24), (24, 24)),
     "depthwise": ((38, 26), (27, 41), (32, 19), (24, 24)),

@@ -142,13 +142,12 @@ def gate_equations(site: Site, generator: Generator) -> Planted | None:
 
 @operator("wrong-tensor")
 def wrong_tensor(site: Site, generator: Generator) -> Planted | None:
-    """One weight is a copy of another one of its shape: of another layer, or of another slot of this one."""
+    """One weight is a copy of another layer's of its shape. (Another slot of the same layer is `weight-order`.)"""
     options = []
     for name, array in site.weights.items():
         for other in _operations_of(site):
             for weight in other.weights:
-                same = other is site.operation and str(weight.name) == name
-                if not same and tuple(weight.shape) == array.shape:
+                if other is not site.operation and tuple(weight.shape) == array.shape:
                     options.append((name, other.name, weight))
     if not options:
         return None

@@ -185,6 +185,22 @@ def copy_of(operation: Operation, *, dtype: str | None = None, **changes: Any) -
     return copy
 
 
+def of_first_tensor(node: Node, change: Change) -> Change:
+    """What stands in the node's place and changes the first tensor that it reads, wherever among its arguments."""
+    leaves = keras.tree.flatten((tuple(node.arguments.args), dict(node.arguments.kwargs)))
+    place = next(index for index, leaf in enumerate(leaves) if isinstance(leaf, keras.KerasTensor))
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return change(keras.tree.flatten((args, kwargs))[place])
+
+    return call
+
+
+def passed_on(x: Any) -> Any:
+    """The value as it is; in a model, as the value of an operation of its own, which can bear a name."""
+    return x + 0 if isinstance(x, keras.KerasTensor) else x
+
+
 def named(change: Change, name: str) -> Change:
     """The change, and in a model what makes its value bears this name, so that a layer map finds it."""
 
