@@ -183,7 +183,7 @@ def test_the_file_has_the_agreed_names() -> None:
         *("schema", "pair", "verdict", "environment", "settings", "coverage", "runs", "findings", "first_divergence")
     }
     assert set(data["coverage"]) == {
-        *("matched", "weighted", "inside", "unmatched_reference", "unmatched_port", "waived")
+        *("matched", "weighted", "inside", "apart", "unmatched_reference", "unmatched_port", "waived")
     }
     assert {"input", "mode", "verdict", "layers"} <= set(data["runs"][0])
     assert {"layer", "port_layer", "propagated", "introduced", "floor", "verdict"} <= set(data["runs"][0]["layers"][0])

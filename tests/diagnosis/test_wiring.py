@@ -500,6 +500,19 @@ def test_a_map_that_is_rolled() -> None:
     proven(reference, port_of(reference, (8, 6, 3), build), "second", "spatial-shift", says="+1 along W")
 
 
+@pytest.mark.xfail(
+    strict=True, reason="the first transform that fits to a thousandth is said, and is not replayed itself"
+)
+def test_a_small_offset_is_no_factor() -> None:
+    """1e-4 added to a map is told from a factor near 1, however well both fit."""
+    reference = chain(first=nn.Conv2d(3, 5, 1), second=nn.Conv2d(5, 2, 1))
+
+    def build(x: Any) -> Any:
+        return conv(2, "second", 1)(conv(5, "first", 1)(x) + 1e-4)
+
+    proven(reference, port_of(reference, (8, 6, 3), build), "second", "scale", says="0.0001 is added")
+
+
 # -- what has no name --------------------------------------------------------------------------------------------------
 
 
@@ -514,6 +527,20 @@ BYPASSED = pytest.mark.xfail(
         pytest.param(lambda x: x + 0.1 * ops.sin(40 * x), id="a ripple", marks=BYPASSED),
         pytest.param(lambda x: ops.where(x > 1.5, 1.5, x), id="cut off", marks=BYPASSED),
         pytest.param(lambda x: x + ops.mean(x, axis=(1, 2), keepdims=True), id="its mean added", marks=BYPASSED),
+        pytest.param(lambda x: x + 0.01 * x * x, id="a little square", marks=BYPASSED),
+        pytest.param(
+            lambda x: (x - ops.mean(x, -1, keepdims=True)) / ops.std(x, -1, keepdims=True),
+            id="normalised",
+            marks=BYPASSED,
+        ),
+        pytest.param(
+            lambda x: ops.round(x * 256) / 256,
+            id="rounded",
+            marks=pytest.mark.xfail(strict=True, reason="an infinite distance counts as near: exp of it is said"),
+        ),
+        pytest.param(lambda x: ops.take(x, [0, 1, 2, 3, 3], axis=-1), id="a channel twice"),
+        pytest.param(lambda x: ops.flip(x, 1), id="upside down"),
+        pytest.param(lambda x: ops.softmax(x, -1), id="softmax"),
         pytest.param(lambda x: ops.average_pool(x, 3, strides=1, padding="same"), id="blurred"),
         pytest.param(lambda x: ops.cumsum(x, axis=1) / 3, id="summed up"),
         pytest.param(lambda x: x * np.linspace(0.5, 1.5, 8, dtype=np.float32).reshape(1, 8, 1, 1), id="vignetted"),
