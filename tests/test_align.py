@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from parity.align import Alignment, align, normalised
+from parity.align import Alignment, align, apart, normalised
 from parity.axes import Axes
 from parity.errors import MapError
 from parity.runners.taps import Tap
@@ -317,3 +317,25 @@ def test_ranks_without_a_layout_are_not_matched() -> None:
         reference = [REFERENCE[0], Tap(name="view", kind="view", shape=shape), *REFERENCE[1:]]
         port = [PORT[0], Tap(name="reshape", kind="view", shape=shape), *PORT[1:]]
         assert aligned(reference, port).inside["stem.act"] == ("view",)
+
+
+# -- taps that turn out not to correspond ------------------------------------------------------------------------------
+
+
+def test_a_tap_apart_lies_inside_the_layer_after_it() -> None:
+    """A tap that does not correspond is no longer matched: it, and what lay inside it, is part of the next layer."""
+    found = replace(aligned(REFERENCE, PORT), inside={**aligned(REFERENCE, PORT).inside, "stem.act": ("mul",)})
+    without = apart(found, {"stem.act"})
+    assert without.matched == {name: target for name, target in BY_ORDER.items() if name != "stem.act"}
+    assert without.inside["body"] == ("mul", "stem.act")
+    assert without.coverage.apart == ("stem.act",)
+    assert without.coverage.inside["stem.act"] == "body"
+    assert found.matched == BY_ORDER
+
+
+def test_several_taps_apart_in_a_row() -> None:
+    """Two in a row lie inside the first layer after both, and the last of all, with none after it, stays."""
+    without = apart(aligned(REFERENCE, PORT), {"stem.act", "body", "out"})
+    assert list(without.matched) == ["stem", "cat", "out"]
+    assert {*without.inside["cat"]} >= {"stem.act", "body"}
+    assert {*without.coverage.apart} == {"stem.act", "body"}

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from small_pairs import (
+    Reference,
     assert_proven,
     chain,
     image,
@@ -152,6 +153,38 @@ def test_a_masked_fault_is_found() -> None:
     assert report.runs[0].output.passed
     assert slugs(report) == {"first": "scale", "second": "scale"}
     assert not report.passed
+
+
+@pytest.mark.xfail(strict=True, reason="a layer with weights of its own is taken for a tap that does not correspond")
+def test_a_masked_fault_of_two_neighbours_is_found() -> None:
+    """Weights four times too large, undone by the very next layer, are faults of both: weights are never apart."""
+    reference = chain(first=nn.Conv2d(3, 5, 3, padding=1), second=nn.Conv2d(5, 2, 1))
+
+    def build(x: Any) -> Any:
+        return layers.Conv2D(2, 1, name="second")(layers.Conv2D(5, 3, padding="same", name="first")(x))
+
+    model = reweighted(port_of(reference, (8, 6, 3), build), "first", lambda k, b: [k * 4, b * 4])
+    reweighted(model, "second", lambda k, b: [k / 4, b])
+    report = judged(reference, model)
+    assert slugs(report) == {"first": "scale", "second": "scale"}
+    assert not report.passed
+
+
+def test_taps_that_do_not_correspond_are_no_faults() -> None:
+    """An operation whose value has another form on either side, read rightly on both, is said to be apart.
+
+    The port multiplies by 3 and then by 2, the reference by 2 and then by 3: what lies between is neither's fault.
+    """
+    reference = Reference(
+        lambda m, x: m.last((m.first(x) * 2.0) * 3.0), first=nn.Conv2d(3, 5, 1), last=nn.Conv2d(5, 2, 1)
+    )
+
+    def build(x: Any) -> Any:
+        x = layers.Rescaling(3.0, name="one")(layers.Conv2D(5, 1, name="first")(x))
+        return layers.Conv2D(2, 1, name="last")(layers.Rescaling(2.0, name="two")(x))
+
+    report = right(reference, port_of(reference, (8, 6, 3), build), layers={"mul": "one", "mul#2": "two"})
+    assert report.coverage.apart == ("mul",)
 
 
 @pytest.mark.xfail(
