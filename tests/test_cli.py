@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import records
+import wrong_ports
 from typer.testing import CliRunner
 
 from parity import __version__, models
@@ -177,3 +178,142 @@ def test_a_mistake_is_refused_before_a_framework_is_loaded(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "parity: size '512' is not WIDTHxHEIGHT in pixels, such as 704x448\n"
+
+
+# --- repair, and --port ----------------------------------------------------------------------------------------------
+
+SAVES = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras, as it saves
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    """A small network in torch; no test changes it."""
+    return wrong_ports.net()
+
+
+@pytest.fixture
+def parity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, network: Any) -> Invoke:
+    """Run the command in an empty folder with a pair 'small' whose own port is made of these parts."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*words: str, **parts: Any) -> Any:
+        wrong_ports.register(monkeypatch, lambda _: wrong_ports.pair(network, wrong_ports.port(network, **parts)))
+        return CliRunner().invoke(app, words)
+
+    return invoke
+
+
+@SAVES
+def test_repair_writes_a_copy_and_says_what_it_did(parity: Invoke) -> None:
+    """Exit 0: each change on the page, the verdict before and after, and the files; the copy passes by --port."""
+    done = parity("repair", "small", "-o", "fixed.keras", second=wrong_ports.same_padding, scale=1.0)
+    assert (done.exit_code, done.stderr) == (0, "")
+    text = " ".join(done.stdout.split())
+    assert "changed second -> second padding (same pads 0,1; reference pads 1,1)" in text
+    assert "changed mul -> scale scale (" in text
+    assert "before DIVERGED: small agrees in 0 of 2 runs; first at second" in text
+    assert "after PASS: the port of small computes what its reference computes, in 2 of 2 runs" in text
+    assert done.stdout.splitlines()[-1] == "written: fixed.keras, fixed.changes.md"
+    assert wrong_ports.left_in(Path()) == ["fixed.changes.md", "fixed.keras"]
+    again = parity("verify", "small", "--port", "fixed.keras", scale=1.0)
+    assert again.exit_code == 0
+
+
+@SAVES
+def test_repair_of_a_file_leaves_the_file(parity: Invoke, network: Any) -> None:
+    """The port given by --port is read, its own port is not looked at, and the file stays byte for byte."""
+    wrong_ports.port(network, activation=wrong_ports.steep).save("mine.keras")
+    before = Path("mine.keras").read_bytes()
+    done = parity("repair", "small", "--port", "mine.keras", "-o", "fixed.keras", scale=1.0)
+    assert done.exit_code == 0
+    assert "activation-slope" in done.stdout
+    assert "scale (" not in done.stdout
+    assert Path("mine.keras").read_bytes() == before
+
+
+def test_repair_of_a_right_port_writes_nothing(parity: Invoke) -> None:
+    """Exit 0, and no file: there is nothing to change."""
+    done = parity("repair", "small", "-o", "fixed.keras")
+    assert done.exit_code == 0
+    assert "nothing: no layer is at fault" in done.stdout
+    assert "written" not in done.stdout
+    assert wrong_ports.left_in(Path()) == []
+
+
+@SAVES
+def test_repair_of_a_part_exits_1(parity: Invoke) -> None:
+    """Where something is left the rest is repaired and written, what is left is named, and the exit code is 1."""
+    done = parity("repair", "small", "-o", "fixed.keras", "--input", "noise", scale=1.0,
+                  join=lambda a, b: wrong_ports.unheard_of(a, b))  # fmt: skip
+    assert done.exit_code == 1
+    text = " ".join(done.stdout.split())
+    assert "changed mul -> scale" in text
+    assert "left cat -> join unknown" in text
+    assert "after DIVERGED: small agrees in 0 of 1 runs; first at cat" in text
+    assert Path("fixed.keras").exists()
+
+
+def test_repair_of_nothing_but_the_unknown_writes_nothing(parity: Invoke) -> None:
+    """Where no fault has a proven remedy there is no file, and the page says so."""
+    done = parity("repair", "small", "-o", "fixed.keras", join=lambda a, b: wrong_ports.unheard_of(a, b))
+    assert done.exit_code == 1
+    assert "nothing: no fault with a proven remedy" in done.stdout
+    assert wrong_ports.left_in(Path()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["-o", "fixed.h5"], "fixed.h5 is not named as a Keras file; give it the ending .keras"),
+        (["-o", "there.keras"], "there.keras exists; --force overwrites it"),
+        (["-o", "there.keras", "--port", "there.keras"],
+         "there.keras is the port itself, which is never touched; give another file"),
+        (["-o", "./there.keras", "--port", "there.keras", "--force"],
+         "there.keras is the port itself, which is never touched; give another file"),
+        (["-o", "/proc/fixed.keras"], "cannot write"),
+        (["-o", "there.keras/fixed.keras"], "cannot write"),
+        (["-o", "fixed.keras", "--mode", "fast"], "unknown mode 'fast'; the known ones are eager, graph, xla"),
+    ],
+)  # fmt: skip
+def test_repair_refuses_what_it_must_not_write(parity: Invoke, words: list[str], sentence: str) -> None:
+    """Wrong use is one sentence on stderr, before any work, and no file is touched."""
+    Path("there.keras").write_bytes(b"mine")
+    done = parity("repair", "small", *words, scale=1.0)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"parity: {sentence}")
+    assert done.stderr.count("\n") == 1
+    assert Path("there.keras").read_bytes() == b"mine"
+    assert wrong_ports.left_in(Path()) == ["there.keras"]
+
+
+@SAVES
+def test_force_overwrites(parity: Invoke) -> None:
+    """With --force an older file gives way to the copy."""
+    Path("fixed.keras").write_bytes(b"older")
+    assert parity("repair", "small", "-o", "fixed.keras", "--force", scale=1.0).exit_code == 0
+    assert Path("fixed.keras").read_bytes()[:2] == b"PK"
+
+
+@pytest.mark.parametrize("command", ["verify", "explain", "repair"])
+@pytest.mark.parametrize(("content", "words"), [(None, "nosuch"), (b"not a model", "")])
+def test_a_port_that_cannot_be_loaded_exits_3(parity: Invoke, command: str, content: bytes | None, words: str) -> None:
+    """A file that is missing, or no Keras file, is one sentence with its name; no traceback, nothing written."""
+    if content is not None:
+        Path("nosuch.keras").write_bytes(content)
+    more = {"verify": [], "explain": ["third"], "repair": ["-o", "fixed.keras"]}[command]
+    done = parity(command, "small", *more, "--port", "nosuch.keras")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.startswith("parity: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert not Path("fixed.keras").exists()
+
+
+@pytest.mark.parametrize("command", ["explain", "repair"])
+def test_help_of_each_command_has_examples_that_exist(parity: Invoke, command: str) -> None:
+    """The examples of explain and repair use options that these commands have."""
+    text = parity(command, "--help").stdout
+    examples = [line for line in text.splitlines() if line.startswith("    parity ")]
+    assert examples
+    options = text.split("Options:")[1]
+    assert all(word in options for line in examples for word in line.split() if word.startswith("-"))

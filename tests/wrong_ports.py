@@ -90,12 +90,27 @@ def steep() -> Any:
     return layers.LeakyReLU(name="slope")
 
 
+@keras.saving.register_keras_serializable("wrong_ports")
 class Uneven(layers.Layer):
     """An activation that no cause describes: it grows along the width."""
 
     def call(self, x: Any) -> Any:
         ramp = keras.ops.reshape(keras.ops.linspace(1.0, 1.5, x.shape[2]), (1, 1, -1, 1))
         return keras.ops.where(x < 0, 0.1 * x, x) * ramp * ramp
+
+
+def unheard_of(a: Any, b: Any) -> Any:
+    """A concatenation that no cause describes: it also grows along the width."""
+    return Growing(name="join")([a, b])
+
+
+@keras.saving.register_keras_serializable("wrong_ports")
+class Growing(layers.Layer):
+    """Joins two maps and multiplies them by a ramp."""
+
+    def call(self, pair: Any) -> Any:
+        ramp = keras.ops.reshape(keras.ops.linspace(1.0, 1.5, pair[0].shape[2]), (1, 1, -1, 1))
+        return keras.ops.concatenate(pair, axis=-1) * ramp * ramp
 
 
 def register(monkeypatch: pytest.MonkeyPatch, build: Callable[[models.Settings], Pair], name: str = "small") -> None:
