@@ -298,6 +298,7 @@ def plant(
     data_format: DataFormat = None,
     checkpoint: Checkpoint = None,
     seed: Seed = None,
+    draw: Annotated[int, typer.Option("--draw", metavar="N", help="Which of the ways to plant it is drawn.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if there is one.")] = False,
 ) -> None:
     """Plant one known fault in a copy of the port, to see what verify, explain and repair make of it.
@@ -309,16 +310,17 @@ def plant(
       parity explain flownet conv4 --port wrong.keras
       parity repair flownet --port wrong.keras -o fixed.keras
 
-    What exactly is planted is drawn from --seed.
+    What exactly is planted is drawn by --draw; --seed is that of the weights, as everywhere.
     """
     from parity.settings import Options
 
     options = Options(size=size, data_format=data_format, checkpoint=checkpoint, seed=seed)
     with _errors_as_sentences():
-        _plant(pair, layer, cause, output, options, force=force)
+        _plant(pair, layer, cause, output, options, draw=draw, force=force)
 
 
-def _plant(name: str, layer: str, cause: str, output: Path, options: "Options", *, force: bool) -> None:
+def _plant(name: str, layer: str, cause: str, output: Path, options: "Options", *, draw: int, force: bool) -> None:
+    """Plant, save, and say what was planted."""
     from parity.models import load
     from parity.render.progress import progress_bar
     from parity.settings import RunSettings, ensure_target
@@ -330,7 +332,7 @@ def _plant(name: str, layer: str, cause: str, output: Path, options: "Options", 
         pair, inputs = load(name, settings.settings)
         from parity.faults.by_hand import plant_by_hand
 
-        model, planted = plant_by_hand(pair, inputs[0], layer, cause, settings.settings.seed)
+        model, planted = plant_by_hand(pair, inputs[0], layer, cause, draw)
         model.save(output)
     typer.echo(f"planted {planted.slug} at {', '.join(planted.layers)}: {planted.detail}")
     typer.echo(f"written: {output}")

@@ -11,7 +11,7 @@ For each input:
 import difflib
 import os
 import platform
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import cast
@@ -224,15 +224,22 @@ class _Verification:
         """Taps that differ although they are right: a layer that reads them is wrong on the reference's values of them,
         and right on the port's own.
 
-        So what both networks hold there are two different things, and the layer's fault and its reader's are none.
+        So what both networks hold there are two different things, and the layer's fault and its reader's are none. A
+        layer whose own weights are not the reference's is at fault all the same.
         """
         odd = set()
         for segment in self.segments:
             for mode, end in self.ends.items():
-                read = [name for name in segment.anchors if self._introduces(name, mode)]
+                read = [
+                    name for name in segment.anchors if self._introduces(name, mode) and self._is_loaded(name, mode)
+                ]
                 if read and self._introduces(segment.layer, mode) and end.measures[segment.layer].passed:
                     odd.update(read)
         return frozenset(odd)
+
+    def _is_loaded(self, layer: str, mode: str) -> bool:
+        """Whether a layer at fault carries the reference's weights, or none."""
+        return not self.diagnoses[layer, mode].misloaded
 
     def _introduces(self, layer: str, mode: str) -> bool:
         measure = self.introduced.get((layer, mode))
@@ -356,8 +363,19 @@ class _Verification:
             layers=layers,
             output=output,
             watching=watching,
-            warnings=blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),
+            warnings=(
+                *blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),
+                *self._other_weights(mode),
+            ),
         )
+
+    def _other_weights(self, mode: str) -> Iterator[str]:
+        """A sentence where the port seems to carry another checkpoint: most of its weights are like none."""
+        weighted = [segment.layer for segment in self.segments if self.judge.taps[segment.layer].weighted]
+        foreign = [layer for layer in weighted if (found := self.diagnoses.get((layer, mode))) and found.foreign]
+        if len(foreign) >= max(3, len(weighted) // 2):
+            share = f"{len(foreign)} of {len(weighted)} layers"
+            yield f"{share} carry weights like none of the reference's: is the port from another checkpoint or seed?"
 
     def _in_reference_order(self) -> list[Segment]:
         order = {name: index for index, name in enumerate(self.judge.taps)}

@@ -34,7 +34,7 @@ from parity.diagnosis import (
 )
 from parity.diagnosis.evidence import Evidence, Family, Hypothesis
 from parity.diagnosis.probes import told_apart
-from parity.diagnosis.weights import differing_weights, restored_edit, weights
+from parity.diagnosis.weights import carries_others, differing_weights, restored_edit, restored_weights, weights
 from parity.diagnosis.words import written
 from parity.report import Cause, Trial
 from parity.runners.edits import Edit
@@ -85,10 +85,15 @@ EQUAL = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """The cause of a layer's error, and the edit of the port that was proven to undo it, where there is one."""
+    """The cause of a layer's error, and the edit of the port that was proven to undo it, where there is one.
+
+    `misloaded` says that the layer's weights are not the reference's, `foreign` that they are like none of them.
+    """
 
     cause: Cause
     edit: Edit | None = None
+    misloaded: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +127,13 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     trained = _all(evidence, TRAINING)
     if any(each.explains for each in trained):
         return _conclude(evidence, trained)
-    tried = _all(evidence, WEIGHTS)
-    if any(each.explains for each in tried):
-        return _conclude(evidence, tried)
     base = restored_edit(evidence)
-    return _conclude(evidence, _rest(evidence)) if base is None else _two_faults(evidence, base, tried)
+    if base is None:
+        return _conclude(evidence, _rest(evidence))
+    tried = _all(evidence, WEIGHTS)
+    explains = any(each.explains for each in tried)
+    found = _conclude(evidence, tried) if explains else _two_faults(evidence, base, tried)
+    return replace(found, misloaded=True, foreign=carries_others(evidence))
 
 
 def _rest(evidence: Evidence) -> list[Tried]:
@@ -137,22 +144,24 @@ def _rest(evidence: Evidence) -> list[Tried]:
 
 def _not_finite(evidence: Evidence, cause: Cause) -> Diagnosis:
     """NaN or infinity: proven where the reference's weights bring the layer back."""
-    edit = restored_edit(evidence)
-    tried = _attempt(evidence, Hypothesis(slug=cause.slug, detail=cause.detail, edit=edit)) if edit else None
-    if tried is None or not tried.explains:
+    tried = _all(evidence, WEIGHTS)
+    if not any(each.explains and each.hypothesis.slug != "unknown" for each in tried):
         return Diagnosis(cause=cause)
-    return Diagnosis(cause=replace(cause, residual_after=tried.after.relative), edit=edit)
+    found = _conclude(evidence, tried)
+    detail = f"{found.cause.detail}; {cause.detail}"
+    return replace(found, cause=replace(found.cause, detail=detail), misloaded=True)
 
 
 def _two_faults(evidence: Evidence, base: Edit, tried: Sequence[Tried]) -> Diagnosis:
     """The weights are wrong, and not they alone: what is wrong once they are put right?"""
-    rest = evidence.over(base)
+    rest = evidence.over(base, restored_weights(evidence))
     second = _conclude(rest, _rest(rest))
-    first = tried[0].hypothesis
+    slugs = list(dict.fromkeys(slug for each in tried[:1] for slug in (each.hypothesis.slug, *each.hypothesis.also)))
+    words = f"{tried[0].hypothesis.slug} ({tried[0].hypothesis.detail})" if tried else "they differ"
     cause = replace(
         second.cause,
-        detail=f"{second.cause.detail}; and the weights: {first.slug} ({first.detail})",
-        also=(first.slug, *first.also),
+        detail=f"{second.cause.detail}; and the weights: {words}",
+        also=tuple(slugs),
         residual_before=_relative(evidence.before),
         tried=(*second.cause.tried, *map(_trial, tried)),
     )

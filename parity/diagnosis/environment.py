@@ -111,7 +111,7 @@ def reduced_precision(evidence: Evidence) -> Iterator[Hypothesis]:
     if not low:
         return
     names = ", ".join(f"{written(operation)} in {precision}" for operation, precision in low.items())
-    replaced = {operation: _in_float32(operation) for operation in low}
+    replaced = {operation: _in_float32(evidence, operation) for operation in low}
     yield Hypothesis(
         slug="reduced-precision",
         detail=f"the port computes {names}",
@@ -128,9 +128,10 @@ def _precision(node: Node) -> str:
     return next((str(tensor.dtype) for tensor in node.outputs), "")
 
 
-def _in_float32(operation: object) -> Change:
+def _in_float32(evidence: Evidence, operation: object) -> Change:
     if isinstance(operation, keras.layers.Layer):
-        weights = [np.asarray(weight, np.float32) for weight in operation.get_weights()]
+        own = evidence.port_weights if operation is evidence.operation else operation.get_weights()
+        weights = [np.asarray(weight, np.float32) for weight in own]
         layer = filled(copy_of(operation, dtype="float32"), weights)
         return lambda x, *args, **kwargs: layer(_widened(x), *args, **kwargs)
     if type(operation).__name__ == "Cast":

@@ -22,7 +22,8 @@ from parity.tolerance import Limits
 class Evidence:
     """One layer in one run: what went in, what should have come out, what came out. Arrays are in the port's layout.
 
-    `base` is an edit that every replay includes: what is known to be wrong already. A segment has its *layer*, the last
+    `base` is an edit that every replay includes: what is known to be wrong already; `restored` are the layer's weights
+    under it. A segment has its *layer*, the last
     operation with weights (or, where none has any, the last), the *route* to it and what comes after.
     """
 
@@ -34,6 +35,7 @@ class Evidence:
     actual: Array
     limits: Limits
     base: Edit = NOTHING
+    restored: tuple[Array, ...] | None = None
 
     @cached_property
     def before(self) -> Comparison | None:
@@ -79,6 +81,8 @@ class Evidence:
     @cached_property
     def port_weights(self) -> tuple[Array, ...]:
         """The layer's weights, in Keras order."""
+        if self.restored is not None:
+            return self.restored
         return tuple(np.asarray(weight) for weight in getattr(self.operation, "weights", ()))
 
     @cached_property
@@ -168,9 +172,9 @@ class Evidence:
         self.scene.restore()
         return value
 
-    def over(self, base: Edit) -> "Evidence":
-        """The same evidence once `base` is done: what is still wrong then."""
-        with_base = replace(self, base=self.base | base)
+    def over(self, base: Edit, restored: tuple[Array, ...]) -> "Evidence":
+        """The same evidence once `base` is done, which restores the layer's weights: what is still wrong then."""
+        with_base = replace(self, base=self.base | base, restored=restored)
         return replace(with_base, actual=np.ascontiguousarray(with_base.replay()))
 
     def copy(self, *, weights: Sequence[Array] | None = None, **changes: Any) -> Change:

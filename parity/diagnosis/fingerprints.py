@@ -32,6 +32,13 @@ def places(array: Array, most: int = 1 << 12) -> tuple[npt.NDArray[np.int64], ..
     return np.unravel_index(flat, array.shape)
 
 
+def shares_values(weight: Array, source: Array) -> bool:
+    """Whether many of a weight's values are in the source as well, wherever: then it was made from it."""
+    sample = weight[places(weight, 16)]
+    found = sum(bool(np.any(source == value)) for value in sample if value)
+    return 4 * found >= len(sample)
+
+
 def distance(weight: Array, source: Array) -> float:
     """The RMS difference over the RMS of the source."""
     size = float(np.linalg.norm(source.ravel()))

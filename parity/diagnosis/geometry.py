@@ -39,7 +39,8 @@ class Padding:
         """ "1,1" where all axes are alike, else axis by axis; with what, where that is not zeros."""
         rows = [f"{before},{after}" for before, after in self.sides]
         text = rows[0] if len(set(rows)) == 1 else " and ".join(rows)
-        return text if self.mode == "zeros" or not self.any else f"{text} ({self.mode})"
+        filling = f"{self.value:g}" if self.mode == "zeros" and self.value else self.mode
+        return text if filling == "zeros" or not self.any else f"{text} ({filling})"
 
     def __eq__(self, other: object) -> bool:
         """Equal sides, and where there are any, equal filling."""

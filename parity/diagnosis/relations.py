@@ -27,22 +27,27 @@ PLACES = 1 << 12
 
 @dataclass(frozen=True, kw_only=True)
 class Relation:
-    """`kind` names the transform, `detail` says it in words with "it" for the original, `undo` takes it back."""
+    """`kind` names the transform, `detail` says it in words with "it" for the original; `undo` and `redo` are the two
+    ways between them."""
 
     kind: str
     detail: str
     undo: Callable[[Any], Any] | None = None
+    redo: Callable[[Any], Any] | None = None
     axis: str = ""
 
 
-def found(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
-    """The transforms that make `changed` of `original`; `layout` has a letter for each axis, such as "NHWC"."""
+def found(changed: Array, original: Array, layout: str, limit: float = NEAR) -> Iterator[Relation]:
+    """The transforms that make `changed` of `original` to within `limit`, the relative RMS of what is left.
+
+    `layout` has a letter for each axis, such as "NHWC".
+    """
     if changed.shape != original.shape or changed.size < 2 or not _finite(changed, original):
         return
     if np.array_equal(changed, original):
         return
     for search in (_rounding, _factor, _permutations, _transposes, _shifts, _functions, _by_channel):
-        yield from search(changed, original, layout)
+        yield from search(changed, original, layout, limit)
 
 
 def near(changed: Array, original: Array, limit: float = NEAR) -> bool:
@@ -60,31 +65,38 @@ def _finite(*arrays: Array) -> bool:
     return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
-def _rounding(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
+def _rounding(changed: Array, original: Array, layout: str, limit: float) -> Iterator[Relation]:
     for name, rounding in PRECISIONS.items():
         if np.array_equal(changed, rounding(original)):
             yield Relation(kind="precision", detail=f"it is rounded to {name}")
 
 
-def _factor(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
+def _factor(changed: Array, original: Array, layout: str, limit: float) -> Iterator[Relation]:
     """A constant factor, a constant offset, or both."""
     a, b = _sample(changed), _sample(original)
     size = float(b @ b)
     factor = float(a @ b) / size if size else 0.0
     offset = float(np.mean(a - b))
-    if factor and factor != 1 and near(changed, original * factor):
-        yield Relation(kind="factor", detail=f"it is multiplied by {factor:.7g}", undo=lambda x: x / factor)
-    if offset and near(changed, original + np.float32(offset)) and not near(changed, original, 1e-7):
-        yield Relation(kind="offset", detail=f"{offset:.7g} is added to it", undo=lambda x: x - offset)
+    if factor and factor != 1 and near(changed, original * factor, limit):
+        detail = f"it is multiplied by {factor:.7g}"
+        yield Relation(kind="factor", detail=detail, undo=lambda x: x / factor, redo=lambda x: x * factor)
+    if offset and near(changed, original + np.float32(offset), limit) and not near(changed, original, 1e-7):
+        detail = f"{offset:.7g} is added to it"
+        yield Relation(kind="offset", detail=detail, undo=lambda x: x - offset, redo=lambda x: x - -offset)
     slope, intercept = _line(a, b)
-    if factor and abs(slope) > 1e-6 and not near(changed, original * factor) and abs(intercept) > 1e-6 * np.std(a):
+    if (
+        factor
+        and abs(slope) > 1e-6
+        and not near(changed, original * factor, limit)
+        and abs(intercept) > 1e-6 * np.std(a)
+    ):
         straight = original * slope + intercept
-        if near(changed, straight) and abs(slope - 1) > 1e-6:
+        if near(changed, straight, limit) and abs(slope - 1) > 1e-6:
             detail = f"it is multiplied by {slope:.7g} and {intercept:.7g} is added"
             yield Relation(kind="affine", detail=detail, undo=lambda x: (x - intercept) / slope)
 
 
-def _by_channel(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
+def _by_channel(changed: Array, original: Array, layout: str, limit: float) -> Iterator[Relation]:
     """A factor and an offset for each channel."""
     if "C" not in layout or changed.ndim < 3:
         return
@@ -97,8 +109,14 @@ def _by_channel(changed: Array, original: Array, layout: str) -> Iterator[Relati
     offsets = a.mean(1) - slopes * b.mean(1)
     left = a - slopes[:, None] * b - offsets[:, None]
     if float(np.linalg.norm(left)) <= 1e-5 * float(np.linalg.norm(a)):
+        shape = [1] * changed.ndim
+        shape[axis] = -1
+        factor, offset = (each.reshape(shape).astype(np.float32) for each in (slopes, offsets))
         yield Relation(
-            kind="affine by channel", detail="each channel has a factor and an offset of its own", axis=layout[axis]
+            kind="affine by channel",
+            detail="each channel has a factor and an offset of its own",
+            redo=lambda x: x * factor - -offset,
+            axis=layout[axis],
         )
 
 
@@ -108,12 +126,12 @@ def _line(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> tuple[float
     return slope, float(a.mean() - slope * b.mean())
 
 
-def _permutations(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
+def _permutations(changed: Array, original: Array, layout: str, limit: float) -> Iterator[Relation]:
     """Slices along one axis in another order."""
     for axis, letter in enumerate(layout):
         if changed.shape[axis] < 2 or letter == "N":
             continue
-        order = matching(changed, original, axis)
+        order = matching(changed, original, axis, limit)
         if order is None or np.array_equal(order, np.arange(order.size)):
             continue
         back = np.argsort(order)
@@ -122,6 +140,7 @@ def _permutations(changed: Array, original: Array, layout: str) -> Iterator[Rela
             axis=letter,
             detail=f"{AXIS_NAMES.get(letter, letter)} are {in_words(order)}",
             undo=partial(keras.ops.take, indices=back.tolist(), axis=axis),
+            redo=partial(keras.ops.take, indices=order.tolist(), axis=axis),
         )
 
 
@@ -171,22 +190,23 @@ def in_words(order: npt.NDArray[np.int64]) -> str:
     return f"in the order {shown}{', ...' if count > 8 else ''}"
 
 
-def _transposes(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
+def _transposes(changed: Array, original: Array, layout: str, limit: float) -> Iterator[Relation]:
     """Axes of equal size exchanged."""
     for order in itertools.permutations(range(changed.ndim)):
         if order == tuple(range(changed.ndim)) or np.transpose(original, order).shape != changed.shape:
             continue
-        if near(changed, np.transpose(original, order)):
+        if near(changed, np.transpose(original, order), limit):
             moved = " and ".join(layout[axis] for axis, now in enumerate(order) if axis != now)
             back = tuple(int(axis) for axis in np.argsort(order))
             yield Relation(
                 kind="transpose",
                 detail=f"its axes {moved} are exchanged",
                 undo=partial(keras.ops.transpose, axes=back),
+                redo=partial(keras.ops.transpose, axes=order),
             )
 
 
-def _shifts(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
+def _shifts(changed: Array, original: Array, layout: str, limit: float) -> Iterator[Relation]:
     """Moved by a few places along the axes of space or time; what comes in at the border may be anything."""
     axes = [axis for axis, letter in enumerate(layout) if letter in "HWL" and changed.shape[axis] > 2]
     reach = [min(REACH, changed.shape[axis] // 2) for axis in axes]
@@ -205,15 +225,16 @@ def _shifts(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
             yield Relation(kind="shift", detail=f"it is shifted by {moved}")
 
 
-def _functions(changed: Array, original: Array, layout: str) -> Iterator[Relation]:
+def _functions(changed: Array, original: Array, layout: str, limit: float) -> Iterator[Relation]:
     """An activation applied to it."""
     a, b = _sample(changed), _sample(original)
     negative = b < 0
     if negative.any() and np.allclose(a[~negative], b[~negative], rtol=1e-6, atol=0):
         slope = float(a[negative] @ b[negative]) / float(b[negative] @ b[negative])
-        if slope not in (0.0, 1.0) and np.allclose(a[negative], slope * b[negative], rtol=1e-4, atol=1e-30):
+        if 0 < slope != 1 and np.allclose(a[negative], slope * b[negative], rtol=1e-4, atol=1e-30):
             yield Relation(kind="function", detail=f"a leaky ReLU of slope {slope:.6g} is applied to it", axis="leaky")
     for name, function in FUNCTIONS.items():
         value = function(b)
-        if float(np.linalg.norm(a - value)) <= 1e-5 * float(np.linalg.norm(value)):
+        size = float(np.linalg.norm(value))
+        if np.isfinite(size) and float(np.linalg.norm(a - value)) <= 1e-5 * size:
             yield Relation(kind="function", detail=f"{name} is applied to it", axis=name)

@@ -37,6 +37,8 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "var": ("input", "dim"),
 }
 """Names of the arguments of torch's built-in functions, which have no signatures."""
+_CONVOLUTION = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {"conv1d": _CONVOLUTION, "conv2d": _CONVOLUTION}
 
 
 class Scene:
@@ -110,14 +112,26 @@ class Scene:
         for name, value in self._reference.values(self._array, names).items():
             self._values[name] = np.ascontiguousarray(move(value, *self._axes.of(name, value.ndim)))
 
+    def twin(self, name: str) -> str:
+        """A matched tap of the same value, made by the same layer from the same: itself, where it is matched."""
+        call = self.calls.get(name)
+        if name in self.matched or call is None:
+            return name
+        for other in self.matched:
+            made = self.calls.get(other)
+            if made is not None and made.function is call.function and made.reads == call.reads:
+                return other
+        return name
+
     def resolved(self, name: str) -> tuple[str, ...]:
         """The matched taps (or INPUT) that a tap's value is made of: itself, or those before it."""
         found: dict[str, None] = {}
         waiting = [name]
         while waiting:
             current = waiting.pop(0)
-            if current in self.matched or current == INPUT or current not in self.calls:
-                found[current] = None
+            twin = self.twin(current)
+            if twin in self.matched or current == INPUT or current not in self.calls:
+                found[twin] = None
             else:
                 waiting += self.calls[current].reads
         return tuple(found)
@@ -170,7 +184,7 @@ class Scene:
 def _bound(call: Call) -> Mapping[str, Any]:
     """A function's arguments by name, its defaults where it has a signature."""
     name = getattr(call.function, "__name__", "").strip("_")
-    given = {**dict(zip(ARGUMENTS.get(name, ()), call.args, strict=False)), **call.kwargs}
+    given = {**DEFAULTS.get(name, {}), **dict(zip(ARGUMENTS.get(name, ()), call.args, strict=False)), **call.kwargs}
     try:
         bound = inspect.signature(call.function).bind(*call.args, **call.kwargs)
     except (TypeError, ValueError):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from parity.axes import Array
 from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis
-from parity.diagnosis.fingerprints import correlation, equal, places, same, same_values
+from parity.diagnosis.fingerprints import correlation, equal, places, same, same_values, shares_values
 from parity.diagnosis.functions import PRECISIONS
 from parity.diagnosis.initialisers import INITIALIZERS, looks_fresh
 from parity.diagnosis.relations import in_words
@@ -73,12 +73,11 @@ EASILY_INITIAL = frozenset({"bias", "gamma", "beta"})
 
 def differing_weights(evidence: Evidence) -> list[int]:
     """The indices of the port's weights that are not the reference's; none where it cannot be said."""
-    pairs = list(zip(evidence.port_weights, evidence.source_weights, strict=False))
-    return [
-        index
-        for index, (weight, source) in enumerate(pairs)
-        if weight.shape == source.shape and not same(weight, source)
-    ]
+    ours, theirs = evidence.port_weights, evidence.source_weights
+    if len(ours) != len(theirs) and evidence.weight_names[:1] != ("kernel",):
+        return []  # a norm without gamma or beta: which is which cannot be told by counting
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    return [index for index, (weight, source) in pairs if weight.shape == source.shape and not same(weight, source)]
 
 
 def first_explanation(evidence: Evidence, index: int) -> str:
@@ -88,12 +87,29 @@ def first_explanation(evidence: Evidence, index: int) -> str:
     return _how_different(evidence, index)
 
 
+def carries_others(evidence: Evidence) -> bool:
+    """Whether the main weight is unlike the reference's, and not the reference's rearranged, rounded or scaled."""
+    differing = differing_weights(evidence)
+    if 0 not in differing or {each.slug for each in _explanations(evidence, 0)} - {"not-loaded"}:
+        return False
+    return abs(correlation(evidence.port_weights[0], evidence.source_weights[0])) < UNRELATED
+
+
 def restored_edit(evidence: Evidence) -> Edit | None:
     """The layer with the reference's weights in place of those that differ; None where none differs."""
     differing = differing_weights(evidence)
     if not differing:
         return None
     return _edit(evidence, {index: evidence.source_weights[index] for index in differing})
+
+
+def restored_weights(evidence: Evidence) -> tuple[Array, ...]:
+    """The layer's weights, with the reference's in place of those that differ."""
+    differing = set(differing_weights(evidence))
+    return tuple(
+        evidence.source_weights[index] if index in differing else weight
+        for index, weight in enumerate(evidence.port_weights)
+    )
 
 
 def _hypothesis(evidence: Evidence, slug: str, chosen: Mapping[int, Explanation]) -> Hypothesis:
@@ -404,10 +420,10 @@ def _slopes(evidence: Evidence, index: int, weight: Array, source: Array) -> Ite
 
 
 def _fresh(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
-    """not-loaded: like no weight of the reference, and such as the layer's own initialiser draws."""
+    """not-loaded: its values are in no weight of the reference, and such as an initialiser draws."""
     if weight.size < 8 or abs(correlation(weight, source)) > UNRELATED + 3 / np.sqrt(weight.size):
         return
-    if same_values(weight, source):
+    if any(shares_values(weight, other) for other in (source, *(value for _, _, value in evidence.scene.tensors))):
         return
     own = _initializer(evidence.operation, evidence.weight_names[index])
     for initializer in (own, *INITIALIZERS):

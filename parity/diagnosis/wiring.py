@@ -13,11 +13,13 @@ from parity.diagnosis.inputs import with_constant
 from parity.diagnosis.relations import AXIS_NAMES, Relation, found, in_words
 from parity.diagnosis.words import written
 from parity.frameworks import keras
-from parity.runners.edits import Change, Edit, Node, copy_of, of_first_tensor, passed_on
+from parity.runners.edits import Change, Edit, Node, copy_of, named, of_first_tensor, passed_on
 from parity.runners.keras_model import as_tensor
 from parity.runners.taps import INPUT, MOVES_ONLY
 
 CONCATENATIONS = frozenset({"cat", "stack"})
+EXACTLY = 1e-5
+"""Relative distance up to which what is done on the way is the transform it is named by: there is no noise in it."""
 PAIRED = 4
 """Operands of one operation up to which every order of them is tried."""
 TRIES = 200
@@ -33,7 +35,7 @@ def detour(evidence: Evidence) -> Iterator[Hypothesis]:
         before, after = evidence.passing(start), evidence.passing(end)
         if before.shape != after.shape or np.array_equal(before, after):
             continue
-        relation = next(found(after, before, _letters(evidence, before.ndim)), None)
+        relation = next(found(after, before, _letters(evidence, before.ndim), EXACTLY), None)
         steps = ", ".join(written(node.operation) for node in chain)
         what = relation.detail if relation else "it is changed in a way that has no name"
         yield Hypothesis(
@@ -80,17 +82,19 @@ def _letters(evidence: Evidence, rank: int) -> str:
     return evidence.scene.layout(names[0], rank) if names else "N" + "?" * (rank - 1)
 
 
-def _slug(evidence: Evidence, relation: Relation | None, *, before: bool) -> str:
+def _slug(evidence: Evidence, relation: Relation | None, *, before: bool, kind: str = "") -> str:
     """The cause that a transform is called by; before the first layer with weights it is one of the input's."""
     if relation is None:
         return "unknown"
     at_input = evidence.at_input if before else evidence.prepares
     if relation.kind == "permutation":
+        if relation.axis in "HWL" and "rotated" in relation.detail:
+            return "spatial-shift"
         if relation.axis not in "CT?":
             return "unknown"
         return "input-channels" if at_input else "channel-permutation"
     if relation.kind in ("affine", "factor", "offset"):
-        own = relation.kind == "factor" and evidence.kind == "scale"
+        own = relation.kind == "factor" and (kind or evidence.kind) == "scale"
         return "input-normalisation" if at_input and not own else "scale"
     if relation.kind == "affine by channel":
         return "input-normalisation" if at_input else "unknown"
@@ -173,7 +177,7 @@ def operands(evidence: Evidence) -> Iterator[Hypothesis]:
         for order in itertools.permutations(range(count)):
             if order != tuple(range(count)):
                 yield Hypothesis(
-                    slug="concat-order" if joins else "wrong-input",
+                    slug="input-channels" if evidence.prepares else "concat-order" if joins else "wrong-input",
                     detail=f"its operands come in another order: the reference's are the port's {order}",
                     change=f"give {written(node.operation)} its operands in the order {order}",
                     edit=Edit(rerouted={(node, place): node.input_tensors[now] for place, now in enumerate(order)}),
@@ -212,19 +216,30 @@ def _reads(evidence: Evidence) -> list[str]:
 
 
 def left_out(evidence: Evidence) -> Iterator[Hypothesis]:
-    """wrong-input: the port reads what comes before a layer that it does not have at all."""
+    """The port reads what comes before a step that it does not have: named by what that step does."""
     for name in dict.fromkeys(evidence.call.reads if evidence.call else ()):
-        if name in evidence.scene.matched or name == INPUT or evidence.scene.kind(name) in ACTIVATIONS:
+        if evidence.scene.twin(name) in (*evidence.scene.matched, INPUT) or evidence.scene.kind(name) in ACTIVATIONS:
             continue
         (value,) = evidence.scene.values([name])
         for node, place, anchor in _places(evidence, value.shape, keep=set()):
+            known = dict(zip(evidence.segment.anchors, evidence.anchors, strict=True))[anchor]
+            relation = next(found(value, known, _letters(evidence, value.ndim), EXACTLY), None)
+            done = relation.detail if relation else f"it is made of it by {evidence.scene.kind(name)}"
             yield Hypothesis(
-                slug="wrong-input",
-                detail=f"it reads {anchor}; the reference reads {name}, to which no layer of the port answers",
-                change=f"put a layer for {name} before {written(node.operation)}",
+                slug=_slug(evidence, relation, before=True, kind=evidence.scene.kind(name)),
+                detail=f"the port reads {anchor}; the reference reads {name}, which the port does not have: {done}",
+                change=f"put what answers to {name} before {written(node.operation)}",
                 undone=partial(evidence.replay, Edit(inserted={(node, place): partial(_given, value=value)})),
-                standing=SEEN,
+                mend=_step(evidence, node, place, relation, name),
             )
+
+
+def _step(evidence: Evidence, node: Node, place: int, relation: Relation | None, name: str) -> Edit | None:
+    """The missing step put in, where it is one of arithmetic: by the name that the layer map has for it."""
+    if relation is None or relation.redo is None:
+        return None
+    wanted = evidence.scene.name_in_port(name)
+    return Edit(inserted={(node, place): named(relation.redo, wanted) if wanted else relation.redo})
 
 
 def _given(x: Any, value: Any) -> Any:
@@ -252,7 +267,7 @@ def misread(evidence: Evidence) -> Iterator[Hypothesis]:
         made_before = evidence.segment.nodes[: evidence.segment.nodes.index(node)]
         ready = {id(t) for each in made_before for t in each.outputs} | set(evidence.segment.anchor_keys)
         for place, now in enumerate(node.input_tensors):
-            for key in ready - {id(now)}:
+            for key in ready - _before(evidence, now):
                 count += tensors[key].shape == now.shape
                 if tensors[key].shape == now.shape and count <= TRIES:
                     other = written(tensors[key]._keras_history.operation)
@@ -262,6 +277,18 @@ def misread(evidence: Evidence) -> Iterator[Hypothesis]:
                         change=f"give {written(node.operation)} the value of {other}",
                         edit=Edit(rerouted={(node, place): tensors[key]}),
                     )
+
+
+def _before(evidence: Evidence, tensor: Any) -> set[int]:
+    """A symbolic tensor and all that it is made of within the segment: to read one of these instead is a detour."""
+    maker = {id(out): node for node in evidence.segment.nodes for out in node.outputs}
+    seen, waiting = set[int](), [tensor]
+    while waiting:
+        current = waiting.pop()
+        if id(current) not in seen:
+            seen.add(id(current))
+            waiting += maker[id(current)].input_tensors if id(current) in maker else []
+    return seen
 
 
 def flattened(evidence: Evidence) -> Iterator[Hypothesis]:
@@ -329,7 +356,7 @@ def cropped(evidence: Evidence) -> Iterator[Hypothesis]:
     for node in evidence.segment.nodes:
         for change, words in _shifted(node):
             yield Hypothesis(
-                slug="spatial-shift",
+                slug="input-channels" if evidence.prepares else "spatial-shift",
                 detail=f"what is cut out begins at another place: {words}",
                 change=f"{written(node.operation)} -> {words}",
                 edit=Edit(replaced={node.operation: change}),

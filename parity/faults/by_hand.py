@@ -14,11 +14,11 @@ DRAWS = 20
 """How often parameters are drawn until an operator finds some that apply."""
 
 
-def plant_by_hand(pair: Pair, given: Input, layer: str, cause: str, seed: int = 0) -> tuple[Any, Planted]:
+def plant_by_hand(pair: Pair, given: Input, layer: str, cause: str, draw: int = 0) -> tuple[Any, Planted]:
     """A copy of the pair's port with one fault of that cause at that layer, and what was planted.
 
-    `layer` is a name that either side has for it, `cause` a slug; what exactly is drawn from `seed`. Raises UsageError
-    for a cause that cannot be planted there, or a name that is not known.
+    `layer` is a name that either side has for it, `cause` a slug; what exactly is drawn by the number `draw`. Raises
+    UsageError for a cause that cannot be planted there, or a name that is not known.
     """
     known = sorted({operator.slug for operator in operators().values()} - {"unknown"})
     if cause not in known:
@@ -32,7 +32,7 @@ def plant_by_hand(pair: Pair, given: Input, layer: str, cause: str, seed: int = 
         modules=dict(verifier.reference.module.named_modules()),
         axes=pair.axes,
     )
-    planted = _planted(_sites(ground, layer), cause, seed)
+    planted = _planted(_sites(ground, layer), cause, draw)
     if planted is None:
         raise UsageError(f"{cause} cannot be planted at {layer}: it makes no sense for a layer of that kind")
     try:
@@ -50,8 +50,8 @@ def _sites(ground: Ground, layer: str) -> list[Site]:
     return found
 
 
-def _planted(sites: list[Site], cause: str, seed: int) -> Planted | None:
-    generator = np.random.default_rng(seed)
+def _planted(sites: list[Site], cause: str, draw: int) -> Planted | None:
+    generator = np.random.default_rng(draw)
     fitting = [operator for operator in operators().values() if operator.slug == cause]
     for _ in range(DRAWS):
         for operator in generator.permutation(np.array(fitting, dtype=object)):

@@ -275,7 +275,9 @@ def as_tensor(array: Array) -> Any:
 
 
 def as_array(tensor: Any) -> Array:
-    """The values of an eager tensor as a read-only array that shares its memory."""
+    """The values of an eager tensor as a read-only array that shares its memory; bfloat16 as float32, for NumPy."""
+    if tensor.dtype == tf.bfloat16:
+        tensor = tf.cast(tensor, tf.float32)
     return np.asarray(memoryview(tensor))
 
 

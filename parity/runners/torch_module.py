@@ -46,13 +46,13 @@ class Call:
     """What made a tap: `function` (a module, or a function of torch) on `args` and `kwargs`.
 
     A tensor that is a tap's value is a Read there; any other tensor (a parameter, a constant) is itself. `part` picks
-    one value of several.
+    one value of several, of nested ones from the outside in.
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    part: int | None = None
+    part: tuple[int, ...] = ()
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -65,7 +65,9 @@ class Call:
         args, kwargs = torch_tree.tree_map(fill, (self.args, dict(self.kwargs)))
         with torch.no_grad():
             made = self.function(*args, **kwargs)
-        result: torch.Tensor = made if self.part is None else made[self.part]
+        for index in self.part:
+            made = made[index]
+        result: torch.Tensor = made
         return result
 
 
@@ -161,7 +163,7 @@ class TorchModule:
 def _trace(taps: Sequence[Tap], ran: Ran) -> Trace:
     """The taps of a run, but for parts of a value that nothing reads: the final states of an LSTM."""
     read = {name for call in ran.calls.values() for name in call.reads}
-    kept = [tap for tap in taps if ran.calls[tap.name].part is None or tap.name in read or tap.name == ran.output_tap]
+    kept = [tap for tap in taps if not ran.calls[tap.name].part or tap.name in read or tap.name == ran.output_tap]
     return Trace(taps=kept, aliases=dict(ran.aliases), output_tap=ran.output_tap)
 
 
@@ -272,12 +274,14 @@ class _Recorder(TorchFunctionMode):
     def _show(self, name: str, kind: str, value: Any, call: Call, *, weighted: bool = False) -> None:
         if isinstance(value, (tuple, list)):
             for index, part in enumerate(value):
-                self._show(f"{name}[{index}]", kind, part, replace(call, part=index), weighted=weighted)
+                inner = replace(call, part=(*call.part, index))
+                self._show(f"{name}[{index}]", kind, part, inner, weighted=weighted)
             return
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return
-        if self._is_last(value) and self._last is not None:
-            self.aliases[name] = self._last[2]
+        known = self._names.of(value)
+        if known is not None and known != INPUT:
+            self.aliases[name] = known
             return
         numbered = self._number(name)
         self._last = (value, value._version, numbered)

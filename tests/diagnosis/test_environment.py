@@ -136,16 +136,9 @@ def test_a_layer_that_is_random() -> None:
         "mixed_float16",
         pytest.param(
             "float16",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="rounded weights and rounded arithmetic together are two faults that hide each other",
-            ),
         ),
         pytest.param(
             "mixed_bfloat16",
-            marks=pytest.mark.xfail(
-                strict=True, raises=PairError, reason="a value in bfloat16 is not brought to NumPy"
-            ),
         ),
     ],
 )

@@ -139,7 +139,6 @@ def test_same_in_channels_first() -> None:
     proven(reference, port, "conv", "padding", says="same pads 0,1", axes=Axes(port=CHANNELS_FIRST))
 
 
-@pytest.mark.xfail(strict=True, reason="the words for a padding leave out the value it is filled with")
 def test_ones_for_zeros() -> None:
     """As much padding on the same sides, of ones, is padding, and the ones are said."""
     reference = strided(stride=1)
@@ -415,7 +414,6 @@ def test_a_fault_at_the_border_that_is_no_padding_is_unknown() -> None:
     assert slugs(report) == {"second": "unknown"}
 
 
-@pytest.mark.xfail(strict=True, reason="the defaults of torch's built-in functions (dilation=1) are not known")
 def test_a_functional_convolution_is_padded_otherwise() -> None:
     """A convolution that is a function, with a weight of its own, has no converter; its padding is still compared."""
     weight = torch.linspace(-1, 1, 5 * 5 * 9).reshape(5, 5, 3, 3)

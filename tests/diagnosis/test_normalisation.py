@@ -123,9 +123,6 @@ def test_the_unbiased_variance_in_a_batchnorm() -> None:
         pytest.param(
             False,
             id="scale=False",
-            marks=pytest.mark.xfail(
-                strict=True, raises=IndexError, reason="a layer with fewer weights has them compared slot by slot"
-            ),
         ),
     ],
 )

@@ -155,7 +155,6 @@ def test_a_masked_fault_is_found() -> None:
     assert not report.passed
 
 
-@pytest.mark.xfail(strict=True, reason="a layer with weights of its own is taken for a tap that does not correspond")
 def test_a_masked_fault_of_two_neighbours_is_found() -> None:
     """Weights four times too large, undone by the very next layer, are faults of both: weights are never apart."""
     reference = chain(first=nn.Conv2d(3, 5, 3, padding=1), second=nn.Conv2d(5, 2, 1))
@@ -187,9 +186,6 @@ def test_taps_that_do_not_correspond_are_no_faults() -> None:
     assert report.coverage.apart == ("mul",)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the copy with other padding is filled with the wrong weights again, not with the restored ones"
-)
 def test_a_wrong_setting_and_a_lost_bias() -> None:
     """A layer that pads on one side and has lost its bias has both faults named."""
     reference = network()
@@ -215,10 +211,6 @@ def test_two_wrong_settings_of_one_layer() -> None:
     assert_proven(report, finding)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the copy with another epsilon is filled with the wrong weights again, not with the restored ones",
-)
 def test_a_wrong_epsilon_and_vectors_in_the_wrong_slots() -> None:
     """A BatchNorm at Keras's epsilon whose gamma and beta are exchanged besides has both named."""
     reference = chain(conv=nn.Conv2d(3, 5, 3, padding=1), norm=nn.BatchNorm2d(5), act=nn.Tanh())
@@ -247,9 +239,6 @@ def test_a_layer_with_an_activation_of_its_own_and_a_flipped_kernel() -> None:
     assert cause.also == ("kernel-flip",)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the port's function is compared loosely, and called another though it is the same"
-)
 def test_a_right_activation_of_slightly_wrong_values() -> None:
     """A norm too many, never trained, is a factor of 0.999995 before the activation: scale, not another activation."""
     reference = chain(conv=nn.Conv2d(3, 5, 3, padding=1), act=nn.ReLU(), last=nn.Conv2d(5, 2, 1))
@@ -264,9 +253,6 @@ def test_a_right_activation_of_slightly_wrong_values() -> None:
     assert report.findings[0].cause.tied == ()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a kernel that is rearranged is looked for in its own source only, then called new"
-)
 def test_another_layers_kernel_rearranged_is_not_called_new() -> None:
     """A kernel of another layer, its axes exchanged besides, was loaded: it is not not-loaded."""
     reference = chain(one=nn.Conv2d(3, 3, 3, padding=1), act=nn.Tanh(), two=nn.Conv2d(3, 3, 3, padding=1))

@@ -550,7 +550,6 @@ def test_final_states_that_nobody_reads_are_no_taps() -> None:
     assert recurrent_names(lambda sequence, hidden, cell: sequence * 2) == ["rnn[0]", "mul"]
 
 
-@pytest.mark.xfail(strict=True, reason="the module itself becomes a tap, under an empty name")
 def test_a_sequence_that_is_the_output_is_a_tap() -> None:
     """Of an LSTM whose sequence is what the network gives, the sequence is the only tap."""
     assert recurrent_names(lambda sequence, hidden, cell: sequence) == ["rnn[0]"]
@@ -570,7 +569,6 @@ def test_final_states_that_are_read_are_taps() -> None:
             "rnn[1][0]",
             1,
             id="the hidden state",
-            marks=pytest.mark.xfail(strict=True, reason="of a part within a part only the inner place is kept"),
         ),
     ],
 )
@@ -629,7 +627,6 @@ def test_other_outputs_than_one_tensor_are_refused(output: Callable[[Any, Any], 
         lambda y, x: y.clone(),
         pytest.param(
             lambda y, x: (y, torch.tanh(x))[0],
-            marks=pytest.mark.xfail(strict=True, reason="the module itself becomes a tap, under an empty name"),
         ),
     ],
     ids=["contiguous", "clone", "something else runs last"],
