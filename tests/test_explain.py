@@ -77,6 +77,18 @@ def test_a_name_like_no_other_is_refused_without_a_guess(explain: Explain) -> No
         explain("xyzzy")
 
 
+@pytest.mark.xfail(
+    strict=True, raises=UsageError, reason="what the map names and the port lacks has no name in explain"
+)
+def test_a_layer_that_the_port_lacks_is_explained(reference: small.Net) -> None:
+    """The command that a finding gives as its next step works where the finding is about a layer the port lacks."""
+    verifier = Verifier(small.pair(reference, small.port(reference, activation=lambda: layers.Identity(name="none"))))
+    finding = verifier.report(small.picture(), ("eager",)).findings[0]
+    assert finding.layer == "slope"
+    explained = verifier.explain(small.picture(), "eager", finding.layer)
+    assert explained.cause == finding.cause
+
+
 # --- exit codes ------------------------------------------------------------------------------------------------------
 
 
