@@ -10,14 +10,18 @@ original is never touched.
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from parity.diagnosis import Diagnosis
-from parity.errors import ParityError, RepairError, UsageError
+from parity.errors import RepairError, UsageError
+from parity.numbers import short
 from parity.pair import Input, Pair
 from parity.report import Cause, Finding, Report, merge, write_whole
 from parity.runners.edits import Edit, edited_copy
@@ -68,6 +72,7 @@ def repair(
         raise UsageError("no inputs given; nothing can be repaired that nothing shows")
     current = replace(pair, port=KerasModel(pair.port).model)
     before, faults = _examine(current, inputs, modes, progress, "examining the port", 0.0)
+    inputs = [*inputs, _another(inputs[0])]
     report, changes, refused = before, dict[str, Change](), set[str]()
     for number in range(ROUNDS):
         usable = {layer: fault for layer, fault in faults.items() if fault.edit is not None and layer not in refused}
@@ -84,6 +89,14 @@ def repair(
     return Repaired(
         model=current.port, changes=tuple(changes.values()), left=_left(report), report=report, before=before
     )
+
+
+def _another(given: Input) -> Input:
+    """The input turned round: what a copy was given must hold for it as well, and not for one picture."""
+    turned = np.ascontiguousarray(given.array[..., ::-1])
+    if turned.dtype.kind == "f":
+        turned = (turned * np.float32(0.875)).astype(turned.dtype)
+    return Input(name=f"{given.name}, turned round", array=turned, origin=f"{given.name}, to check the repair on")
 
 
 def _improved(
@@ -158,20 +171,34 @@ def save(repaired: Repaired, path: Path, pair: Pair, inputs: Sequence[Input], mo
     The file is loaded and verified before it takes its place; its report is returned. Raises RepairError where it
     cannot be written, or is not what was verified.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        written = Path(folder) / "copy.keras"
-        try:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            written = Path(folder) / "copy.keras"
+            report = _written(repaired, written, path, pair, inputs, modes)
+            write_whole(path.with_suffix(".changes.md"), changes_in_words(repaired, pair.name, path.name))
+            os.replace(written, path)
+    except OSError as error:
+        raise RepairError(f"cannot write {path}: {error.strerror or error}") from error
+    return report
+
+
+def _written(
+    repaired: Repaired, written: Path, path: Path, pair: Pair, inputs: Sequence[Input], modes: Sequence[str]
+) -> Report:
+    """Save the copy, load it again and verify it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras's own, about NumPy
             repaired.model.save(written)
-            report = merge([Verifier(replace(pair, port=written)).report(given, modes) for given in inputs])
-        except ParityError:
-            raise
-        except Exception as error:
-            raise RepairError(f"the repaired copy cannot be saved as {path}: {str(error).splitlines()[0]}") from error
-        if report.passed != repaired.report.passed:
-            raise RepairError(f"the repaired copy is another one after saving and loading it; {path} is not written")
-        os.replace(written, path)
-    write_whole(path.with_suffix(".changes.md"), changes_in_words(repaired, pair.name, path.name))
+        report = merge([Verifier(replace(pair, port=written)).report(given, modes) for given in inputs])
+    except OSError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0].replace(str(written), str(path))
+        raise RepairError(f"the repaired copy cannot be saved as {path}: {reason}") from error
+    if report.passed != repaired.report.passed:
+        raise RepairError(f"the repaired copy is another one after saving and loading it; {path} is not written")
     return report
 
 
@@ -200,4 +227,4 @@ def changes_in_words(repaired: Repaired, pair: str, file: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.1e}"
+    return "unknown" if value is None else short(value)

@@ -224,6 +224,8 @@ def ensure_target(file: Path, source: Path | None, *, force: bool) -> None:
         raise UsageError(f"{file} is not named as a Keras file; give it the ending .keras")
     if source is not None and file.exists() and source.exists() and file.samefile(source):
         raise UsageError(f"{file} is the port itself, which is never touched; give another file")
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder")
     if file.exists() and not force:
         raise UsageError(f"{file} exists; --force overwrites it")
     ensure_writable(file.parent)

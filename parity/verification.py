@@ -48,7 +48,7 @@ from parity.report import (
     Watching,
     merge,
 )
-from parity.runners.keras_model import KerasModel, Segment
+from parity.runners.keras_model import REFUSED, KerasModel, Segment
 from parity.runners.taps import INPUT, MODES, Tap, positions_in
 from parity.runners.torch_module import TorchModule
 from parity.switches import thread_count
@@ -171,7 +171,7 @@ class _Verification:
         self.progress = progress
         self.judge = Judge(subject.reference, subject.pair, subject.policy, given)
         self.alignment = apart(self._align(), odd)
-        self.segments = subject.port.segments(self.alignment.matched)
+        self.segments = (*subject.port.segments(self.alignment.matched), *self._unfinished())
         self.introduced: dict[tuple[str, str], Measure] = {}
         self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
         self.scene = Scene(
@@ -247,14 +247,24 @@ class _Verification:
 
     def layer_called(self, name: str) -> str:
         """The reference's name for a layer that either side calls by `name`; for one inside another, that one's."""
-        names = {**self.alignment.coverage.inside, **self.judge.trace.aliases}
+        within = {name: layer for layer, inside in self.alignment.inside.items() for name in inside}
+        names = {**within, **self.judge.trace.aliases}
         names |= {port: layer for layer, port in self.alignment.matched.items()}
         names |= {layer: layer for layer in self.alignment.matched}
         if names.get(name) not in self.alignment.matched:
-            near = difflib.get_close_matches(name, self.alignment.matched, n=3)
+            near = difflib.get_close_matches(name, names, n=3)
             hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
             raise UsageError(f"no compared layer is called {name!r}{hint}")
         return names[name]
+
+    def _unfinished(self) -> tuple[Segment, ...]:
+        """What the port ends with, held against the reference's output, where it ends before the reference does."""
+        output, matched, port = self.judge.trace.output_tap, self.alignment.matched, self.subject.port
+        ends = [layer for layer, tap in matched.items() if tap == port.output_tap]
+        if output in matched or not ends:
+            return ()
+        last = next(segment for segment in port.segments(matched) if segment.layer == ends[0])
+        return (replace(last, layer=output),)
 
     # -- anchored -----------------------------------------------------------------------------------------------------
 
@@ -290,7 +300,7 @@ class _Verification:
         if self.poisoned & set(segment.anchors):
             self.poisoned.add(layer)
             return
-        limits = self.judge.limits(layer, segment, self.alignment.inside[layer])
+        limits = self.judge.limits(layer, segment, self.alignment.inside.get(layer, ()))
         if actual.shape == expected.shape:
             comparison = compare(actual, expected, limits)
             self.introduced[key] = self.judge.of_whole(layer, comparison)
@@ -298,8 +308,10 @@ class _Verification:
                 self.poisoned.add(layer)
         else:
             note = f"shape {actual.shape}, but should be {expected.shape}"
+            if actual is REFUSED:
+                note = "cannot run on the reference's values: another shape is built in"
             self.introduced[key] = self.judge.mismatch(layer, note)
-        if self.introduced[key].passed and layer != self.wanted:
+        if layer != self.wanted and (self.wanted or self.introduced[key].passed):
             return
         self.subject.port.restore()
         evidence = Evidence(
@@ -395,7 +407,7 @@ class _Verification:
             introduced=introduced,
             verdict=self._verdict(segment, propagated, introduced),
             weighted=self.judge.taps[layer].weighted,
-            inside=self.alignment.inside[layer],
+            inside=self.alignment.inside.get(layer, ()),
             policy=str(policy) if policy.why else "",
         )
 
@@ -457,7 +469,7 @@ class _Verification:
         missing = [name for name in layer.inside if name in self.alignment.coverage.unmatched_reference]
         no_cause = Cause(slug="unknown", detail="no single layer introduces it; it has accumulated on the way here")
         return Finding(
-            layer=missing[0] if missing and introduced else layer.layer,
+            layer=missing[-1] if missing and introduced else layer.layer,
             port_layer=layer.port_layer,
             input=self.given.name,
             mode=mode,

@@ -66,6 +66,7 @@ REST: tuple[Family, ...] = (
     normalisation.reduction,
     normalisation.centred,
     wiring.wrong_input,
+    wiring.unfinished,
     wiring.left_out,
     wiring.operands,
     wiring.detour,

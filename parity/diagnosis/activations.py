@@ -125,6 +125,17 @@ def softmaxes(evidence: Evidence) -> Iterator[Hypothesis]:
     expected = evidence.expected.astype(np.float64)
     with np.errstate(divide="ignore"):
         predicted = np.asarray(np.log(expected) if taken else np.exp(expected), np.float32)
+    x = evidence.anchors[0].astype(np.float64) if len(evidence.anchors) == 1 else np.empty(0)
+    for name, function in FUNCTIONS.items() if x.shape == evidence.actual.shape else ():
+        value = np.asarray(function(x), np.float32)
+        if _near(value, evidence.actual):
+            yield Hypothesis(
+                slug="activation-kind",
+                detail=f"the port computes {name}; the reference the {evidence.kind}",
+                change=f"{written(evidence.segment.node.operation)} -> {evidence.kind}",
+                predicted=lambda value=value: value,  # type: ignore[misc]
+            )
+            return
     if _near(predicted, evidence.actual):
         other = SOFTMAXES[evidence.kind]
         yield Hypothesis(

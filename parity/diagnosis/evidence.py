@@ -12,7 +12,7 @@ from parity.axes import Array
 from parity.comparison import Comparison, compare
 from parity.diagnosis.scene import Scene
 from parity.frameworks import keras, torch
-from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of, of_first_tensor
+from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of, named, of_first_tensor
 from parity.runners.keras_model import Segment, as_tensor
 from parity.runners.torch_module import Call
 from parity.tolerance import Limits
@@ -108,6 +108,16 @@ class Evidence:
         return (
             value if value.dtype in (np.float32, np.float64) or value.dtype.kind in "iub" else value.astype(np.float32)
         )
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether this is the port's output held against the reference's, which has a step more."""
+        return self.segment.layer not in self.scene.matched
+
+    def finished(self, change: Change) -> Edit:
+        """The port's output through a change, under the name that the layer map has for the reference's last step."""
+        wanted = self.scene.name_in_port(self.segment.layer)
+        return Edit(finishing=named(change, wanted) if wanted else change)
 
     @property
     def layout(self) -> str:

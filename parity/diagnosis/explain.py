@@ -1,5 +1,6 @@
 """All there is to say of one layer: how both sides are set up, how their weights relate, what shape its error has."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from parity.diagnosis.words import value_in_words, written
 from parity.explanation import ErrorShape, Explanation, WeightRelation
 from parity.report import Cause, Measure
 from parity.runners.edits import Node
+from parity.runners.torch_module import Read
 
 ROWS, COLUMNS = 12, 48
 """The error picture has at most as many cells."""
@@ -36,26 +38,35 @@ def explained(evidence: Evidence, given: str, introduced: Measure, floor: float,
         weights=tuple(_weights(evidence)),
         introduced=introduced,
         floor=floor,
-        shape=_shape(evidence) if evidence.shapes_agree else None,
+        shape=_shape(evidence) if evidence.shapes_agree and _finite(evidence) else None,
         cause=cause,
     )
+
+
+def _finite(evidence: Evidence) -> bool:
+    return bool(np.isfinite(evidence.actual).all() and np.isfinite(evidence.expected).all())
 
 
 def _reference(evidence: Evidence) -> str:
     if evidence.module is not None:
         return " ".join(repr(evidence.module).split())
-    settings = {
-        key: value
-        for key, value in evidence.settings.items()
-        if isinstance(value, (int, float, str, tuple, bool)) and not _holds_tensors(value)
-    }
-    name = getattr(evidence.call.function, "__name__", evidence.kind) if evidence.call else evidence.kind
-    reads = list(evidence.call.reads if evidence.call else ())
-    return f"{name}({', '.join([*reads, *(f'{key}={value_in_words(value)}' for key, value in settings.items())])})"
+    call = evidence.call
+    if call is None:
+        return evidence.kind
+    name = getattr(call.function, "__name__", evidence.kind).strip("_")
+    return (
+        f"{name}({', '.join([*map(_argument, call.args), *(f'{k}={_argument(v)}' for k, v in call.kwargs.items())])})"
+    )
 
 
-def _holds_tensors(value: Any) -> bool:
-    return isinstance(value, tuple) and any(not isinstance(each, (int, float, str)) for each in value)
+def _argument(value: Any) -> str:
+    """An argument of the reference's call: a tap by its name, a tensor by its shape."""
+    if isinstance(value, Read):
+        return value.name
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_argument, value))})"
+    shape = getattr(value, "shape", None)
+    return value_in_words(value) if shape is None else f"a tensor of {tuple(shape)}"
 
 
 def _port(node: Node) -> str:
@@ -63,12 +74,30 @@ def _port(node: Node) -> str:
         config: Mapping[str, Any] = node.operation.get_config()
     except (AttributeError, NotImplementedError):
         config = {}
+    usual = _defaults(type(node.operation))
     shown = {
         key: value
         for key, value in config.items()
-        if key not in DULL and isinstance(value, (int, float, str, tuple, list, bool)) and value not in ((), [])
+        if key not in DULL
+        and isinstance(value, (int, float, str, tuple, list, bool))
+        and not _alike(value, usual.get(key))
     }
     return written(node.operation, **shown)
+
+
+def _defaults(kind: Any) -> Mapping[str, Any]:
+    """What a layer's settings are where its author says nothing."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Whether a setting is as by default: a pair of equal numbers is one number, no activation is "linear"."""
+    if isinstance(value, (tuple, list)) and value and all(each == value[0] for each in value):
+        value = value[0]
+    if isinstance(default, (tuple, list)) and default and all(each == default[0] for each in default):
+        default = default[0]
+    return value == default or value in ((), []) or (value == "linear" and default is None)
 
 
 def _weights(evidence: Evidence) -> Iterator[WeightRelation]:

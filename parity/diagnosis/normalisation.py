@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,10 @@ from scipy.special import log_softmax, softmax
 
 from parity.axes import Array
 from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled
-from parity.diagnosis.inputs import with_constant
+from parity.diagnosis.inputs import mean, with_constant
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
-from parity.runners.edits import Edit, copy_of, named
+from parity.runners.edits import Change, Edit, copy_of, named
 
 NORMS = frozenset({"batchnorm", "layernorm", "groupnorm", "instancenorm2d", "rmsnorm"})
 CONCATENATIONS = frozenset({"cat", "stack"})
@@ -154,6 +155,13 @@ def _other_axes(present: Any, rank: int, evidence: Evidence) -> Iterator[Any]:
             yield chosen[0] if one else list(chosen)
 
 
+def _axes(evidence: Evidence, settings: Mapping[str, Any]) -> list[int]:
+    """The reference's dims as axes of the segment's first anchor in the port."""
+    rank, name = evidence.anchors[0].ndim, evidence.segment.anchors[0]
+    theirs, ours = evidence.scene.reference_layout(name, rank), evidence.scene.layout(name, rank)
+    return sorted(ours.index(theirs[dim]) for dim in _dims(settings))
+
+
 def _dims(settings: Mapping[str, Any]) -> tuple[int, ...]:
     dims = settings.get("dim")
     return (dims,) if isinstance(dims, int) else tuple(dims or ())
@@ -164,9 +172,11 @@ def reduction(evidence: Evidence) -> Iterator[Hypothesis]:
     function = REDUCTIONS.get(evidence.kind)
     if function is None or len(evidence.anchors) != 1:
         return
-    x = evidence.anchors[0].astype(np.float64)
+    x, wanted = evidence.anchors[0].astype(np.float64), _axes(evidence, evidence.settings)
     for count in range(1, x.ndim):
         for axes in itertools.combinations(range(1, x.ndim), count):
+            if list(axes) == wanted:
+                continue
             value = np.asarray(function(x, axes[0] if count == 1 else axes), np.float32)
             if value.size != evidence.actual.size or not _near(value.reshape(evidence.actual.shape), evidence.actual):
                 continue
@@ -187,10 +197,12 @@ def reduction(evidence: Evidence) -> Iterator[Hypothesis]:
 
 def centred(evidence: Evidence) -> Iterator[Hypothesis]:
     """input-normalisation: the input less its mean, taken over other axes than the reference's, or not taken at all."""
-    if evidence.kind != "sub" or not evidence.prepares or len(evidence.anchors) != 1:
+    if evidence.kind != "sub" or not evidence.prepares:
         return
     x = evidence.anchors[0].astype(np.float64)
     letters = evidence.scene.layout(evidence.segment.anchors[0], x.ndim)
+    if x.shape != evidence.actual.shape:
+        return
     for count in range(x.ndim):
         for axes in itertools.combinations(range(1, x.ndim), count):
             predicted = np.asarray(x - (x.mean(axes, keepdims=True) if axes else 0), np.float32)
@@ -211,17 +223,10 @@ def _centring(evidence: Evidence) -> Edit | None:
     means = [name for name in (evidence.call.reads if evidence.call else ()) if evidence.scene.kind(name) == "mean"]
     if not means:
         return None
-    rank, name = evidence.anchors[0].ndim, evidence.segment.anchors[0]
-    theirs, ours = evidence.scene.reference_layout(name, rank), evidence.scene.layout(name, rank)
-    axes = sorted(ours.index(theirs[dim]) for dim in _dims(evidence.scene.settings(means[0])))
-    wanted = evidence.scene.name_in_port(means[0])
-
-    def mean(x: Any) -> Any:
-        for axis in reversed(axes):
-            x = keras.ops.mean(x, axis=axis, keepdims=True)
-        return x
-
-    taken = named(mean, wanted) if wanted else mean
+    axes, wanted = evidence.scene.axes_of(means[0]), evidence.scene.name_in_port(means[0])
+    taken: Change = partial(mean, axes=axes, keep=True)
+    if wanted:
+        taken = named(taken, wanted)
     return evidence.instead(lambda x: x - taken(x))
 
 
@@ -230,9 +235,7 @@ def _mend(evidence: Evidence) -> Edit | None:
     dims = _dims(evidence.settings)
     if not dims or evidence.kind not in ("mean", "sum", "softmax", "logsoftmax"):
         return None
-    rank, name = evidence.anchors[0].ndim, evidence.segment.anchors[0]
-    theirs, ours = evidence.scene.reference_layout(name, rank), evidence.scene.layout(name, rank)
-    axes = sorted(ours.index(theirs[dim]) for dim in dims)
+    rank, axes = evidence.anchors[0].ndim, _axes(evidence, evidence.settings)
     keep = evidence.expected.ndim == rank
 
     def exact(x: Any, *args: Any, **kwargs: Any) -> Any:

@@ -5,7 +5,7 @@ them is the one it takes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -58,12 +58,15 @@ def resize(evidence: Evidence) -> Iterator[Hypothesis]:
         return
     axes = spatial(evidence)
     sizes = [(value.shape[axis], evidence.expected.shape[axis]) for axis in axes]
+    shrinks = any(size > out for size, out in sizes)
     for way in WAYS:
+        if way.antialias and not shrinks:
+            continue
         predicted = _resized(value, axes, [matrix(way, *size) for size in sizes])
         if way != wanted and _close(predicted, evidence.actual):
             last = evidence.segment.node
             yield Hypothesis(
-                slug="resize-method" if way.method != wanted.method or way.grid == wanted.grid else "resize-grid",
+                slug="resize-grid" if replace(way, grid=wanted.grid, down=wanted.down) == wanted else "resize-method",
                 detail=f"the port interpolates {way}; the reference {wanted}",
                 change=f"{written(last.operation)} -> {wanted}",
                 predicted=lambda predicted=predicted: predicted,  # type: ignore[misc]

@@ -159,6 +159,13 @@ class Scene:
         shapes = {tuple(int(size or 0) for size in tap.shape[1:]) for tap in self._taps.values()}
         return sorted(shape for shape in shapes if len(shape) > 1 and int(np.prod(shape)) == count)
 
+    def axes_of(self, name: str) -> list[int]:
+        """The dims that a reduction of the reference runs over, as axes of what it reads in the port."""
+        (read, *_), dims = self.calls[name].reads, self.settings(name).get("dim")
+        (value,) = self.values([read])
+        theirs, ours = self.reference_layout(read, value.ndim), self.layout(read, value.ndim)
+        return sorted(ours.index(theirs[dim]) for dim in ((dims,) if isinstance(dims, int) else tuple(dims or ())))
+
     def converted(self, name: str, target: Any) -> tuple[Array, ...]:
         """The weights of the torch layer at a tap as its converter gives them for the Keras layer `target`."""
         try:

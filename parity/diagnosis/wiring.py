@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnosis.activations import ACTIVATIONS
+from parity.diagnosis.activations import ACTIVATIONS, reference_activation
 from parity.diagnosis.evidence import PRESENT, REORDERED, SEEN, Evidence, Hypothesis, along
-from parity.diagnosis.inputs import with_constant
+from parity.diagnosis.inputs import step, with_constant
 from parity.diagnosis.relations import AXIS_NAMES, Relation, found, in_words
 from parity.diagnosis.words import written
 from parity.frameworks import keras
@@ -117,17 +117,20 @@ def transformed(evidence: Evidence) -> Iterator[Hypothesis]:
                     detail=f"of the layer's value: {relation.detail}",
                     change=f"take that back after {written(evidence.segment.node.operation)}",
                     undone=lambda undo=undo: np.asarray(undo(evidence.actual)),  # type: ignore[misc]
-                    mend=Edit(appended={evidence.segment.node: undo}),
+                    mend=evidence.finished(undo)
+                    if evidence.ends_early
+                    else Edit(appended={evidence.segment.node: undo}),
                 )
     if len(evidence.arrivals) != len(evidence.call.reads if evidence.call else ()):
         return
-    for place, (arrival, read) in enumerate(zip(evidence.arrivals, evidence.reads, strict=True)):
+    names = evidence.call.reads if evidence.call else ()
+    for place, (name, arrival, read) in enumerate(zip(names, evidence.arrivals, evidence.reads, strict=True)):
         if arrival.shape != read.shape or np.array_equal(arrival, read):
             continue
         for relation in found(arrival, read, _letters(evidence, read.ndim)):
             if relation.undo is not None:
                 yield Hypothesis(
-                    slug=_slug(evidence, relation, before=True),
+                    slug=_slug(evidence, relation, before=True, kind=evidence.scene.kind(name)),
                     detail=f"of what the layer reads: {relation.detail}",
                     change=f"take that back before {written(evidence.operation)}",
                     edit=Edit(inserted={(evidence.node, place): relation.undo}),
@@ -159,7 +162,7 @@ def normalised(evidence: Evidence) -> Iterator[Hypothesis]:
         + f"{_listed(slopes)} and {_listed(offsets)} is added: another mean, deviation or range",
         change=f"take the reference's mean and deviation in {written(evidence.segment.node.operation)}",
         undone=lambda: (evidence.actual - offset) / factor,
-        mend=with_constant(evidence) or Edit(appended={evidence.segment.node: lambda x: (x - offset) / factor}),
+        mend=with_constant(evidence),
     )
 
 
@@ -215,8 +218,30 @@ def _reads(evidence: Evidence) -> list[str]:
     return list(dict.fromkeys(found_names))
 
 
+def unfinished(evidence: Evidence) -> Iterator[Hypothesis]:
+    """activation-missing, scale, ...: the port ends before the reference's last step, which is an activation or arithmetic."""
+    if not evidence.ends_early or not evidence.shapes_agree:
+        return
+    name = evidence.segment.layer
+    activation = reference_activation(evidence, name)
+    change, words = activation or (step(evidence, name), evidence.kind)
+    if change is None:
+        return
+    relation = next(found(evidence.expected, evidence.actual, evidence.layout), None)
+    yield Hypothesis(
+        slug="activation-missing" if activation else _slug(evidence, relation, before=False),
+        detail=f"the port ends before the reference's last step, {name}: {relation.detail if relation else words}",
+        change=f"{words} after {written(evidence.segment.node.operation)}",
+        edit=evidence.finished(change),
+        standing=SEEN,
+    )
+
+
 def left_out(evidence: Evidence) -> Iterator[Hypothesis]:
-    """The port reads what comes before a step that it does not have: named by what that step does."""
+    """The port reads what comes before a step that it does not have: named by what that step does.
+
+    Where that is a layer with weights, such as the norm at the end of a branch, it is wrong-input.
+    """
     for name in dict.fromkeys(evidence.call.reads if evidence.call else ()):
         if evidence.scene.twin(name) in (*evidence.scene.matched, INPUT) or evidence.scene.kind(name) in ACTIVATIONS:
             continue
@@ -225,8 +250,11 @@ def left_out(evidence: Evidence) -> Iterator[Hypothesis]:
             known = dict(zip(evidence.segment.anchors, evidence.anchors, strict=True))[anchor]
             relation = next(found(value, known, _letters(evidence, value.ndim), EXACTLY), None)
             done = relation.detail if relation else f"it is made of it by {evidence.scene.kind(name)}"
+            skipped = relation is None and evidence.scene.weighted(name)
             yield Hypothesis(
-                slug=_slug(evidence, relation, before=True, kind=evidence.scene.kind(name)),
+                slug="wrong-input"
+                if skipped
+                else _slug(evidence, relation, before=True, kind=evidence.scene.kind(name)),
                 detail=f"the port reads {anchor}; the reference reads {name}, which the port does not have: {done}",
                 change=f"put what answers to {name} before {written(node.operation)}",
                 undone=partial(evidence.replay, Edit(inserted={(node, place): partial(_given, value=value)})),
@@ -236,10 +264,12 @@ def left_out(evidence: Evidence) -> Iterator[Hypothesis]:
 
 def _step(evidence: Evidence, node: Node, place: int, relation: Relation | None, name: str) -> Edit | None:
     """The missing step put in, where it is one of arithmetic: by the name that the layer map has for it."""
-    if relation is None or relation.redo is None:
+    fixed = relation is not None and relation.kind in ("permutation", "transpose")
+    change = relation.redo if relation is not None and fixed else step(evidence, name)
+    if change is None:
         return None
     wanted = evidence.scene.name_in_port(name)
-    return Edit(inserted={(node, place): named(relation.redo, wanted) if wanted else relation.redo})
+    return Edit(inserted={(node, place): named(change, wanted) if wanted else change})
 
 
 def _given(x: Any, value: Any) -> Any:

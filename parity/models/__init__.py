@@ -70,6 +70,8 @@ def load(name: str, settings: Settings | None = None) -> tuple[Pair, list[Input]
 
     Raises UnknownModelError for a name that is not registered, and whatever the model's builder raises.
     """
+    if settings is not None and settings.port is not None and not settings.port.is_file():
+        raise UsageError(f"port {settings.port}: no such file")
     if name not in _MODELS:
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

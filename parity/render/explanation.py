@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from parity.explanation import ErrorShape, Explanation
-from parity.render.numbers import short, times
+from parity.numbers import short, times
 from parity.render.page import Page, plain_table
 from parity.render.terminal import STYLES
 from parity.report import DIVERGED, PASS
@@ -63,7 +63,9 @@ def _picture(page: Page, shape: ErrorShape) -> None:
         if len(shape.axes) > 1
         else f"{shape.width} ({shape.axes})"
     )
-    page.block([f"the error over {across}; '#' is near the greatest, {short(greatest)}; blank is within limits"])
+    page.item(
+        "", f"the error over {across}: '#' near the greatest, {short(greatest)} of the values' RMS; blank within limits"
+    )
 
 
 def _shade(cell: float, greatest: float, limit: float) -> str:
@@ -89,10 +91,12 @@ def _cause(page: Page, explained: Explanation) -> None:
         return
     page.gap()
     table = plain_table()
-    for heading in ("tried", "leaves", ""):
+    for heading in ("tried", "leaves"):
         table.add_column(heading, no_wrap=True)
+    table.add_column("")
     for trial in cause.tried[:SHOWN]:
-        table.add_row(Text(trial.slug), Text(short(trial.residual)), Text("explains it" if trial.explains else ""))
+        said = f"explains it: {trial.detail}" if trial.explains else trial.detail
+        table.add_row(Text(trial.slug), Text(short(trial.residual)), Text(said))
     page.table(table)
     if len(cause.tried) > SHOWN:
         page.item("", f"and {len(cause.tried) - SHOWN} more that leave as much or more")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from parity.render.numbers import short
+from parity.numbers import short
 from parity.render.page import Page
 from parity.render.terminal import STYLES, verdict
 from parity.report import DIVERGED, INHERITS, PASS

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from parity.render.numbers import short, times
+from parity.numbers import short, times
 from parity.render.page import Page, clip, columns, packed, plain_table
 from parity.report import (
     DIVERGED,

@@ -27,13 +27,14 @@ class Edit:
     `replaced` has a callable for an operation, called in its place with the same arguments wherever it fires.
     `rerouted` has for (node, n) the symbolic tensor of the model that the node's n-th tensor argument is read from
     instead. `inserted` has for (node, n) a callable through which that argument passes first, `appended` for a node one
-    through which its value passes.
+    through which its value passes; `finishing` is one through which the model's output passes in the end.
     """
 
     replaced: Mapping[Operation, Change] = field(default_factory=dict)
     rerouted: Mapping[tuple[Node, int], Any] = field(default_factory=dict)
     inserted: Mapping[tuple[Node, int], Change] = field(default_factory=dict)
     appended: Mapping[Node, Change] = field(default_factory=dict)
+    finishing: Change | None = None
 
     def __or__(self, other: "Edit") -> "Edit":
         """Both edits; where they speak of the same place, `other` counts."""
@@ -42,6 +43,7 @@ class Edit:
             rerouted={**self.rerouted, **other.rerouted},
             inserted={**self.inserted, **other.inserted},
             appended={**self.appended, **other.appended},
+            finishing=other.finishing or self.finishing,
         )
 
     def reads(self, node: Node) -> list[Any]:
@@ -109,6 +111,9 @@ def edited_copy(model: Any, edit: Edit = NOTHING, *, dtype: str | None = None) -
         copies.fill(node.operation)
         if node.operation in edit.replaced or node in edit.appended:
             _take_name(outputs, node.operation, operation)
+    if edit.finishing is not None:
+        for tensor in graph.outputs:
+            known[id(tensor)] = edit.finishing(known[id(tensor)])
     _distinct([known[id(tensor)] for tensor in graph.outputs], {node.operation.name for node in nodes_of(graph)})
     ends = [
         keras.tree.map_structure(lambda tensor: known[id(tensor)], structure)

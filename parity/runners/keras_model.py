@@ -24,6 +24,9 @@ from parity.runners.taps import INPUT, MODES, MOVES_ONLY, Numbering, Positions, 
 TAIL = "output"
 """The name of the port's output where no tap of the reference answers to it."""
 
+REFUSED: Array = np.empty(0, np.float32)
+"""What stands for the value of a segment that does not take the reference's values."""
+
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 _COMPILE: Mapping[str, Wrap] = {
     "graph": lambda function: tf.function(function),
@@ -70,7 +73,8 @@ class Segment:
         `edit` lets a replay do something differently; `beside` has the values it may reroute to that the segment does
         not read itself, by the id of their symbolic tensor.
         """
-        return self.walk(values, edit, beside)[self.tap.key]
+        value = self.walk(values, edit, beside)[self.tap.key]
+        return value if edit.finishing is None else edit.finishing(value)
 
     def walk(
         self, values: Sequence[Any], edit: Edit = NOTHING, beside: Mapping[int, Any] | None = None
@@ -194,7 +198,10 @@ class KerasModel:
     def introduce(
         self, segments: Sequence[Segment], anchors: Mapping[str, Array], mode: str
     ) -> Iterator[tuple[Segment, Array]]:
-        """Each segment on the reference's values (port layout, C-contiguous): what it makes of them, one at a time."""
+        """Each segment on the reference's values (port layout, C-contiguous): what it makes of them, one at a time.
+
+        A segment that cannot take them gives REFUSED.
+        """
         tensors = {name: as_tensor(anchors[name]) for segment in segments for name in segment.anchors}
 
         def each(tensors: Mapping[str, Any]) -> list[Any]:
@@ -202,14 +209,27 @@ class KerasModel:
 
         if mode == "eager":
             for segment in segments:
-                with _refusals(f"{segment.tap.name} of the port, on the reference's values,", mode):
-                    actual = as_array(segment.run([tensors[name] for name in segment.anchors]))
-                yield segment, actual
+                yield segment, self._alone(segment, tensors)
             return
         run = self._compile(("each", *(segment.layer for segment in segments)), mode, each)
-        with _refusals("the port, on the reference's values,", mode):
-            values = run(tensors)
+        try:
+            with _refusals("the port, on the reference's values,", mode):
+                values = run(tensors)
+        except PairError:  # one of them refuses: find out which
+            left = [segment for segment in segments if self._alone(segment, tensors) is not REFUSED]
+            yield from ((segment, REFUSED) for segment in segments if segment not in left)
+            if len(left) == len(segments):
+                raise
+            yield from self.introduce(left, anchors, mode) if left else ()
+            return
         yield from zip(segments, map(as_array, values), strict=True)
+
+    def _alone(self, segment: Segment, tensors: Mapping[str, Any]) -> Array:
+        try:
+            with _refusals(f"{segment.tap.name} of the port, on the reference's values,", "eager"):
+                return as_array(segment.run([tensors[name] for name in segment.anchors]))
+        except PairError:
+            return REFUSED
 
     def _compile(self, key: tuple[Any, ...], mode: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if mode not in MODES:

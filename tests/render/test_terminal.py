@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import records
 
+from parity.numbers import short, times
 from parity.render import (
     coverage_failure,
     failure,
@@ -17,7 +18,6 @@ from parity.render import (
     verdict,
     watching_failure,
 )
-from parity.render.numbers import short, times
 from parity.report import Coverage, Report, Watching
 
 INPUTS, MODES = ("noise", "motorcycle"), ("eager", "graph", "xla")
