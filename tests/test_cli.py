@@ -212,7 +212,7 @@ def test_repair_writes_a_copy_and_says_what_it_did(parity: Invoke) -> None:
     assert "changed second -> second padding (same pads 0,1; reference pads 1,1)" in text
     assert "changed mul -> scale scale (" in text
     assert "before DIVERGED: small agrees in 0 of 2 runs; first at second" in text
-    assert "after PASS: the port of small computes what its reference computes, in 2 of 2 runs" in text
+    assert "after PASS: the port of small computes what its reference computes, in 3 of 3 runs" in text
     assert done.stdout.splitlines()[-1] == "written: fixed.keras, fixed.changes.md"
     assert wrong_ports.left_in(Path()) == ["fixed.changes.md", "fixed.keras"]
     again = parity("verify", "small", "--port", "fixed.keras", scale=1.0)
@@ -249,7 +249,7 @@ def test_repair_of_a_part_exits_1(parity: Invoke) -> None:
     text = " ".join(done.stdout.split())
     assert "changed mul -> scale" in text
     assert "left cat -> join unknown" in text
-    assert "after DIVERGED: small agrees in 0 of 1 runs; first at cat" in text
+    assert "after DIVERGED: small agrees in 0 of 2 runs; first at cat" in text
     assert Path("fixed.keras").exists()
 
 
@@ -295,14 +295,16 @@ def test_force_overwrites(parity: Invoke) -> None:
 
 
 @pytest.mark.parametrize("command", ["verify", "explain", "repair"])
-@pytest.mark.parametrize(("content", "words"), [(None, "nosuch"), (b"not a model", "")])
-def test_a_port_that_cannot_be_loaded_exits_3(parity: Invoke, command: str, content: bytes | None, words: str) -> None:
-    """A file that is missing, or no Keras file, is one sentence with its name; no traceback, nothing written."""
+@pytest.mark.parametrize(("content", "words", "code"), [(None, "nosuch", 2), (b"not a model", "", 3)])
+def test_a_port_that_cannot_be_loaded_is_one_sentence(
+    parity: Invoke, command: str, content: bytes | None, words: str, code: int
+) -> None:
+    """A missing file (wrong use), or one that is no Keras file, is one sentence; no traceback, nothing written."""
     if content is not None:
         Path("nosuch.keras").write_bytes(content)
     more = {"verify": [], "explain": ["third"], "repair": ["-o", "fixed.keras"]}[command]
     done = parity(command, "small", *more, "--port", "nosuch.keras")
-    assert (done.exit_code, done.stdout) == (3, "")
+    assert (done.exit_code, done.stdout) == (code, "")
     assert done.stderr.startswith("parity: ")
     assert done.stderr.count("\n") == 1
     assert words in done.stderr

@@ -193,10 +193,7 @@ def test_a_target_that_cannot_be_written_is_called_by_its_name() -> None:
         ensure_target(Path("/proc/fixed.keras"), None, force=False)
 
 
-FORCED = pytest.mark.xfail(strict=True, reason="with --force a folder is noticed only when the file takes its place")
-
-
-@pytest.mark.parametrize("force", [False, pytest.param(True, marks=FORCED)])
+@pytest.mark.parametrize("force", [False, pytest.param(True)])
 def test_a_folder_in_the_place_of_a_target_is_refused(tmp_path: Path, *, force: bool) -> None:
     """A folder called fixed.keras is noticed before the long work, --force or not."""
     (tmp_path / "fixed.keras").mkdir()

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from parity.axes import Array
 from parity.diagnosis.evidence import Evidence
+from parity.diagnosis.scene import ARGUMENTS
 from parity.diagnosis.weights import differing_weights, first_explanation
 from parity.diagnosis.words import value_in_words, written
 from parity.explanation import ErrorShape, Explanation, WeightRelation
@@ -54,19 +55,21 @@ def _reference(evidence: Evidence) -> str:
     if call is None:
         return evidence.kind
     name = getattr(call.function, "__name__", evidence.kind).strip("_")
-    return (
-        f"{name}({', '.join([*map(_argument, call.args), *(f'{k}={_argument(v)}' for k, v in call.kwargs.items())])})"
-    )
+    names = [*ARGUMENTS.get(name, ()), *([""] * len(call.args))]
+    given = [*zip(names, call.args, strict=False), *call.kwargs.items()]
+    return f"{name}({', '.join(_argument(key, value) for key, value in given)})"
 
 
-def _argument(value: Any) -> str:
-    """An argument of the reference's call: a tap by its name, a tensor by its shape."""
+def _argument(key: str, value: Any) -> str:
+    """An argument of the reference's call: taps by their names, a tensor by its shape, anything else with its key."""
     if isinstance(value, Read):
         return value.name
-    if isinstance(value, (tuple, list)):
-        return f"({', '.join(map(_argument, value))})"
+    if isinstance(value, (tuple, list)) and any(isinstance(each, Read) for each in value):
+        return ", ".join(_argument("", each) for each in value)
     shape = getattr(value, "shape", None)
-    return value_in_words(value) if shape is None else f"a tensor of {tuple(shape)}"
+    if shape is not None:
+        return f"a tensor of {tuple(shape)}"
+    return f"{key}={value_in_words(value)}" if key else value_in_words(value)
 
 
 def _port(node: Node) -> str:
@@ -88,7 +91,7 @@ def _port(node: Node) -> str:
 def _defaults(kind: Any) -> Mapping[str, Any]:
     """What a layer's settings are where its author says nothing."""
     parameters = inspect.signature(kind).parameters.values()
-    return {each.name: each.default for each in parameters if each.default is not each.empty}
+    return {each.name: each.default for each in parameters if each.default is not each.empty and each.name != "axis"}
 
 
 def _alike(value: Any, default: Any) -> bool:

@@ -37,7 +37,7 @@ class Way:
         """In words."""
         more = f", coefficient {self.cubic:g}" if self.method == "bicubic" else ""
         more += f", rounded{' down' if self.down else ''}" if self.method == "nearest" else ""
-        return f"{self.method}, {self.grid}{more}{', antialiased' if self.antialias else ''}"
+        return f"{self.method}, {self.grid}{more}{', antialiased (its weights sum to 1 at the border)' if self.antialias else ''}"
 
 
 GRIDS = ("half-pixel", "align_corners", "asymmetric")
@@ -60,8 +60,8 @@ def resize(evidence: Evidence) -> Iterator[Hypothesis]:
     sizes = [(value.shape[axis], evidence.expected.shape[axis]) for axis in axes]
     shrinks = any(size > out for size, out in sizes)
     for way in WAYS:
-        if way.antialias and not shrinks:
-            continue
+        if way.antialias and way.method == "bilinear" and not shrinks:
+            continue  # nothing is smoothed where nothing shrinks
         predicted = _resized(value, axes, [matrix(way, *size) for size in sizes])
         if way != wanted and _close(predicted, evidence.actual):
             last = evidence.segment.node

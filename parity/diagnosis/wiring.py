@@ -219,7 +219,7 @@ def _reads(evidence: Evidence) -> list[str]:
 
 
 def unfinished(evidence: Evidence) -> Iterator[Hypothesis]:
-    """activation-missing, scale, ...: the port ends before the reference's last step, which is an activation or arithmetic."""
+    """activation-missing, scale, ...: the port ends before the reference's last step, an activation or arithmetic."""
     if not evidence.ends_early or not evidence.shapes_agree:
         return
     name = evidence.segment.layer

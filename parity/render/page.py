@@ -52,9 +52,10 @@ class Page:
         self._console.print(table)
 
     def block(self, lines: Sequence[str]) -> None:
-        """Lines that are to stay as they are, indented like the items."""
+        """Lines that are to stay as they are, indented like the items where there is room for it."""
+        indent = max(0, min(12, self.width - max(map(len, lines))))
         for line in lines:
-            self._console.print(Text(" " * 12 + line), soft_wrap=True, no_wrap=True)
+            self._console.print(Text(" " * indent + line), soft_wrap=True, no_wrap=True)
 
     def gap(self) -> None:
         """An empty line."""

@@ -293,7 +293,6 @@ def test_a_mean_that_is_not_subtracted_is_said_to_be_missing(uncentred: Repaired
     assert not uncentred.whole
 
 
-@pytest.mark.xfail(strict=True, reason="a factor and an offset that fit this input only are put in as a repair")
 def test_what_a_copy_is_given_holds_for_other_inputs(uncentred: Repaired, flownet: Pair) -> None:
     """The mean is each input's own: a constant that fits one picture is no repair, and must not be made."""
     dark = replace(noise((1, 3, 2, HEIGHT, WIDTH), seed=4, high=90), name="dark")

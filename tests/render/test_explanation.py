@@ -148,8 +148,8 @@ def test_many_trials_are_capped() -> None:
 @pytest.mark.parametrize(
     "width",
     [
-        pytest.param(60, marks=pytest.mark.xfail(strict=True, reason="the legend below the picture does not wrap")),
-        pytest.param(80, marks=pytest.mark.xfail(strict=True, reason="the legend below the picture does not wrap")),
+        pytest.param(60),
+        pytest.param(80),
         120,
     ],
 )

@@ -70,7 +70,6 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     assert max(map(len, repaired(result(), width=width).splitlines())) <= width
 
 
-@pytest.mark.xfail(strict=True, reason="5.3e-04 in the file, 5.3e-4 on the page")
 def test_numbers_are_written_alike_on_the_page_and_in_the_file() -> None:
     """An error is written in the same way in the list of changes as on the terminal."""
     text = changes_in_words(result(), "small", "fixed.keras")
