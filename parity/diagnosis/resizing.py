@@ -37,7 +37,8 @@ class Way:
         """In words."""
         more = f", coefficient {self.cubic:g}" if self.method == "bicubic" else ""
         more += f", rounded{' down' if self.down else ''}" if self.method == "nearest" else ""
-        return f"{self.method}, {self.grid}{more}{', antialiased (its weights sum to 1 at the border)' if self.antialias else ''}"
+        more += ", antialiased (its weights sum to 1 at the border)" if self.antialias else ""
+        return f"{self.method}, {self.grid}{more}"
 
 
 GRIDS = ("half-pixel", "align_corners", "asymmetric")
