@@ -209,8 +209,8 @@ def test_repair_writes_a_copy_and_says_what_it_did(parity: Invoke) -> None:
     done = parity("repair", "small", "-o", "fixed.keras", second=wrong_ports.same_padding, scale=1.0)
     assert (done.exit_code, done.stderr) == (0, "")
     text = " ".join(done.stdout.split())
-    assert "changed second -> second padding (same pads 0,1; reference pads 1,1)" in text
-    assert "changed mul -> scale scale (" in text
+    assert "changed second -> second cause padding (same pads 0,1; reference pads 1,1)" in text
+    assert "changed mul -> scale cause scale (" in text
     assert "before DIVERGED: small agrees in 0 of 2 runs; first at second" in text
     assert "after PASS: the port of small computes what its reference computes, in 3 of 3 runs" in text
     assert done.stdout.splitlines()[-1] == "written: fixed.keras, fixed.changes.md"

@@ -64,7 +64,7 @@ class Command:
 def blocks(text: str) -> Iterator[Block]:
     """Every fenced block; a `text` block is the output of the `python` block just before it."""
     found = list(re.finditer(r"^```(?P<info>\S[^\n]*)\n(?P<text>.*?)^```$", text, flags=re.M | re.S))
-    for match, after in zip(found, [*found[1:], None], strict=True):
+    for match, after in zip(found, [*found[1:], None][: len(found)], strict=True):
         language, *marks = match["info"].split()
         follows = after and after["info"] == "text" and not text[match.end() : after.start()].strip()
         if language == "text":
@@ -153,9 +153,14 @@ def key_lines(output: str) -> list[str]:
 
 ALL = tuple(blocks(README))
 RUN = [block for block in ALL if "not-run" not in block.marks]
+DOCS = [
+    pytest.param(block, id=f"{page.stem}-line{block.line}")
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for block in blocks(page.read_text(encoding="utf-8"))
+]
 
 
-@pytest.mark.parametrize("block", RUN, ids=lambda block: f"line{block.line}")
+@pytest.mark.parametrize("block", [*(pytest.param(block, id=f"line{block.line}") for block in RUN), *DOCS])
 def test_a_block_does_what_the_readme_shows(block: Block, tmp_path: Path) -> None:
     """The block runs in an empty folder, ends with the exit code shown, and prints the lines shown."""
     try:

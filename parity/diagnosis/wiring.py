@@ -250,11 +250,9 @@ def left_out(evidence: Evidence) -> Iterator[Hypothesis]:
             known = dict(zip(evidence.segment.anchors, evidence.anchors, strict=True))[anchor]
             relation = next(found(value, known, _letters(evidence, value.ndim), EXACTLY), None)
             done = relation.detail if relation else f"it is made of it by {evidence.scene.kind(name)}"
-            skipped = relation is None and evidence.scene.weighted(name)
+            slug = _slug(evidence, relation, before=True, kind=evidence.scene.kind(name))
             yield Hypothesis(
-                slug="wrong-input"
-                if skipped
-                else _slug(evidence, relation, before=True, kind=evidence.scene.kind(name)),
+                slug="wrong-input" if slug == "unknown" and evidence.scene.weighted(name) else slug,
                 detail=f"the port reads {anchor}; the reference reads {name}, which the port does not have: {done}",
                 change=f"put what answers to {name} before {written(node.operation)}",
                 undone=partial(evidence.replay, Edit(inserted={(node, place): partial(_given, value=value)})),

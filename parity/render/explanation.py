@@ -51,21 +51,11 @@ def _picture(page: Page, shape: ErrorShape) -> None:
     """The grid of errors in shades, framed; what the greatest stands for is said below."""
     greatest = max(max(row) for row in shape.cells)
     frame = "+" + "-" * len(shape.cells[0]) + "+"
-    page.block(
-        [
-            frame,
-            *("|" + "".join(_shade(cell, greatest, shape.limit) for cell in row) + "|" for row in shape.cells),
-            frame,
-        ]
-    )
-    across = (
-        f"{shape.height} x {shape.width} ({' x '.join(shape.axes)})"
-        if len(shape.axes) > 1
-        else f"{shape.width} ({shape.axes})"
-    )
-    page.item(
-        "", f"the error over {across}: '#' near the greatest, {short(greatest)} of the values' RMS; blank within limits"
-    )
+    rows = ["".join(_shade(cell, greatest, shape.limit) for cell in row) for row in shape.cells]
+    page.block([frame, *(f"|{row}|" for row in rows), frame])
+    flat = len(shape.axes) == 1
+    across = f"{shape.width} ({shape.axes})" if flat else f"{shape.height} x {shape.width} ({' x '.join(shape.axes)})"
+    page.item("picture", f"the error over {across}", f"'#' near {short(greatest)} of the values' RMS, the greatest")
 
 
 def _shade(cell: float, greatest: float, limit: float) -> str:

@@ -19,9 +19,11 @@ def repaired(result: "Repaired", *, width: int | None = None, colour: bool = Fal
         cause = change.cause
         before, after = cause.residual_before, cause.residual_after
         errors = f"{_number(before)} before, {_number(after)} with that undone"
-        page.item(
-            "changed", f"{change.layer} -> {change.port_layer}", f"{cause.slug} ({cause.detail})", cause.change, errors
-        )
+        page.item("changed", f"{change.layer} -> {change.port_layer}")
+        page.item("  cause", f"{' and '.join([cause.slug, *cause.also])} ({cause.detail})")
+        if cause.change:
+            page.item("  change", cause.change)
+        page.item("  error", errors)
     for finding in result.left:
         named = f"{finding.cause.slug} ({finding.cause.detail})"
         page.item("left", f"{finding.layer} -> {finding.port_layer}", named, style=STYLES[INHERITS])
@@ -29,9 +31,8 @@ def repaired(result: "Repaired", *, width: int | None = None, colour: bool = Fal
     if unmatched:
         page.item("left", f"the port has nothing for {', '.join(unmatched)}", style=STYLES[INHERITS])
     if not result.changes:
-        page.item(
-            "changed", "nothing: no fault with a proven remedy" if result.left else "nothing: no layer is at fault"
-        )
+        right = result.before.passed
+        page.item("changed", f"nothing: {'no layer is at fault' if right else 'no fault with a proven remedy'}")
     page.gap()
     page.line(f"before  {verdict(result.before)}", style=STYLES[PASS if result.before.passed else DIVERGED])
     page.line(f"after   {verdict(result.report)}", style=STYLES[PASS if result.whole else DIVERGED])

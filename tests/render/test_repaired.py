@@ -8,6 +8,7 @@ import records
 
 from parity.render import repaired
 from parity.repair import Change, Repaired, changes_in_words
+from parity.report import Report
 
 BEFORE = records.report(faulty=("conv1.0", "mul"))
 CHANGE = Change(
@@ -34,7 +35,7 @@ def words(made: Repaired, width: int = 80) -> str:
 def test_a_change_has_its_layer_cause_change_and_errors() -> None:
     """What was changed, why, how in the port's code, and the layer's error before and after."""
     text = words(result())
-    assert "changed conv1.0 -> conv1 padding (same pads 0,1; reference pads 1,1)" in text
+    assert "changed conv1.0 -> conv1 cause padding (same pads 0,1; reference pads 1,1)" in text
     assert 'Conv2D("conv1", padding="same") -> padding="valid"' in text
     assert "2.0e-3 before, 3.9e-7 with that undone" in text
 
@@ -55,13 +56,12 @@ def test_a_layer_that_the_port_lacks_is_left_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "sentence"),
-    [((), "nothing: no layer is at fault"),
-     ((records.finding("mul", slug="unknown"),), "nothing: no fault with a proven remedy")],
-)  # fmt: skip
-def test_nothing_changed_says_why(left: Any, sentence: str) -> None:
-    """Nothing to repair is told from nothing that could be repaired."""
-    assert f"changed {sentence}" in words(result(changes=(), left=left))
+    ("before", "sentence"),
+    [(records.report(), "nothing: no layer is at fault"), (BEFORE, "nothing: no fault with a proven remedy")],
+)
+def test_nothing_changed_says_why(before: Report, sentence: str) -> None:
+    """Nothing to repair is told from nothing that could be repaired: by what the port was before."""
+    assert f"changed {sentence}" in words(result(changes=(), before=before))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
