@@ -21,12 +21,13 @@ import numpy as np
 
 from parity.diagnosis import Diagnosis
 from parity.errors import RepairError, UsageError
+from parity.examination import Progress
 from parity.numbers import short
 from parity.pair import Input, Pair
 from parity.report import Cause, Finding, Report, merge, write_whole
 from parity.runners.edits import Edit, edited_copy
 from parity.runners.keras_model import KerasModel
-from parity.verification import Progress, Verifier
+from parity.verification import Verifier
 
 ROUNDS = 3
 """How many times the copy is examined again: faults one behind the other are rare."""

@@ -1,61 +1,17 @@
-"""The one loop: run both sides, align their taps, compare, explain, record.
+"""The one loop: every input of a pair is examined, in every mode, and what came of it is one report."""
 
-For each input:
-    aligned     which tap of the port answers to which of the reference; the port is cut into segments there
-    judge       the reference in float64: what noise is, at every tap
-    anchored    the reference in float32, once; each segment on its values, in each mode (introduced error)
-    end to end  for each mode, the port sampled at every tap (propagated error), and run unwatched (its output)
-    judged      both errors of each layer against the noise of the float32 reference
-"""
+from collections.abc import Mapping, Sequence
 
-import difflib
-import os
-import platform
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
-from typing import cast
-
-import numpy as np
-
-from parity.adequacy import blind_spots
-from parity.align import Alignment, align, apart
-from parity.anchored import Anchored, run_anchored
-from parity.axes import Array, move
-from parity.comparison import compare
-from parity.diagnosis import Diagnosis, diagnose
-from parity.diagnosis.evidence import Evidence
-from parity.diagnosis.explain import explained
-from parity.diagnosis.scene import Scene
+from parity.diagnosis import Diagnosis
 from parity.errors import PairError, UsageError
+from parity.examination import Examination, Progress, Subject
 from parity.explanation import Explanation
-from parity.frameworks import torch
-from parity.judge import Judge
 from parity.pair import Input, Pair
-from parity.report import (
-    DIVERGED,
-    INHERITS,
-    INTRODUCES,
-    NOT_COMPARED,
-    PASS,
-    Cause,
-    Coverage,
-    Finding,
-    LayerResult,
-    Measure,
-    Report,
-    Run,
-    Watching,
-    merge,
-)
-from parity.runners.keras_model import REFUSED, KerasModel, Segment
-from parity.runners.taps import INPUT, MODES, Tap, positions_in
+from parity.report import Report, merge
+from parity.runners.keras_model import KerasModel, Segment
+from parity.runners.taps import MODES
 from parity.runners.torch_module import TorchModule
-from parity.switches import thread_count
 from parity.tolerance import NoiseFloor, Policy
-
-Progress = Callable[[str, float], None]
-"""Told what is being done and the fraction of the whole that is finished."""
 
 _DEFAULT_POLICY = NoiseFloor()
 
@@ -98,9 +54,12 @@ class Verifier:
         self.reference = TorchModule(pair.reference)
         self.port = KerasModel(pair.port)
 
+    def _subject(self) -> Subject:
+        return Subject(pair=self.pair, policy=self.policy, reference=self.reference, port=self.port)
+
     def segments(self, given: Input) -> tuple[Segment, ...]:
         """The port cut at the taps that answer to the reference's on this input. Raises as `verify` does."""
-        return _Verification(self, given, MODES, lambda text, fraction: None).segments
+        return Examination(self._subject(), given, MODES, lambda text, fraction: None).segments
 
     def report(
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
@@ -115,7 +74,7 @@ class Verifier:
 
         Raises UsageError for a name that no layer has, PairError for a layer that could not be compared.
         """
-        verification = _Verification(self, given, _known((mode,)), progress)
+        verification = Examination(self._subject(), given, _known((mode,)), progress)
         verification.wanted = verification.layer_called(layer)
         try:
             verification.report()
@@ -131,11 +90,11 @@ class Verifier:
         """The report of one input, and for each layer at fault its diagnosis in the first mode in which it is."""
         modes, known = _known(modes), frozenset[str]()
         try:
-            verification = _Verification(self, given, modes, progress)
+            verification = Examination(self._subject(), given, modes, progress)
             report = verification.report()
             while (odd := verification.not_corresponding()) - known:
                 known |= odd
-                verification = _Verification(self, given, modes, progress, known)
+                verification = Examination(self._subject(), given, modes, progress, known)
                 report = verification.report()
         finally:
             self.port.restore()
@@ -143,362 +102,6 @@ class Verifier:
         for (layer, _), diagnosis in verification.diagnoses.items():
             found.setdefault(layer, diagnosis)
         return report, found
-
-
-@dataclass(frozen=True, kw_only=True)
-class _EndToEnd:
-    """The port on one input in one mode: the error of each segment's value, the watched output, and the plain one."""
-
-    measures: Mapping[str, Measure]
-    watched: Array
-    plain: Array
-
-
-class _Verification:
-    """One input, in every mode: the steps of the module's docstring, one method each."""
-
-    def __init__(
-        self,
-        subject: Verifier,
-        given: Input,
-        modes: tuple[str, ...],
-        progress: Progress,
-        odd: Collection[str] = (),
-    ) -> None:
-        self.subject = subject
-        self.given = given
-        self.modes = modes
-        self.progress = progress
-        self.judge = Judge(subject.reference, subject.pair, subject.policy, given)
-        self.alignment = apart(self._align(), odd)
-        self.segments = (*subject.port.segments(self.alignment.matched), *self._unfinished())
-        self.introduced: dict[tuple[str, str], Measure] = {}
-        self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
-        self.scene = Scene(
-            subject.reference,
-            subject.port,
-            given.array,
-            subject.pair.axes,
-            self.judge.taps,
-            self.alignment.matched,
-            subject.pair.layers,
-        )
-        self.ends: Mapping[str, _EndToEnd] = {}
-        self.wanted, self.explanation = "", cast(Explanation | None, None)
-        self.poisoned = set() if np.isfinite(given.array).all() else {INPUT}
-
-    def report(self) -> Report:
-        """Run the steps and record what came of them."""
-        self.progress("reference as judge", 0.0)
-        self.judge.prepare()
-        if self.subject.policy.uses_float64:
-            self._run_anchored(self.segments)
-            self.judge.refuse_random()
-        self.ends = ends = {mode: self._end_to_end(mode, index) for index, mode in enumerate(self.modes)}
-        if not self.subject.policy.uses_float64:
-            self._run_anchored(self._suspicious(ends))
-        runs = tuple(self._run(mode, ends[mode]) for mode in self.modes)
-        return Report(
-            pair=self.subject.pair.name,
-            environment=environment(),
-            settings={"policy": str(self.subject.policy), "modes": ", ".join(self.modes)},
-            coverage=self._coverage(),
-            runs=runs,
-            findings=tuple(self._findings(runs)),
-            first_divergence=self._first_divergence(runs),
-        )
-
-    def _align(self) -> Alignment:
-        pair, trace = self.subject.pair, self.judge.trace
-        return align(
-            trace.taps,
-            self.subject.port.taps,
-            layers=pair.layers,
-            axes=pair.axes,
-            outputs=(trace.output_tap, self.subject.port.output_tap),
-            aliases=trace.aliases,
-            waived=pair.waived,
-        )
-
-    def not_corresponding(self) -> frozenset[str]:
-        """Taps that differ although they are right: a layer that reads them is wrong on the reference's values of them,
-        and right on the port's own.
-
-        So what both networks hold there are two different things, and the layer's fault and its reader's are none. A
-        layer whose own weights are not the reference's is at fault all the same.
-        """
-        odd = set()
-        for segment in self.segments:
-            for mode, end in self.ends.items():
-                read = [
-                    name for name in segment.anchors if self._introduces(name, mode) and self._is_loaded(name, mode)
-                ]
-                if read and self._introduces(segment.layer, mode) and end.measures[segment.layer].passed:
-                    odd.update(read)
-        return frozenset(odd)
-
-    def _is_loaded(self, layer: str, mode: str) -> bool:
-        """Whether a layer at fault carries the reference's weights, or none."""
-        return not self.diagnoses[layer, mode].misloaded
-
-    def _introduces(self, layer: str, mode: str) -> bool:
-        measure = self.introduced.get((layer, mode))
-        return measure is not None and not measure.passed
-
-    def layer_called(self, name: str) -> str:
-        """The reference's name for a layer that either side calls by `name`; for one inside another, that one's."""
-        within = {name: layer for layer, inside in self.alignment.inside.items() for name in inside}
-        names = {**within, **self.judge.trace.aliases}
-        names |= {port: layer for layer, port in self.alignment.matched.items()}
-        names |= {layer: layer for layer in self.alignment.matched}
-        if names.get(name) not in self.alignment.matched:
-            near = difflib.get_close_matches(name, names, n=3)
-            hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
-            raise UsageError(f"no compared layer is called {name!r}{hint}")
-        return names[name]
-
-    def _unfinished(self) -> tuple[Segment, ...]:
-        """What the port ends with, held against the reference's output, where it ends before the reference does."""
-        output, matched, port = self.judge.trace.output_tap, self.alignment.matched, self.subject.port
-        ends = [layer for layer, tap in matched.items() if tap == port.output_tap]
-        if output in matched or not ends:
-            return ()
-        last = next(segment for segment in port.segments(matched) if segment.layer == ends[0])
-        return (replace(last, layer=output),)
-
-    # -- anchored -----------------------------------------------------------------------------------------------------
-
-    def _suspicious(self, ends: Mapping[str, _EndToEnd]) -> list[Segment]:
-        """The segments that disagree end to end in some mode.
-
-        Under a fixed tolerance an input within tolerance *is* the reference's as far as can be told, so where a
-        segment's value agrees there is nothing to run it again for.
-        """
-        return [
-            segment for segment in self.segments if any(not end.measures[segment.layer].passed for end in ends.values())
-        ]
-
-    def _run_anchored(self, segments: Sequence[Segment]) -> None:
-        if not segments:
-            return
-        seen = 0
-
-        def see(tap: Tap, value: torch.Tensor) -> None:
-            nonlocal seen
-            seen += 1
-            self.progress(f"layer by layer, {tap.name}", 0.2 + 0.4 * seen / len(self.judge.taps))
-            self.judge.see(tap, value)
-
-        anchored = Anchored(self.subject.port, segments, self.modes, self.subject.pair.axes, self._judge_introduced)
-        run_anchored(self.subject.reference, self.given.array, anchored, see)
-
-    def _judge_introduced(
-        self, segment: Segment, mode: str, anchors: Sequence[Array], expected: Array, actual: Array
-    ) -> None:
-        """Compare what a segment made of the reference's values; explain it at once, while they are there."""
-        layer, key = segment.layer, (segment.layer, mode)
-        if self.poisoned & set(segment.anchors):
-            self.poisoned.add(layer)
-            return
-        limits = self.judge.limits(layer, segment, self.alignment.inside.get(layer, ()))
-        if actual.shape == expected.shape:
-            comparison = compare(actual, expected, limits)
-            self.introduced[key] = self.judge.of_whole(layer, comparison)
-            if comparison.nonfinite_expected:
-                self.poisoned.add(layer)
-        else:
-            note = f"shape {actual.shape}, but should be {expected.shape}"
-            if actual is REFUSED:
-                note = "cannot run on the reference's values: another shape is built in"
-            self.introduced[key] = self.judge.mismatch(layer, note)
-        if layer != self.wanted and (self.wanted or self.introduced[key].passed):
-            return
-        self.subject.port.restore()
-        evidence = Evidence(
-            segment=segment,
-            mode=mode,
-            scene=self.scene,
-            anchors=anchors,
-            expected=expected,
-            actual=actual,
-            limits=limits,
-        )
-        if not self.introduced[key].passed:
-            self.diagnoses[key] = diagnose(evidence)
-        if layer == self.wanted:
-            cause = self.diagnoses[key].cause if key in self.diagnoses else None
-            self.explanation = explained(
-                evidence, self.given.name, self.introduced[key], self.judge.floor(layer), cause
-            )
-
-    # -- end to end ---------------------------------------------------------------------------------------------------
-
-    def _end_to_end(self, mode: str, index: int) -> _EndToEnd:
-        port, array = self.subject.port, self._input_of_port()
-
-        def show(done: int) -> None:
-            share = (index + 0.5 * done / len(self.segments)) / len(self.modes)
-            self.progress(f"end to end, {mode}", 0.6 + 0.4 * share)
-
-        show(0)
-        samples, watched = port.propagate(array, self.segments, [self._places(s) for s in self.segments], mode, show)
-        layers = [segment.layer for segment in self.segments]
-        measures = {layer: self.judge.of_sample(layer, sample) for layer, sample in zip(layers, samples, strict=True)}
-        show(len(self.segments))
-        return _EndToEnd(measures=measures, watched=watched, plain=port.plain(array, mode))
-
-    def _input_of_port(self) -> Array:
-        source, target = self.subject.pair.axes.of(INPUT, self.given.array.ndim)
-        return np.ascontiguousarray(move(self.given.array, source, target))
-
-    def _places(self, segment: Segment) -> Array:
-        """The reference's sample positions in the port's flat value; none if the port's shape does not fit."""
-        shape, moved = self.judge.shape(segment.layer), self.judge.moved_shape(segment.layer)
-        fits = len(moved) == len(segment.tap.shape) and all(
-            there in (None, here) for here, there in zip(moved, segment.tap.shape, strict=True)
-        )
-        source, target = self.subject.pair.axes.of(segment.layer, len(shape))
-        return positions_in(shape, source, target) if fits else np.empty(0, np.int64)
-
-    # -- judged -------------------------------------------------------------------------------------------------------
-
-    def _run(self, mode: str, end: _EndToEnd) -> Run:
-        layers = tuple(self._layer(segment, mode, end) for segment in self._in_reference_order())
-        output = self.judge.of_output(end.plain)
-        watching = self._watching(end)
-        passed = output.passed and watching.within and all(layer.verdict == PASS for layer in layers)
-        return Run(
-            input=self.given.name,
-            origin=self.given.origin,
-            mode=mode,
-            verdict=PASS if passed and layers else DIVERGED,
-            layers=layers,
-            output=output,
-            watching=watching,
-            warnings=(
-                *blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),
-                *self._other_weights(mode),
-            ),
-        )
-
-    def _other_weights(self, mode: str) -> Iterator[str]:
-        """A sentence where the port seems to carry another checkpoint: most of its weights are like none."""
-        weighted = [segment.layer for segment in self.segments if self.judge.taps[segment.layer].weighted]
-        foreign = [layer for layer in weighted if (found := self.diagnoses.get((layer, mode))) and found.foreign]
-        if len(foreign) >= max(3, len(weighted) // 2):
-            share = f"{len(foreign)} of {len(weighted)} layers"
-            yield f"{share} carry weights like none of the reference's: is the port from another checkpoint or seed?"
-
-    def _in_reference_order(self) -> list[Segment]:
-        order = {name: index for index, name in enumerate(self.judge.taps)}
-        return sorted(self.segments, key=lambda segment: order[segment.layer])
-
-    def _layer(self, segment: Segment, mode: str, end: _EndToEnd) -> LayerResult:
-        layer = segment.layer
-        propagated = end.measures[layer]
-        introduced = self.introduced.get((layer, mode))
-        policy = self.judge.policy_of(layer)
-        return LayerResult(
-            layer=layer,
-            port_layer=segment.tap.name,
-            kind=self.judge.taps[layer].kind,
-            floor=self.judge.floor(layer),
-            propagated=propagated,
-            introduced=introduced,
-            verdict=self._verdict(segment, propagated, introduced),
-            weighted=self.judge.taps[layer].weighted,
-            inside=self.alignment.inside.get(layer, ()),
-            policy=str(policy) if policy.why else "",
-        )
-
-    def _verdict(self, segment: Segment, propagated: Measure, introduced: Measure | None) -> str:
-        if self.poisoned & set(segment.anchors):
-            return NOT_COMPARED
-        if introduced is not None and not introduced.passed:
-            return INTRODUCES
-        return PASS if propagated.passed else INHERITS
-
-    def _watching(self, end: _EndToEnd) -> Watching:
-        """The watched port's output against the plain one's: the same values, or as near as the limits ask."""
-        if end.watched.shape != end.plain.shape:
-            return Watching(same=False, relative=float("inf"), within=False)
-        difference = compare(end.watched, end.plain, self.judge.limits(self.judge.trace.output_tap))
-        same = bool(np.array_equal(end.watched, end.plain, equal_nan=True))
-        return Watching(same=same, relative=difference.relative, within=same or difference.passed)
-
-    def _coverage(self) -> Coverage:
-        """What was compared. A layer of the port that does a part of a weighted one, before a crop, is no odd one."""
-        coverage = self.alignment.coverage
-        within = {
-            node.operation.name
-            for segment in self.segments
-            if self.judge.taps[segment.layer].weighted and not segment.tap.weighted
-            for node in segment.nodes
-        }
-        return replace(coverage, unmatched_port=tuple(n for n in coverage.unmatched_port if n not in within))
-
-    # -- recorded -----------------------------------------------------------------------------------------------------
-
-    def _findings(self, runs: Iterable[Run]) -> Iterable[Finding]:
-        for run in runs:
-            if INPUT in self.poisoned:
-                yield self._input_not_finite(run.mode)
-            for layer in run.layers:
-                if layer.verdict == INTRODUCES and layer.introduced:
-                    yield self._finding(layer, run.mode, layer.introduced, introduced=True)
-
-    def _first_divergence(self, runs: Iterable[Run]) -> Finding | None:
-        if INPUT in self.poisoned:
-            return self._input_not_finite(self.modes[0])
-        order = {name: index for index, name in enumerate(self.judge.taps)}
-        left = [
-            (order[layer.layer], index, layer, run.mode)
-            for index, run in enumerate(runs)
-            for layer in run.layers
-            if layer.verdict in (INTRODUCES, INHERITS)
-        ]
-        if not left:
-            return None
-        _, _, layer, mode = min(left, key=lambda item: item[:2])
-        measure = layer.introduced if layer.verdict == INTRODUCES else layer.propagated
-        assert measure is not None
-        return self._finding(layer, mode, measure, introduced=layer.verdict == INTRODUCES)
-
-    def _finding(self, layer: LayerResult, mode: str, measure: Measure, *, introduced: bool) -> Finding:
-        """A finding at a layer; if its segment holds an operation that the map names and the port lacks, at that."""
-        missing = [name for name in layer.inside if name in self.alignment.coverage.unmatched_reference]
-        no_cause = Cause(slug="unknown", detail="no single layer introduces it; it has accumulated on the way here")
-        return Finding(
-            layer=missing[-1] if missing and introduced else layer.layer,
-            port_layer=layer.port_layer,
-            input=self.given.name,
-            mode=mode,
-            error=float("inf") if "not finite" in measure.note else measure.relative,
-            floor=layer.floor,
-            cause=diagnosis.cause if (diagnosis := self.diagnoses.get((layer.layer, mode))) else no_cause,
-            introduced=introduced,
-        )
-
-    def _input_not_finite(self, mode: str) -> Finding:
-        bad = np.argwhere(~np.isfinite(self.given.array))
-        where = tuple(int(i) for i in bad[0])
-        detail = f"{len(bad)} of {self.given.array.size} values of the input are NaN or infinite, the first at {where}"
-        return Finding(
-            layer=INPUT, port_layer=INPUT, input=self.given.name, mode=mode, error=float("inf"), floor=1.0,
-            cause=Cause(slug="non-finite", detail=detail),
-        )  # fmt: skip
-
-
-def environment() -> dict[str, str]:
-    """Versions and the machine, for the record."""
-    packages = {name: version(name) for name in ("torch", "tensorflow", "keras", "numpy")}
-    return {
-        "python": platform.python_version(),
-        **packages,
-        "machine": platform.machine(),
-        "threads": str(thread_count()),
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
-    }
 
 
 def _known(modes: Sequence[str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("runners", "inputs", "converters", "checkpoints"),
     ("align", "adequacy", "anchored", "judge", "models"),
     ("diagnosis",),
+    ("examination",),
     ("verification",),
     ("repair",),
     ("render",),
