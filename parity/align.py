@@ -61,8 +61,15 @@ def align(
     )
 
 
-def apart(alignment: Alignment, names: Collection[str]) -> Alignment:
-    """The alignment without taps that turned out not to correspond: each becomes a part of the layer after it."""
+def apart(alignment: Alignment, names: Collection[str], outputs: tuple[str, str] = ("", "")) -> Alignment:
+    """The alignment without taps that turned out not to correspond: each becomes a part of the layer after it.
+
+    Where the port's output (`outputs`: reference tap, port tap) answered to one of them, it answers to the reference's.
+    """
+    ends = [name for name in names if alignment.matched.get(name) == outputs[1]]
+    if ends and outputs[0] not in alignment.matched:
+        answered = {**alignment.matched, outputs[0]: outputs[1]}
+        alignment = replace(alignment, matched=answered, inside={**alignment.inside, outputs[0]: ()})
     matched, inside = dict(alignment.matched), dict(alignment.inside)
     layers = list(matched)
     holders = {}
@@ -77,6 +84,7 @@ def apart(alignment: Alignment, names: Collection[str]) -> Alignment:
         alignment.coverage,
         matched=matched,
         inside={**alignment.coverage.inside, **holders},
+        unmatched_reference=tuple(name for name in alignment.coverage.unmatched_reference if name not in matched),
         apart=(*alignment.coverage.apart, *holders),
     )
     return Alignment(matched=matched, inside=inside, coverage=coverage)

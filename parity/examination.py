@@ -17,7 +17,7 @@ from typing import cast
 
 import numpy as np
 
-from parity.adequacy import blind_spots
+from parity.adequacy import SHOWN, blind_spots
 from parity.align import Alignment, align, apart
 from parity.anchored import Anchored, run_anchored
 from parity.axes import Array, move
@@ -25,6 +25,7 @@ from parity.comparison import compare
 from parity.diagnosis import Diagnosis, diagnose
 from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.explain import explained
+from parity.diagnosis.fingerprints import carries_other_values
 from parity.diagnosis.scene import Scene
 from parity.errors import UsageError
 from parity.explanation import Explanation
@@ -91,7 +92,8 @@ class Examination:
         self.modes = modes
         self.progress = progress
         self.judge = Judge(subject.reference, subject.pair, subject.policy, given)
-        self.alignment = apart(self._align(), odd)
+        ends = (self.judge.trace.output_tap, subject.port.output_tap)
+        self.alignment = apart(self._align(), odd, ends)
         self.segments = (*subject.port.segments(self.alignment.matched), *self._unfinished())
         self.introduced: dict[tuple[str, str], Measure] = {}
         self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
@@ -156,7 +158,17 @@ class Examination:
                 ]
                 if read and self._introduces(segment.layer, mode) and end.measures[segment.layer].passed:
                     odd.update(read)
-        return frozenset(odd)
+        return frozenset(odd | self._finished_within())
+
+    def _finished_within(self) -> set[str]:
+        """The tap that answers to the port's output, where that is the reference's output after all: a last activation
+        that the port's last layer has built in."""
+        last = [segment for segment in self.segments if segment.layer not in self.alignment.matched]
+        right = last and not any(self._introduces(last[0].layer, mode) for mode in self.modes)
+        if not right:
+            return set()
+        ends = [layer for layer, tap in self.alignment.matched.items() if tap == self.subject.port.output_tap]
+        return {layer for layer in ends if all(self._introduces(layer, mode) for mode in self.modes)}
 
     def _is_loaded(self, layer: str, mode: str) -> bool:
         """Whether a layer at fault carries the reference's weights, or none."""
@@ -299,6 +311,7 @@ class Examination:
             warnings=(
                 *blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),
                 *self._other_weights(mode),
+                *self._idle_weights(mode),
             ),
         )
 
@@ -309,6 +322,23 @@ class Examination:
         if len(foreign) >= max(3, len(weighted) // 2):
             share = f"{len(foreign)} of {len(weighted)} layers"
             yield f"{share} carry weights like none of the reference's: is the port from another checkpoint or seed?"
+
+    def _idle_weights(self, mode: str) -> Iterator[str]:
+        """A sentence on layers that are right on this input although their weights are not the reference's.
+
+        Weights that are the reference's in another order are left out: the layers around may ask for that.
+        """
+        idle = [
+            segment.layer
+            for segment in self.segments
+            if self.judge.taps[segment.layer].weighted
+            and not self._introduces(segment.layer, mode)
+            and carries_other_values(self.scene.converted(segment.layer, segment.tap.operation), segment.tap.operation)
+        ]
+        if idle:
+            more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
+            names = ", ".join(idle[:SHOWN])
+            yield f"the weights of {names}{more} are not the reference's, which does not show on this input"
 
     def _in_reference_order(self) -> list[Segment]:
         order = {name: index for index, name in enumerate(self.judge.taps)}
@@ -348,7 +378,11 @@ class Examination:
         return Watching(same=same, relative=difference.relative, within=same or difference.passed)
 
     def _coverage(self) -> Coverage:
-        """What was compared. A layer of the port that does a part of a weighted one, before a crop, is no odd one."""
+        """What was compared.
+
+        Layers with weights that a segment holds on both sides, as many here as there, are compared as parts of it; so
+        is one of the port that does a part of a weighted one, before a crop.
+        """
         coverage = self.alignment.coverage
         within = {
             node.operation.name
@@ -356,7 +390,36 @@ class Examination:
             if self.judge.taps[segment.layer].weighted and not segment.tap.weighted
             for node in segment.nodes
         }
-        return replace(coverage, unmatched_port=tuple(n for n in coverage.unmatched_port if n not in within))
+        held = dict(coverage.inside)
+        for segment in self.segments:
+            theirs = self._unmatched_before(segment.layer, coverage.unmatched_reference)
+            ours = {n.operation.name for n in segment.nodes if n.operation.name in coverage.unmatched_port}
+            ours |= (
+                {segment.tap.name} if segment.tap.weighted and not self.judge.taps[segment.layer].weighted else set()
+            )
+            if len(theirs) == len(ours) > 0:
+                within |= ours
+                held |= dict.fromkeys(theirs, segment.layer)
+        twins = {name for name in coverage.unmatched_reference if self.scene.twin(name) in coverage.matched}
+        return replace(
+            coverage,
+            inside=held,
+            unmatched_reference=tuple(n for n in coverage.unmatched_reference if n not in {*held, *twins}),
+            unmatched_port=tuple(n for n in coverage.unmatched_port if n not in within),
+        )
+
+    def _unmatched_before(self, layer: str, unmatched: Collection[str]) -> set[str]:
+        """The reference's layers with weights that lie in a segment, unmatched, and that no map speaks of."""
+        calls, mapped, found = self.scene.calls, self.subject.pair.layers or {}, set[str]()
+        waiting = list(calls[layer].reads) if layer in calls else []
+        while waiting:
+            name = waiting.pop()
+            if name in self.alignment.matched or name not in calls or name in found:
+                continue
+            if self.judge.taps[name].weighted and name in unmatched and name not in mapped:
+                found.add(name)
+            waiting += calls[name].reads
+        return found
 
     # -- recorded -----------------------------------------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ def _another(given: Input) -> Input:
     """The input turned round: what a copy was given must hold for it as well, and not for one picture."""
     turned = np.ascontiguousarray(given.array[..., ::-1])
     if turned.dtype.kind == "f":
-        turned = (turned * np.float32(0.875)).astype(turned.dtype)
+        turned = (turned * np.float32(2.5)).astype(turned.dtype)  # where a function is not straight, it shows
     return Input(name=f"{given.name}, turned round", array=turned, origin=f"{given.name}, to check the repair on")
 
 

@@ -112,7 +112,16 @@ class Tried:
 
 @np.errstate(all="ignore")
 def diagnose(evidence: Evidence) -> Diagnosis:
-    """The proven cause of a layer's error, or `unknown` with what was tried."""
+    """The proven cause of a layer's error, or `unknown` with what was tried; a layer that cannot be run is unknown."""
+    try:
+        return _diagnosed(evidence)
+    except Exception as error:  # a layer that refuses the reference's values must not end the whole verification
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        detail = f"{_where(evidence)}; the layer cannot be run again on the reference's values: {reason[0]}"
+        return Diagnosis(cause=Cause(slug="unknown", detail=detail))
+
+
+def _diagnosed(evidence: Evidence) -> Diagnosis:
     not_finite = environment.non_finite(evidence)
     if not_finite:
         return _not_finite(evidence, not_finite)

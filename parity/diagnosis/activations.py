@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
-from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled
+from parity.diagnosis.evidence import PRESENT, SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.functions import FUNCTIONS, IN_KERAS, as_keras
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
@@ -212,7 +212,7 @@ def extra(evidence: Evidence) -> Iterator[Hypothesis]:
 
 
 def missing(evidence: Evidence) -> Iterator[Hypothesis]:
-    """activation-missing: the port's layer reads what the reference's reads, before its activation."""
+    """activation-missing, activation-kind: what the port's layer reads lacks the reference's activation."""
     call = evidence.call
     if call is None or len(evidence.arrivals) != len(call.reads):
         return
@@ -221,13 +221,34 @@ def missing(evidence: Evidence) -> Iterator[Hypothesis]:
             continue
         exact = reference_activation(evidence, name)
         wanted = evidence.scene.name_in_port(name)
-        if exact is not None:
-            yield Hypothesis(
-                slug="activation-missing",
-                detail=f"the reference applies {exact[1]} ({name}) before this layer; the port does not",
-                change=f"{exact[1]} before {written(evidence.operation)}",
-                edit=Edit(inserted={(evidence.node, place): named(exact[0], wanted) if wanted else exact[0]}),
-            )
+        if exact is None:
+            continue
+        change = named(exact[0], wanted) if wanted else exact[0]
+        yield Hypothesis(
+            slug="activation-missing",
+            detail=f"the reference applies {exact[1]} ({name}) before this layer; the port does not",
+            change=f"{exact[1]} before {written(evidence.operation)}",
+            edit=Edit(inserted={(evidence.node, place): change}),
+        )
+        yield from _another(evidence, place, name, change, exact[1])
+
+
+def _another(evidence: Evidence, place: int, name: str, change: Any, words: str) -> Iterator[Hypothesis]:
+    """activation-kind: on the way to the layer the port applies another function than the reference's `name`."""
+    call = evidence.scene.calls[name]
+    if call.reads[:1] != evidence.segment.anchors or np.array_equal(evidence.arrivals[place], evidence.anchors[0]):
+        return
+    x, arrival = evidence.anchors[0].astype(np.float64), evidence.arrivals[place]
+    if x.shape != arrival.shape:
+        return
+    known = (said for said, function in FUNCTIONS.items() if _near(np.asarray(function(x), np.float32), arrival))
+    yield Hypothesis(
+        slug="activation-kind",
+        detail=f"the port applies {next(known, 'another function')} before this layer; the reference {words} ({name})",
+        change=f"{words} before {written(evidence.operation)}",
+        edit=Edit(rerouted={(evidence.node, place): evidence.anchor}, inserted={(evidence.node, place): change}),
+        standing=PRESENT,
+    )
 
 
 def _one_value(evidence: Evidence) -> bool:

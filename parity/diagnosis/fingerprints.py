@@ -1,5 +1,8 @@
 """Comparing weights that may be rearranged: fingerprints and samples first, whole tensors only where these agree."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -40,6 +43,15 @@ def shares_values(weight: Array, source: Array) -> bool:
     sample = weight[places(weight, 32)]
     found = sum(bool(np.any(source == value)) for value in sample if value)
     return found >= 0.4 * len(sample)
+
+
+def carries_other_values(sources: Sequence[Array], operation: Any) -> bool:
+    """Whether a layer's weights hold numbers that the reference's do not, slot by slot and whatever their order."""
+    weights = [np.asarray(weight) for weight in getattr(operation, "weights", ())]
+    if len(weights) != len(sources):
+        return False
+    pairs = [(ours, theirs) for ours, theirs in zip(weights, sources, strict=True) if ours.shape == theirs.shape]
+    return any(not same(ours, theirs) and not same_values(ours, theirs) for ours, theirs in pairs)
 
 
 def distance(weight: Array, source: Array) -> float:
