@@ -11,6 +11,7 @@ import numpy as np
 from parity.axes import Array
 from parity.comparison import Comparison, compare
 from parity.diagnosis.scene import Scene
+from parity.diagnosis.words import settings_of
 from parity.frameworks import keras, torch
 from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of, named, of_first_tensor
 from parity.runners.keras_model import Segment, as_tensor
@@ -73,10 +74,7 @@ class Evidence:
     @cached_property
     def config(self) -> Mapping[str, Any]:
         """The layer's configuration; empty for an operation without one."""
-        try:
-            return dict(self.operation.get_config())
-        except (AttributeError, NotImplementedError):
-            return {}
+        return settings_of(self.operation)
 
     @cached_property
     def port_weights(self) -> tuple[Array, ...]:

@@ -11,7 +11,7 @@ from parity.axes import Array
 from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.scene import ARGUMENTS
 from parity.diagnosis.weights import differing_weights, first_explanation
-from parity.diagnosis.words import value_in_words, written
+from parity.diagnosis.words import settings_of, value_in_words, written
 from parity.explanation import ErrorShape, Explanation, WeightRelation
 from parity.report import Cause, Measure
 from parity.runners.edits import Node
@@ -73,10 +73,7 @@ def _argument(key: str, value: Any) -> str:
 
 
 def _port(node: Node) -> str:
-    try:
-        config: Mapping[str, Any] = node.operation.get_config()
-    except (AttributeError, NotImplementedError):
-        config = {}
+    config = settings_of(node.operation)
     usual = _defaults(type(node.operation))
     shown = {
         key: value

@@ -123,11 +123,6 @@ def transposed(evidence: Evidence) -> Iterator[Hypothesis]:
     )
 
 
-def reads_anchor(evidence: Evidence) -> bool:
-    """Whether the layer's input, as the reference has it, is the segment's one anchor."""
-    return _reads_one(evidence)
-
-
 def _reads_one(evidence: Evidence) -> bool:
     """Whether the segment has one anchor, and only padding on the way from it."""
     return len(evidence.segment.anchors) == 1 and len(evidence.node.input_tensors) == 1

@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from parity.axes import Array
 from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.inputs import mean, with_constant
-from parity.diagnosis.words import value_in_words, written
+from parity.diagnosis.words import settings_of, value_in_words, written
 from parity.frameworks import keras
 from parity.runners.edits import Change, Edit, copy_of, named
 
@@ -121,7 +121,7 @@ def axis(evidence: Evidence) -> Iterator[Hypothesis]:
     """reduction-axis, concat-axis: the operation runs along another axis."""
     for node in evidence.segment.nodes:
         operation = node.operation
-        config = _config(operation)
+        config = settings_of(operation)
         if "axis" not in config or type(operation).__name__ in ("GetItem", "Take", "Flip", "Roll"):
             continue
         for other in _other_axes(config["axis"], len(node.input_tensors[0].shape), evidence):
@@ -248,13 +248,6 @@ def _mend(evidence: Evidence) -> Edit | None:
         return x
 
     return evidence.instead(exact)
-
-
-def _config(operation: Any) -> Mapping[str, Any]:
-    try:
-        return dict(operation.get_config())
-    except (AttributeError, NotImplementedError):
-        return {}
 
 
 def _near(a: Array, b: Array) -> bool:

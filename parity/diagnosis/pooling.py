@@ -12,7 +12,7 @@ from parity.diagnosis.evidence import Evidence, Hypothesis
 from parity.diagnosis.geometry import paddings, spatial
 from parity.diagnosis.padding import padded, resampled
 from parity.diagnosis.relations import near
-from parity.diagnosis.words import written
+from parity.diagnosis.words import settings_of, written
 from parity.frameworks import keras
 from parity.runners.edits import Change
 from parity.runners.keras_model import as_tensor
@@ -190,20 +190,13 @@ def _each(value: Any, axes: Sequence[int]) -> tuple[int, ...] | None:
 def _port_in_words(evidence: Evidence) -> str:
     *route, last = evidence.segment.nodes
     pads = paddings(evidence, route)
-    config: Mapping[str, Any] = _config(last.operation)
+    config: Mapping[str, Any] = settings_of(last.operation)
     parts = [f"{name}={config[name]}" for name in ("pool_size", "strides", "padding") if name in config]
     if pads is not None and pads.any:
         parts.append(
             f"{pads.words()} of {pads.value:g} put around" if pads.mode == "zeros" else f"{pads.words()} around"
         )
     return ", ".join([type(last.operation).__name__, *parts])
-
-
-def _config(operation: Any) -> Mapping[str, Any]:
-    try:
-        return dict(operation.get_config())
-    except (AttributeError, NotImplementedError):
-        return {}
 
 
 def _reference_in_words(evidence: Evidence) -> str:

@@ -1,9 +1,6 @@
 """The port's layers in the words of its code."""
 
-from collections.abc import Mapping
 from typing import Any
-
-LEFT_OUT = frozenset({"name", "trainable", "dtype", "data_format"})
 
 
 def written(operation: Any, **settings: Any) -> str:
@@ -24,6 +21,9 @@ def value_in_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def of_config(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Some settings of a layer's configuration."""
-    return {name: config[name] for name in names if name in config}
+def settings_of(operation: Any) -> dict[str, Any]:
+    """The configuration of an operation; empty for one without."""
+    try:
+        return dict(operation.get_config())
+    except (AttributeError, NotImplementedError):
+        return {}
