@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 
 from parity.axes import Array, Axes, move
 from parity.frameworks import torch
+from parity.pair import INPUT
 from parity.runners.keras_model import KerasModel, Segment
-from parity.runners.taps import INPUT, Tap
+from parity.runners.taps import Tap
 from parity.runners.torch_module import TorchModule
 
 CHUNK_BYTES = 512 << 20

@@ -31,7 +31,7 @@ from parity.errors import UsageError
 from parity.explanation import Explanation
 from parity.frameworks import torch
 from parity.judge import Judge
-from parity.pair import Input, Pair
+from parity.pair import INPUT, Input, Pair
 from parity.report import (
     DIVERGED,
     INHERITS,
@@ -48,7 +48,7 @@ from parity.report import (
     Watching,
 )
 from parity.runners.keras_model import REFUSED, KerasModel, Segment
-from parity.runners.taps import INPUT, Tap, positions_in
+from parity.runners.taps import Tap, positions_in
 from parity.runners.torch_module import TorchModule
 from parity.switches import thread_count
 from parity.tolerance import Policy

@@ -15,10 +15,10 @@ from parity.axes import Array, move
 from parity.comparison import Comparison, compare, noise_of
 from parity.errors import PairError
 from parity.frameworks import torch
-from parity.pair import Input, Pair
+from parity.pair import INPUT, Input, Pair
 from parity.report import Measure
 from parity.runners.keras_model import Segment
-from parity.runners.taps import INPUT, Tap, positions
+from parity.runners.taps import Tap, positions
 from parity.runners.torch_module import TorchModule, sampled
 from parity.tolerance import Limits, Noise, Policy
 

@@ -12,7 +12,7 @@ import parity
 ROOT = Path(parity.__file__).parent
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "numbers", "switches"),
+    ("errors", "numbers", "switches", "trees"),
     ("axes", "tolerance"),
     ("comparison", "report", "pair"),
     ("explanation",),

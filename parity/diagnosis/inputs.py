@@ -8,8 +8,8 @@ import numpy as np
 from parity.axes import move
 from parity.diagnosis.evidence import Evidence
 from parity.frameworks import keras, torch
+from parity.pair import INPUT
 from parity.runners.edits import Change, Edit
-from parity.runners.taps import INPUT
 from parity.runners.torch_module import Read
 
 OPERATIONS = {

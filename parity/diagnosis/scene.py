@@ -14,8 +14,9 @@ from parity import converters
 from parity.axes import Array, Axes, move
 from parity.errors import WeightError
 from parity.frameworks import torch
+from parity.pair import INPUT
 from parity.runners.keras_model import KerasModel
-from parity.runners.taps import INPUT, Tap
+from parity.runners.taps import Tap
 from parity.runners.torch_module import Call, TorchModule
 
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {

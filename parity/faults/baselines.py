@@ -14,8 +14,8 @@ import math
 from collections.abc import Mapping
 
 from parity.axes import Array
+from parity.pair import INPUT
 from parity.report import Measure, Run
-from parity.runners.taps import INPUT
 
 TOLERANCES = (1e-3, 1e-4, 1e-5)
 THRESHOLD = 0.2

@@ -20,11 +20,10 @@ from parity.errors import PairError
 from parity.faults.planting import Ground, Planted, plant
 from parity.models import Settings, load
 from parity.models.small import NETWORKS
-from parity.pair import Input, Pair
+from parity.pair import INPUT, Input, Pair
 from parity.report import Report
 from parity.runners.edits import edited_copy, evaluate, nodes_of
 from parity.runners.keras_model import KerasModel, as_array, as_tensor
-from parity.runners.taps import INPUT
 from parity.verification import Verifier
 
 SIZES: Mapping[str, tuple[tuple[int, ...], ...]] = {

@@ -18,8 +18,9 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import PairError, UsageError
 from parity.frameworks import keras, tf
+from parity.pair import INPUT
 from parity.runners.edits import NOTHING, Edit, evaluate, nodes_of
-from parity.runners.taps import INPUT, MODES, MOVES_ONLY, Numbering, Positions, Tap, kind_of
+from parity.runners.taps import MODES, MOVES_ONLY, Numbering, Positions, Tap, kind_of
 
 TAIL = "output"
 """The name of the port's output where no tap of the reference answers to it."""
@@ -241,12 +242,14 @@ class KerasModel:
         return self._compiled[key, mode]
 
     def _enumerate(self) -> Iterator[PortTap]:
-        number = Numbering()
+        number, names = Numbering(), {id(self._graph.inputs[0]): INPUT}
         for node in nodes_of(self._graph):
             for tensor in node.outputs:
                 self._producer[id(tensor)] = node
             if not node.is_input:
-                yield from _taps_of(node, number(node.operation.name))
+                taps = list(_taps_of(node, number(node.operation.name), names))
+                names |= {tap.key: tap.name for tap in taps}
+                yield from taps
 
     def _segment(self, tap: PortTap, layer_of: Mapping[int, str]) -> Segment:
         nodes: list[Any] = []
@@ -273,7 +276,7 @@ class KerasModel:
         )
 
 
-def _taps_of(node: Any, name: str) -> Iterator[PortTap]:
+def _taps_of(node: Any, name: str, names: Mapping[int, str]) -> Iterator[PortTap]:
     operation = node.operation
     weighted = bool(getattr(operation, "weights", ()))
     for index, tensor in enumerate(node.outputs):
@@ -282,6 +285,8 @@ def _taps_of(node: Any, name: str) -> Iterator[PortTap]:
             kind=kind_of(type(operation).__name__),
             shape=tuple(tensor.shape),
             weighted=weighted,
+            reads=tuple(names[id(read)] for read in node.input_tensors if id(read) in names),
+            weights=lambda: [np.asarray(weight) for weight in getattr(operation, "weights", ())],
             operation=operation,
             tensor=tensor,
         )

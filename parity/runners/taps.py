@@ -1,7 +1,7 @@
 """What every engine speaks in: taps with kinds from one vocabulary, and where large maps are sampled."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -9,9 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from parity.axes import Array, flat_positions
-
-INPUT = "input"
-"""The name under which the network's input is read."""
 
 MODES = ("eager", "graph", "xla")
 """The ways a Keras model is run: call by call, as a graph, compiled."""
@@ -85,7 +82,9 @@ class Tap:
     """A named point where a network's values can be read.
 
     `shape` is in the engine's own layout, None where it is not known before the run. `moves_only` says that the
-    operation computes nothing (a copy, a concatenation, padding), so that its output is exact.
+    operation computes nothing (a copy, a concatenation, padding), so that its output is exact. `reads` names the taps
+    and inputs that its value is made of, in order; `weights` gives the arrays it is computed with, in the engine's own
+    layout.
     """
 
     name: str
@@ -93,6 +92,8 @@ class Tap:
     shape: tuple[int | None, ...]
     weighted: bool = False
     moves_only: bool = False
+    reads: tuple[str, ...] = ()
+    weights: Callable[[], Sequence[Array]] = field(default=tuple, compare=False, repr=False)
 
 
 @dataclass

@@ -17,8 +17,9 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import TorchFunctionMode, torch, torch_tree
+from parity.pair import INPUT
 from parity.runners.float64 import StripConvolution
-from parity.runners.taps import INPUT, MOVES_ONLY, Numbering, Tap, Trace, kind_of, positions
+from parity.runners.taps import MOVES_ONLY, Numbering, Tap, Trace, kind_of, positions
 
 Sink = Callable[[Tap, torch.Tensor], None]
 
@@ -287,7 +288,15 @@ class _Recorder(TorchFunctionMode):
         self._last = (value, value._version, numbered)
         self._names.give(value, numbered)
         self.calls[numbered] = call
-        tap = Tap(name=numbered, kind=kind, shape=tuple(value.shape), weighted=weighted, moves_only=kind in MOVES_ONLY)
+        tap = Tap(
+            name=numbered,
+            kind=kind,
+            shape=tuple(value.shape),
+            weighted=weighted,
+            moves_only=kind in MOVES_ONLY,
+            reads=call.reads,
+            weights=lambda: _weights(call.function),
+        )
         self._silent += 1
         try:
             self._sink(tap, value)
@@ -324,6 +333,14 @@ def _is_leaf(module: torch.nn.Module) -> bool:
         return False
     own = type(module).__module__.startswith("torch.nn.")
     return own or next(module.parameters(recurse=False), None) is not None
+
+
+def _weights(function: Any) -> list[Array]:
+    """The weights of a layer, its statistics too; none of a function, or of a counter of training steps."""
+    if not isinstance(function, torch.nn.Module):
+        return []
+    state = function.state_dict(keep_vars=True)
+    return [tensor.detach().cpu().numpy() for tensor in state.values() if tensor.is_floating_point()]
 
 
 def _computes(args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> bool:

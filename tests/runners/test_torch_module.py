@@ -9,7 +9,8 @@ import pytest
 from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import torch
-from parity.runners.taps import INPUT, SAMPLE, Tap, Trace
+from parity.pair import INPUT
+from parity.runners.taps import SAMPLE, Tap, Trace
 from parity.runners.torch_module import Call, Read, TorchModule
 
 nn = torch.nn
