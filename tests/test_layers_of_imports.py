@@ -27,6 +27,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("faults", "settings"),
     ("plugin",),
     ("cli", "pytest_plugin"),
+    ("__main__",),
 )
 """Each row may import from the rows above it, a room from within itself; nothing from beside or below."""
 

@@ -1,0 +1,28 @@
+"""The command `parity`: words in, a verification, words and an exit code out.
+
+One file per command, each loaded with the program but none of them importing anything slow before it is called. A new
+command gets a line in COMMANDS.
+"""
+
+from parity.cli import explain, faults, models, plant, repair, verify
+from parity.cli.program import app
+
+__all__ = ["COMMANDS", "app", "main"]
+
+COMMANDS = {
+    "models": models.models,
+    "verify": verify.verify,
+    "explain": explain.explain,
+    "repair": repair.repair,
+    "plant": plant.plant,
+    "faults": faults.faults,
+}
+"""Every command by name, in the order in which the help lists them."""
+
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def main() -> None:
+    """The console entry point."""
+    app(prog_name="parity")

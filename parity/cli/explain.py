@@ -1,0 +1,48 @@
+"""`parity explain`: what there is to say of one layer."""
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import typer
+
+from parity.cli.options import LayerName, PairName, request, takes
+from parity.cli.program import DIVERGED, errors_as_sentences, in_colour
+
+if TYPE_CHECKING:
+    from parity.settings import Options
+
+
+@takes(request)
+def explain(pair: PairName, layer: LayerName, options: "Options") -> None:
+    """Explain one layer: both sides' settings, their weights, where its error is, what was tried, what to change.
+
+    \b
+    Examples:
+      parity explain flownet conv3_1
+      parity explain flownet conv3.0 --port my_port.keras --input noise --mode graph
+
+    Without --input and --mode it is the pair's first input, in eager mode. Exit codes: 0 the layer is right, 1 it
+    is at fault.
+    """
+    wanted = replace(options, modes=options.modes or ("eager",))
+    with errors_as_sentences():
+        right = _explain(pair, layer, wanted)
+    raise typer.Exit(0 if right else DIVERGED)
+
+
+def _explain(name: str, layer: str, options: "Options") -> bool:
+    """Print what there is to say of a layer; whether it is right."""
+    from parity.models import load
+    from parity.render import explanation
+    from parity.render.progress import progress_bar
+    from parity.settings import RunSettings
+
+    settings = RunSettings.of(name, options)
+    with progress_bar(sys.stderr) as show:
+        show(f"loading {name}", 0.0)
+        pair, inputs = load(name, settings.settings)
+        explained = settings.verifier(pair).explain(inputs[0], settings.modes[0], layer, show)
+    colour = in_colour()
+    typer.echo(explanation(explained, colour=colour), color=colour)
+    return explained.cause is None

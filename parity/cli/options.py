@@ -1,0 +1,100 @@
+"""The options that several commands share: which pair, on what, in which modes.
+
+`request` reads them all, once; a command that is marked `@takes(request)` has them as options of its own, and gets what
+was asked for as its argument `options`.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from parity.settings import Options
+
+PairName = Annotated[str, typer.Argument(metavar="PAIR", help="The pair's name; `parity models` lists them.")]
+LayerName = Annotated[str, typer.Argument(metavar="LAYER", help="A layer, by the name that either side has for it.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME", help="An input to compare on, such as noise. Repeatable."),
+]
+Images = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option("--images", metavar="LEFT RIGHT", help="Two pictures of your own as an input."),
+]
+Size = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Width and height in pixels, such as 704x448.")]
+Modes = Annotated[
+    list[str] | None,
+    typer.Option("--mode", metavar="MODE", help="eager, graph or xla; all if not given. Repeatable."),
+]
+DataFormat = Annotated[
+    str | None,
+    typer.Option("--data-format", metavar="FORMAT", help="channels_last (default) or channels_first."),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", metavar="FILE", help="The reference's weights: .pth.tar or .safetensors."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="For noise, and weights without a checkpoint.")]
+Port = Annotated[
+    Path | None,
+    typer.Option("--port", metavar="FILE", help="A .keras file to judge in place of the pair's own port."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite FILE if there is one.")]
+
+
+def network(
+    size: Size = None, data_format: DataFormat = None, checkpoint: Checkpoint = None, seed: Seed = None
+) -> "Options":
+    """What was asked for, where only the networks are chosen."""
+    from parity.settings import Options
+
+    return Options(size=size, data_format=data_format, checkpoint=checkpoint, seed=seed)
+
+
+def request(
+    inputs: Inputs = None,
+    images: Images = None,
+    size: Size = None,
+    modes: Modes = None,
+    data_format: DataFormat = None,
+    checkpoint: Checkpoint = None,
+    seed: Seed = None,
+    port: Port = None,
+) -> "Options":
+    """What was asked for, where the pair, the inputs and the modes are chosen."""
+    from parity.settings import Options
+
+    return Options(
+        inputs=inputs or (),
+        images=images,
+        size=size,
+        modes=modes or (),
+        data_format=data_format,
+        checkpoint=checkpoint,
+        seed=seed,
+        port=port,
+    )
+
+
+def takes(read: Callable[..., "Options"]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose parameter `options` is made by `read`, and is given as the options that `read` has."""
+
+    def mark(command: Callable[..., None]) -> Callable[..., None]:
+        shared, own = inspect.signature(read).parameters, inspect.signature(command).parameters
+
+        def called(**given: Any) -> None:
+            options = read(**{name: given.pop(name) for name in shared})
+            command(options=options, **given)
+
+        before = [each for each in own.values() if each.default is inspect.Parameter.empty and each.name != "options"]
+        after = [each for each in own.values() if each.default is not inspect.Parameter.empty]
+        parameters = [*before, *shared.values(), *after]
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {each.name: each.annotation for each in parameters}
+        return called
+
+    return mark

@@ -1,0 +1,69 @@
+"""The program itself: how it is called, what its exit codes are, how errors become sentences."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from parity.errors import ParityError
+
+DIVERGED, INTERRUPTED = 1, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help and plain errors: they read the same in a pipe, in a log and on a narrow terminal.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from parity import __version__
+
+        typer.echo(f"parity {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def parity(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Prove, layer by layer, that a Keras/TensorFlow port computes what its PyTorch original computes.
+
+    \b
+    Examples:
+      parity models                                    what can be verified by name
+      parity verify flownet                            noise and a real pair, in eager, graph and XLA
+      parity verify flownet --input noise --mode xla   one input in one mode
+      parity explain flownet conv3_1                   why a layer differs, and what to change
+      parity repair flownet --port mine.keras -o fixed.keras
+
+    Exit codes: 0 parity, 1 diverged, 2 wrong use, 3 could not verify.
+    """
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Every error parity raises on purpose becomes one line on stderr and its exit code."""
+    try:
+        yield
+    except ParityError as error:
+        typer.echo(f"parity: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("parity: interrupted; nothing was finished, and nothing was written", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def in_colour() -> bool:
+    """Whether what is printed may be coloured."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
