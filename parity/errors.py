@@ -9,6 +9,7 @@ ParityError                 exit 3: could not verify
 ├── WeightError             weights that do not fit the port: unused, missing, ill-shaped
 ├── MapError                a layer map that names taps which do not exist
 ├── PairError               a reference or port that cannot be run as a pair
+├── UserCodeError           the code that defines or builds a pair has failed
 └── RepairError             a repaired copy that cannot be written
 """
 
@@ -51,6 +52,10 @@ class MapError(ParityError):
 
 class PairError(ParityError):
     """A reference or port that cannot be run as a pair."""
+
+
+class UserCodeError(ParityError):
+    """The code that defines or builds a pair has failed; the message has its exception and the line of its file."""
 
 
 class RepairError(ParityError):

@@ -14,8 +14,8 @@ ROOT = Path(parity.__file__).parent
 ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "numbers", "switches", "trees"),
     ("axes", "tolerance"),
-    ("comparison", "report", "pair"),
-    ("explanation",),
+    ("comparison", "report", "pair", "ends"),
+    ("explanation", "lookup"),
     ("frameworks",),
     ("runners", "inputs", "converters", "checkpoints"),
     ("align", "adequacy", "anchored", "judge", "models"),

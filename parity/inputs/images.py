@@ -69,6 +69,12 @@ def image_pair(left: FilePath, right: FilePath, *, size: Size | None = None, mul
     return _pair_input("images", (np.asarray(first), np.asarray(second)), size, f"{left} and {right}")
 
 
+def picture(path: FilePath, channels: int = 3) -> Array:
+    """A picture's values, uint8, (H, W, 3) RGB, or with `channels=1` (H, W, 1) gray; read as `image_pair` reads it."""
+    frame = _read(path)
+    return np.asarray(frame) if channels == 3 else np.asarray(frame.convert("L"))[..., np.newaxis]
+
+
 def _pair_input(name: str, frames: tuple[Array, Array], size: Size, source: str) -> Input:
     """Two (H, W, 3) frames, centre-cropped to `size`, as one input."""
     width, height = size
