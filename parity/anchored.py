@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from parity.axes import Array, Axes, move
 from parity.frameworks import torch
-from parity.pair import INPUT
+from parity.pair import Input
 from parity.runners.keras_model import KerasModel, Segment
 from parity.runners.taps import Tap
 from parity.runners.torch_module import TorchModule
@@ -62,16 +62,17 @@ class Anchored:
 
 
 def run_anchored(
-    reference: TorchModule, array: Array, anchored: Anchored, see: Callable[[Tap, torch.Tensor], None]
+    reference: TorchModule, given: Input, anchored: Anchored, see: Callable[[Tap, torch.Tensor], None]
 ) -> None:
-    """Run the reference on `array`, feeding `anchored`; `see` is shown every tap's value first."""
-    anchored.put(INPUT, torch.from_numpy(array))
+    """Run the reference on an input, feeding `anchored`; `see` is shown every tap's value first."""
+    for name, array in given.arrays.items():
+        anchored.put(name, torch.from_numpy(array))
 
     def sink(tap: Tap, value: torch.Tensor) -> None:
         see(tap, value)
         anchored.put(tap.name, value)
 
-    reference.run(array, sink)
+    reference.run(given, sink)
     anchored.flush()
 
 

@@ -68,6 +68,7 @@ def compare(actual: Array, expected: Array, limits: Limits | None = None) -> Com
     if actual.shape != expected.shape:
         raise ValueError(f"shapes differ: actual {actual.shape}, expected {expected.shape}")
     limits = limits or Limits()
+    actual, expected = (a if a.dtype.kind == "f" else a.astype(np.float64) for a in (actual, expected))
     walk = _Walk(limits)
     flat_actual, flat_expected = actual.reshape(-1), expected.reshape(-1)
     with np.errstate(all="ignore"):

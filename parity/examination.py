@@ -27,7 +27,8 @@ from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.explain import explained
 from parity.diagnosis.fingerprints import carries_other_values
 from parity.diagnosis.scene import Scene
-from parity.errors import UsageError
+from parity.ends import all_paired, paired
+from parity.errors import PairError, UsageError
 from parity.explanation import Explanation
 from parity.frameworks import torch
 from parity.judge import Judge
@@ -69,11 +70,11 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class _EndToEnd:
-    """The port on one input in one mode: the error of each segment's value, the watched output, and the plain one."""
+    """The port on one input in one mode: the error of each segment's value, the watched outputs, and the plain ones."""
 
     measures: Mapping[str, Measure]
-    watched: Array
-    plain: Array
+    watched: Mapping[str, Array]
+    plain: Mapping[str, Array]
 
 
 class Examination:
@@ -92,15 +93,19 @@ class Examination:
         self.modes = modes
         self.progress = progress
         self.judge = Judge(subject.reference, subject.pair, subject.policy, given)
-        ends = (self.judge.trace.output_tap, subject.port.output_tap)
-        self.alignment = apart(self._align(), odd, ends)
+        self.outputs = self._paired_ends()
+        if not self.outputs:
+            raise PairError(
+                "no output of the port answers to one of the reference's; say which with Pair(output_map=...)"
+            )
+        self.alignment = apart(self._align(), odd, self._end_taps())
         self.segments = (*subject.port.segments(self.alignment.matched), *self._unfinished())
         self.introduced: dict[tuple[str, str], Measure] = {}
         self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
         self.scene = Scene(
             subject.reference,
             subject.port,
-            given.array,
+            given,
             subject.pair.axes,
             self.judge.taps,
             self.alignment.matched,
@@ -108,7 +113,7 @@ class Examination:
         )
         self.ends: Mapping[str, _EndToEnd] = {}
         self.wanted, self.explanation = "", cast(Explanation | None, None)
-        self.poisoned = set() if np.isfinite(given.array).all() else {INPUT}
+        self.poisoned = {name for name, array in given.arrays.items() if not np.isfinite(array).all()}
 
     def report(self) -> Report:
         """Run the steps and record what came of them."""
@@ -131,6 +136,19 @@ class Examination:
             first_divergence=self._first_divergence(runs),
         )
 
+    def _paired_ends(self) -> Mapping[str, str]:
+        """Tell the port which of its inputs is given what; the port's output for each of the reference's."""
+        pair, port = self.subject.pair, self.subject.port
+        names = self.subject.reference.names_of(self.given)
+        port.feeds = all_paired(names, {name: port.other_name(name) for name in port.inputs}, pair.input_map, "input")
+        theirs = dict.fromkeys(self.judge.trace.output_taps, "")
+        return paired(theirs, {name: port.other_name(name) for name in port.output_taps}, pair.output_map, "output")
+
+    def _end_taps(self) -> dict[str, str]:
+        """The port's tap that is an output, for each tap of the reference that is the answering one."""
+        theirs, ours = self.judge.trace.output_taps, self.subject.port.output_taps
+        return {theirs[name]: ours[answer] for name, answer in self.outputs.items()}
+
     def _align(self) -> Alignment:
         pair, trace = self.subject.pair, self.judge.trace
         return align(
@@ -138,7 +156,7 @@ class Examination:
             self.subject.port.taps,
             layers=pair.layers,
             axes=pair.axes,
-            outputs=(trace.output_tap, self.subject.port.output_tap),
+            outputs=self._end_taps(),
             aliases=trace.aliases,
             waived=pair.waived,
         )
@@ -161,14 +179,20 @@ class Examination:
         return frozenset(odd | self._finished_within())
 
     def _finished_within(self) -> set[str]:
-        """The tap that answers to the port's output, where that is the reference's output after all: a last activation
+        """Taps that answer to an output of the port, where that is the reference's output after all: a last activation
         that the port's last layer has built in."""
-        last = [segment for segment in self.segments if segment.layer not in self.alignment.matched]
-        right = last and not any(self._introduces(last[0].layer, mode) for mode in self.modes)
-        if not right:
-            return set()
-        ends = [layer for layer, tap in self.alignment.matched.items() if tap == self.subject.port.output_tap]
-        return {layer for layer in ends if all(self._introduces(layer, mode) for mode in self.modes)}
+        return {
+            layer
+            for end, layer in self._too_early().items()
+            if not any(self._introduces(end, mode) for mode in self.modes)
+            and all(self._introduces(layer, mode) for mode in self.modes)
+        }
+
+    def _too_early(self) -> Mapping[str, str]:
+        """For each output of the reference that nothing answers to, the tap that the port's output answers to."""
+        layer_of = {tap: layer for layer, tap in self.alignment.matched.items()}
+        ends = self._end_taps().items()
+        return {end: layer_of[tap] for end, tap in ends if end not in self.alignment.matched and tap in layer_of}
 
     def _is_loaded(self, layer: str, mode: str) -> bool:
         """Whether a layer at fault carries the reference's weights, or none."""
@@ -192,12 +216,8 @@ class Examination:
 
     def _unfinished(self) -> tuple[Segment, ...]:
         """What the port ends with, held against the reference's output, where it ends before the reference does."""
-        output, matched, port = self.judge.trace.output_tap, self.alignment.matched, self.subject.port
-        ends = [layer for layer, tap in matched.items() if tap == port.output_tap]
-        if output in matched or not ends:
-            return ()
-        last = next(segment for segment in port.segments(matched) if segment.layer == ends[0])
-        return (replace(last, layer=output),)
+        by_layer = {segment.layer: segment for segment in self.subject.port.segments(self.alignment.matched)}
+        return tuple(replace(by_layer[layer], layer=end) for end, layer in self._too_early().items())
 
     # -- anchored -----------------------------------------------------------------------------------------------------
 
@@ -223,7 +243,7 @@ class Examination:
             self.judge.see(tap, value)
 
         anchored = Anchored(self.subject.port, segments, self.modes, self.subject.pair.axes, self._judge_introduced)
-        run_anchored(self.subject.reference, self.given.array, anchored, see)
+        run_anchored(self.subject.reference, self.given, anchored, see)
 
     def _judge_introduced(
         self, segment: Segment, mode: str, anchors: Sequence[Array], expected: Array, actual: Array
@@ -267,22 +287,25 @@ class Examination:
     # -- end to end ---------------------------------------------------------------------------------------------------
 
     def _end_to_end(self, mode: str, index: int) -> _EndToEnd:
-        port, array = self.subject.port, self._input_of_port()
+        port, arrays = self.subject.port, self._inputs_of_port()
 
         def show(done: int) -> None:
             share = (index + 0.5 * done / len(self.segments)) / len(self.modes)
             self.progress(f"end to end, {mode}", 0.6 + 0.4 * share)
 
         show(0)
-        samples, watched = port.propagate(array, self.segments, [self._places(s) for s in self.segments], mode, show)
+        samples, watched = port.propagate(arrays, self.segments, [self._places(s) for s in self.segments], mode, show)
         layers = [segment.layer for segment in self.segments]
         measures = {layer: self.judge.of_sample(layer, sample) for layer, sample in zip(layers, samples, strict=True)}
         show(len(self.segments))
-        return _EndToEnd(measures=measures, watched=watched, plain=port.plain(array, mode))
+        return _EndToEnd(measures=measures, watched=watched, plain=port.plain(arrays, mode))
 
-    def _input_of_port(self) -> Array:
-        source, target = self.subject.pair.axes.of(INPUT, self.given.array.ndim)
-        return np.ascontiguousarray(move(self.given.array, source, target))
+    def _inputs_of_port(self) -> dict[str, Array]:
+        axes = self.subject.pair.axes
+        return {
+            name: np.ascontiguousarray(move(array, *axes.of(name, array.ndim)))
+            for name, array in self.given.arrays.items()
+        }
 
     def _places(self, segment: Segment) -> Array:
         """The reference's sample positions in the port's flat value; none if the port's shape does not fit."""
@@ -297,16 +320,21 @@ class Examination:
 
     def _run(self, mode: str, end: _EndToEnd) -> Run:
         layers = tuple(self._layer(segment, mode, end) for segment in self._in_reference_order())
-        output = self.judge.of_output(end.plain)
+        outputs = {name: self.judge.of_output(name, end.plain[ours]) for name, ours in self.outputs.items()}
         watching = self._watching(end)
-        passed = output.passed and watching.within and all(layer.verdict == PASS for layer in layers)
+        passed = (
+            all(output.passed for output in outputs.values())
+            and watching.within
+            and all(layer.verdict == PASS for layer in layers)
+        )
         return Run(
             input=self.given.name,
             origin=self.given.origin,
             mode=mode,
             verdict=PASS if passed and layers else DIVERGED,
             layers=layers,
-            output=output,
+            output=max(outputs.values(), key=lambda measure: (not measure.passed, measure.ratio)),
+            outputs=outputs if len(outputs) > 1 else {},
             watching=watching,
             warnings=(
                 *blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),
@@ -370,11 +398,15 @@ class Examination:
         return PASS if propagated.passed else INHERITS
 
     def _watching(self, end: _EndToEnd) -> Watching:
-        """The watched port's output against the plain one's: the same values, or as near as the limits ask."""
-        if end.watched.shape != end.plain.shape:
+        """The watched port's outputs against the plain one's: the same values, or as near as the limits ask."""
+        each = [self._watched(name, end.watched[ours], end.plain[ours]) for name, ours in self.outputs.items()]
+        return max(each, key=lambda watching: (not watching.within, not watching.same, watching.relative))
+
+    def _watched(self, name: str, watched: Array, plain: Array) -> Watching:
+        if watched.shape != plain.shape:
             return Watching(same=False, relative=float("inf"), within=False)
-        difference = compare(end.watched, end.plain, self.judge.limits(self.judge.trace.output_tap))
-        same = bool(np.array_equal(end.watched, end.plain, equal_nan=True))
+        difference = compare(watched, plain, self.judge.limits(self.judge.trace.output_taps[name]))
+        same = bool(np.array_equal(watched, plain, equal_nan=True))
         return Watching(same=same, relative=difference.relative, within=same or difference.passed)
 
     def _coverage(self) -> Coverage:
@@ -400,12 +432,17 @@ class Examination:
             if len(theirs) == len(ours) > 0:
                 within |= ours
                 held |= dict.fromkeys(theirs, segment.layer)
+        lacking = [name for name in self.judge.trace.output_taps if name not in self.outputs]
+        surplus = [name for name in self.subject.port.output_taps if name not in self.outputs.values()]
         twins = {name for name in coverage.unmatched_reference if self.scene.twin(name) in coverage.matched}
         return replace(
             coverage,
             inside=held,
-            unmatched_reference=tuple(n for n in coverage.unmatched_reference if n not in {*held, *twins}),
-            unmatched_port=tuple(n for n in coverage.unmatched_port if n not in within),
+            unmatched_reference=(
+                *(n for n in coverage.unmatched_reference if n not in {*held, *twins}),
+                *lacking,
+            ),
+            unmatched_port=(*(n for n in coverage.unmatched_port if n not in within), *surplus),
         )
 
     def _unmatched_before(self, layer: str, unmatched: Collection[str]) -> set[str]:
@@ -425,14 +462,14 @@ class Examination:
 
     def _findings(self, runs: Iterable[Run]) -> Iterable[Finding]:
         for run in runs:
-            if INPUT in self.poisoned:
+            if self.poisoned & set(self.given.arrays):
                 yield self._input_not_finite(run.mode)
             for layer in run.layers:
                 if layer.verdict == INTRODUCES and layer.introduced:
                     yield self._finding(layer, run.mode, layer.introduced, introduced=True)
 
     def _first_divergence(self, runs: Iterable[Run]) -> Finding | None:
-        if INPUT in self.poisoned:
+        if self.poisoned & set(self.given.arrays):
             return self._input_not_finite(self.modes[0])
         order = {name: index for index, name in enumerate(self.judge.taps)}
         left = [
@@ -464,11 +501,13 @@ class Examination:
         )
 
     def _input_not_finite(self, mode: str) -> Finding:
-        bad = np.argwhere(~np.isfinite(self.given.array))
+        name, array = next((n, a) for n, a in self.given.arrays.items() if n in self.poisoned)
+        bad = np.argwhere(~np.isfinite(array))
         where = tuple(int(i) for i in bad[0])
-        detail = f"{len(bad)} of {self.given.array.size} values of the input are NaN or infinite, the first at {where}"
+        what = "the input" if name == INPUT else name
+        detail = f"{len(bad)} of {array.size} values of {what} are NaN or infinite, the first at {where}"
         return Finding(
-            layer=INPUT, port_layer=INPUT, input=self.given.name, mode=mode, error=float("inf"), floor=1.0,
+            layer=name, port_layer=name, input=self.given.name, mode=mode, error=float("inf"), floor=1.0,
             cause=Cause(slug="non-finite", detail=detail),
         )  # fmt: skip
 

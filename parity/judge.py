@@ -43,19 +43,19 @@ class Judge:
         self._policy = policy
         self._given = given
         self._on_centre: Mapping[str, Noise] | None = None
-        self.trace = reference.taps(given.array)
+        self.trace = reference.taps(given)
         self.taps: Mapping[str, Tap] = {tap.name: tap for tap in self.trace.taps}
         self.noise: dict[str, Noise] = {}
 
     def prepare(self) -> None:
         """Run the reference as the judge needs it: in float64, whole or on its centre, or in float32 alone."""
-        array, float64 = self._given.array, self._policy.uses_float64
-        centre = _centre(array, self._pair) if float64 else None
+        float64 = self._policy.uses_float64
+        centre = _centre(self._given, self._pair) if float64 else None
         if centre is not None:
             exact, rounded = (self._reference.sample(centre, float64=wide) for wide in (True, False))
             self._on_centre = {name: noise_of(rounded.samples[name], exact.samples[name]) for name in exact.samples}
             return
-        self.trace = self._reference.sample(array, float64=float64)
+        self.trace = self._reference.sample(self._given, float64=float64)
         if not float64:
             self.noise = {name: noise_of(sample, sample) for name, sample in self.trace.samples.items()}
 
@@ -69,8 +69,9 @@ class Judge:
         else:
             self.trace.samples[tap.name] = sample
             self.noise[tap.name] = self._on_centre[tap.name].at_scale(noise_of(sample, sample))
-            if tap.name == self.trace.output_tap:
-                self.trace.output = value.numpy().copy()
+            for output, name in self.trace.output_taps.items():
+                if tap.name == name:
+                    self.trace.outputs[output] = value.numpy().copy()
 
     def refuse_random(self) -> None:
         """Raise PairError if the reference gives other values when run again: its noise would hide every fault.
@@ -79,7 +80,7 @@ class Judge:
         """
         if not self._policy.uses_float64 or all(not noise.floor > SUSPECT for noise in self.noise.values()):
             return
-        first, second = (self._reference.sample(self._given.array).samples for _ in range(2))
+        first, second = (self._reference.sample(self._given).samples for _ in range(2))
         for name in first:
             if not np.array_equal(first[name], second[name], equal_nan=True):
                 raise PairError(f"the reference gives other values at {name!r} each time it is run on the same input")
@@ -122,11 +123,11 @@ class Judge:
         place = int(positions(self.shape(layer))[comparison.max_index])
         return self._measure(layer, comparison, np.unravel_index(place, self.shape(layer)))
 
-    def of_output(self, output: Array) -> Measure:
-        """The error of the port's whole output (its own layout)."""
-        layer = self.trace.output_tap
-        source, target = self._pair.axes.of(layer, self.trace.output.ndim)
-        expected = np.ascontiguousarray(move(self.trace.output, source, target))
+    def of_output(self, name: str, output: Array) -> Measure:
+        """The error of the port's value (its own layout) of one of the reference's outputs."""
+        layer, value = self.trace.output_taps[name], self.trace.outputs[name]
+        source, target = self._pair.axes.of(layer, value.ndim)
+        expected = np.ascontiguousarray(move(value, source, target))
         if output.shape != expected.shape:
             return self.mismatch(layer, f"shape {output.shape}, but should be {expected.shape}")
         return self.of_whole(layer, compare(output, expected, self.limits(layer)))
@@ -164,10 +165,11 @@ class Judge:
         )
 
 
-def _centre(array: Array, pair: Pair) -> Array | None:
-    """The centre of a large input, in sizes the reference takes; None for an input to be run whole."""
+def _centre(given: Input, pair: Pair) -> Input | None:
+    """The centre of a large image, in sizes the reference takes; None for an input to be run whole."""
+    array = given.array
     layout = pair.axes.of(INPUT, array.ndim)[0]
-    if pair.multiple is None or not {"H", "W"} <= set(layout):
+    if pair.multiple is None or len(given.arrays) > 1 or not {"H", "W"} <= set(layout):
         return None
     axes = layout.index("H"), layout.index("W")
     if array.shape[axes[0]] * array.shape[axes[1]] <= 2 * CROP**2:
@@ -178,4 +180,4 @@ def _centre(array: Array, pair: Pair) -> Array | None:
         start = (array.shape[axis] - side) // 2
         window[axis] = slice(start, start + side)
     centre = np.ascontiguousarray(array[tuple(window)])
-    return centre if centre.size else None
+    return given.changed(lambda name, array: centre) if centre.size else None

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.axes import Array
 from parity.diagnosis import Diagnosis
 from parity.errors import RepairError, UsageError
 from parity.examination import Progress
@@ -94,10 +95,13 @@ def repair(
 
 def _another(given: Input) -> Input:
     """The input turned round: what a copy was given must hold for it as well, and not for one picture."""
-    turned = np.ascontiguousarray(given.array[..., ::-1])
-    if turned.dtype.kind == "f":
-        turned = (turned * np.float32(2.5)).astype(turned.dtype)  # where a function is not straight, it shows
-    return Input(name=f"{given.name}, turned round", array=turned, origin=f"{given.name}, to check the repair on")
+
+    def turned(name: str, array: Array) -> Array:
+        array = np.ascontiguousarray(array[..., ::-1])
+        # Where a function is not straight, it shows on values of another size.
+        return (array * np.float32(2.5)).astype(array.dtype) if array.dtype.kind == "f" else array
+
+    return given.changed(turned, name=f"{given.name}, turned round", origin=f"{given.name}, to check the repair on")
 
 
 def _improved(

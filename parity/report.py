@@ -148,7 +148,10 @@ class Watching(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Run(_Record):
-    """One input in one mode. `warnings` say where the input leaves a layer blind."""
+    """One input in one mode. `warnings` say where the input leaves a layer blind.
+
+    `output` is the error of the output, of several the worst; `outputs` has each by its name where there are several.
+    """
 
     input: str
     origin: str
@@ -158,12 +161,14 @@ class Run(_Record):
     output: Measure
     watching: Watching
     warnings: tuple[str, ...] = ()
+    outputs: Mapping[str, Measure] = field(default_factory=dict)
 
     @property
     def agrees(self) -> bool:
         """Every layer and the output within limits, and nothing changed by watching."""
         layers = bool(self.layers) and all(layer.verdict == PASS for layer in self.layers)
-        return layers and self.output.passed and self.watching.within
+        outputs = self.output.passed and all(output.passed for output in self.outputs.values())
+        return layers and outputs and self.watching.within
 
 
 @dataclass(frozen=True, kw_only=True)

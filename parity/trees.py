@@ -17,11 +17,11 @@ def leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
     >>> [name for name, _ in leaves({"flow": 1, "levels": (2, 3)}, "output")]
     ['output.flow', 'output.levels[0]', 'output.levels[1]']
     """
-    children = _children(tree, name)
-    if children is None:
+    held = children(tree, name)
+    if held is None:
         yield name, tree
         return
-    for child, value in children:
+    for child, value in held:
         yield from leaves(value, child)
 
 
@@ -31,10 +31,10 @@ def rebuilt(tree: Any, name: str, change: Change) -> Any:
     >>> rebuilt((1, [2]), "input", lambda name, leaf: f"{name} was {leaf}")
     ('input[0] was 1', ['input[1][0] was 2'])
     """
-    children = _children(tree, name)
-    if children is None:
+    held = children(tree, name)
+    if held is None:
         return change(name, tree)
-    values = [rebuilt(value, child, change) for child, value in children]
+    values = [rebuilt(value, child, change) for child, value in held]
     if isinstance(tree, Mapping):
         return _mapping_like(tree, dict(zip(tree, values, strict=True)))
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
@@ -43,7 +43,7 @@ def rebuilt(tree: Any, name: str, change: Change) -> Any:
     return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
 
 
-def _children(tree: Any, name: str) -> list[tuple[str, Any]] | None:
+def children(tree: Any, name: str) -> list[tuple[str, Any]] | None:
     """What a container holds, each with its name; None for a leaf."""
     if isinstance(tree, Mapping):
         return [(f"{name}.{key}", value) for key, value in tree.items()]

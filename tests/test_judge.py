@@ -34,7 +34,7 @@ def judge_of(pair: Pair, given: Input) -> Judge:
     """The judge after the reference's float32 run."""
     judge = Judge(TorchModule(pair.reference), pair, NoiseFloor(), given)
     judge.prepare()
-    TorchModule(pair.reference).run(given.array, judge.see)
+    TorchModule(pair.reference).run(given, judge.see)
     return judge
 
 
@@ -52,7 +52,7 @@ def test_the_centre_is_as_noisy_as_the_whole(pair: Pair) -> None:
 def test_a_small_input_is_run_whole(pair: Pair) -> None:
     """An input of at most two crops has the float64 run itself as what is expected."""
     judge = judge_of(pair, noise((1, 3, 7, 10), low=-1, high=1))
-    assert judge.trace.output.dtype == np.float64
+    assert judge.trace.outputs["output"].dtype == np.float64
 
 
 def test_a_faithful_port_passes_on_a_large_input(pair: Pair) -> None:
@@ -89,4 +89,4 @@ def test_a_fixed_tolerance_runs_nothing_in_float64(pair: Pair) -> None:
     """Under rtol and atol what is expected is the float32 run."""
     judge = Judge(TorchModule(pair.reference), pair, Tolerance(rtol=1e-3, atol=1e-3), LARGE)
     judge.prepare()
-    assert judge.trace.output.dtype == np.float32
+    assert judge.trace.outputs["output"].dtype == np.float32

@@ -8,7 +8,6 @@ import numpy as np
 from parity.axes import move
 from parity.diagnosis.evidence import Evidence
 from parity.frameworks import keras, torch
-from parity.pair import INPUT
 from parity.runners.edits import Change, Edit
 from parity.runners.torch_module import Read
 
@@ -43,7 +42,7 @@ def step(evidence: Evidence, name: str) -> Change | None:
     Arithmetic is with constants, with means of what it is done to, and with one value after the other.
     """
     scene = evidence.scene
-    if name in scene.matched or name == INPUT:
+    if name in scene.matched or name in scene.inputs:
         return lambda x: x
     call = scene.calls.get(name)
     function = getattr(call.function, "__name__", "").strip("_") if call else ""

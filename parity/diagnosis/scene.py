@@ -14,7 +14,7 @@ from parity import converters
 from parity.axes import Array, Axes, move
 from parity.errors import WeightError
 from parity.frameworks import torch
-from parity.pair import INPUT
+from parity.pair import Input
 from parity.runners.keras_model import KerasModel
 from parity.runners.taps import Tap
 from parity.runners.torch_module import Call, TorchModule
@@ -49,7 +49,7 @@ class Scene:
         self,
         reference: TorchModule,
         port: KerasModel,
-        array: Array,
+        given: Input,
         axes: Axes,
         taps: Mapping[str, Tap],
         matched: Mapping[str, str],
@@ -57,7 +57,9 @@ class Scene:
     ) -> None:
         self._reference = reference
         self._port = port
-        self._array = array
+        self._given = given
+        self.inputs = frozenset(given.arrays)
+        """The names of the network's inputs."""
         self._axes = axes
         self._taps = taps
         self.matched = matched
@@ -68,7 +70,7 @@ class Scene:
     @cached_property
     def calls(self) -> Mapping[str, Call]:
         """What makes each tap in the reference."""
-        return self._reference.calls(self._array)
+        return self._reference.calls(self._given)
 
     def name_in_port(self, name: str) -> str:
         """What the layer map calls a tap's layer in the port, whether the port has it or not; "" where it is silent."""
@@ -110,7 +112,7 @@ class Scene:
     def _fetch(self, names: Collection[str]) -> None:
         if not names:
             return
-        for name, value in self._reference.values(self._array, names).items():
+        for name, value in self._reference.values(self._given, names).items():
             self._values[name] = np.ascontiguousarray(move(value, *self._axes.of(name, value.ndim)))
 
     def twin(self, name: str) -> str:
@@ -125,13 +127,13 @@ class Scene:
         return name
 
     def resolved(self, name: str) -> tuple[str, ...]:
-        """The matched taps (or INPUT) that a tap's value is made of: itself, or those before it."""
+        """The matched taps and inputs that a tap's value is made of: itself, or those before it."""
         found: dict[str, None] = {}
         waiting = [name]
         while waiting:
             current = waiting.pop(0)
             twin = self.twin(current)
-            if twin in self.matched or current == INPUT or current not in self.calls:
+            if twin in self.matched or current in self.inputs or current not in self.calls:
                 found[twin] = None
             else:
                 waiting += self.calls[current].reads
@@ -142,7 +144,7 @@ class Scene:
         self._port.restore()
 
     def symbolic(self, name: str) -> Any:
-        """The port's symbolic tensor that answers to a matched tap or the input."""
+        """The port's symbolic tensor that answers to a matched tap or an input."""
         return self._port.symbolic(self.matched.get(name, name))
 
     def settings(self, name: str) -> Mapping[str, Any]:

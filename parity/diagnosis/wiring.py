@@ -13,7 +13,6 @@ from parity.diagnosis.inputs import step, with_constant
 from parity.diagnosis.relations import AXIS_NAMES, Relation, found, in_words
 from parity.diagnosis.words import written
 from parity.frameworks import keras
-from parity.pair import INPUT
 from parity.runners.edits import Change, Edit, Node, copy_of, named, of_first_tensor, passed_on
 from parity.runners.keras_model import as_tensor
 from parity.runners.taps import MOVES_ONLY
@@ -191,7 +190,7 @@ def operands(evidence: Evidence) -> Iterator[Hypothesis]:
 
 def wrong_input(evidence: Evidence) -> Iterator[Hypothesis]:
     """wrong-input: the port's layer reads another tensor than the reference's."""
-    wanted = [name for name in _reads(evidence) if name in evidence.scene.matched or name == INPUT]
+    wanted = [name for name in _reads(evidence) if name in evidence.scene.matched or name in evidence.scene.inputs]
     odd = set(evidence.segment.anchors) - set(wanted)
     missing = [name for name in wanted if name not in evidence.segment.anchors]
     for name in missing or (wanted if odd else []):
@@ -244,7 +243,10 @@ def left_out(evidence: Evidence) -> Iterator[Hypothesis]:
     Where that is a layer with weights, such as the norm at the end of a branch, it is wrong-input.
     """
     for name in dict.fromkeys(evidence.call.reads if evidence.call else ()):
-        if evidence.scene.twin(name) in (*evidence.scene.matched, INPUT) or evidence.scene.kind(name) in ACTIVATIONS:
+        if (
+            evidence.scene.twin(name) in (*evidence.scene.matched, *evidence.scene.inputs)
+            or evidence.scene.kind(name) in ACTIVATIONS
+        ):
             continue
         (value,) = evidence.scene.values([name])
         for node, place, anchor in _places(evidence, value.shape, keep=set()):

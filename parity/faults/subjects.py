@@ -24,6 +24,7 @@ from parity.pair import INPUT, Input, Pair
 from parity.report import Report
 from parity.runners.edits import edited_copy, evaluate, nodes_of
 from parity.runners.keras_model import KerasModel, as_array, as_tensor
+from parity.runners.taps import OUTPUT
 from parity.verification import Verifier
 
 SIZES: Mapping[str, tuple[tuple[int, ...], ...]] = {
@@ -99,7 +100,7 @@ class Subject:
 
     def values_on(self, given: Input) -> Mapping[str, Array]:
         """The reference's value at each matched tap on that input."""
-        return self.verifier.reference.values(given.array, {*self.alignment.matched, INPUT})
+        return self.verifier.reference.values(given, {*self.alignment.matched, INPUT})
 
     @cached_property
     def _anchors(self) -> dict[str, Any]:
@@ -110,13 +111,13 @@ class Subject:
         return np.ascontiguousarray(move(value, *self.pair.axes.of(name, value.ndim)))
 
     def _aligned(self, port: KerasModel) -> Alignment:
-        trace = self.verifier.reference.taps(self.given.array)
+        trace = self.verifier.reference.taps(self.given)
         return align(
             trace.taps,
             port.taps,
             layers=self.pair.layers,
             axes=self.pair.axes,
-            outputs=(trace.output_tap, port.output_tap),
+            outputs={trace.output_taps[OUTPUT]: port.output_taps[OUTPUT]},
             aliases=trace.aliases,
             waived=self.pair.waived,
         )
@@ -130,7 +131,7 @@ class Subject:
         layers = tuple(tuple(dict.fromkeys(names)) for names in layers)
         try:
             effects = tuple(self._effect(port, alignment, names) for names in layers)
-            port.plain(self._moved(INPUT, self.given.array), "eager")
+            port.plain({INPUT: self._moved(INPUT, self.given.array)}, "eager")
         except Exception as error:  # whatever Keras or TensorFlow say to a model that makes no sense
             raise UnusableError("cannot be run") from error
         # Rounding alone differs by a few floors: only what might be that is looked at in float64.

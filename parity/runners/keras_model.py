@@ -20,13 +20,17 @@ from parity.errors import PairError, UsageError
 from parity.frameworks import keras, tf
 from parity.pair import INPUT
 from parity.runners.edits import NOTHING, Edit, evaluate, nodes_of
-from parity.runners.taps import MODES, MOVES_ONLY, Numbering, Positions, Tap, kind_of
+from parity.runners.taps import MODES, MOVES_ONLY, OUTPUT, Numbering, Positions, Tap, kind_of
+from parity.trees import leaves, rebuilt
 
-TAIL = "output"
-"""The name of the port's output where no tap of the reference answers to it."""
+TAIL = "the port's {}"
+"""The name of a segment that ends in an output of the port to which no tap of the reference answers."""
 
 REFUSED: Array = np.empty(0, np.float32)
 """What stands for the value of a segment that does not take the reference's values."""
+
+Whole = Callable[[Mapping[str, Any]], Any]
+"""Runs a model on the tensors of its inputs by name, and returns what it returns."""
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 _COMPILE: Mapping[str, Wrap] = {
@@ -50,7 +54,7 @@ class PortTap(Tap):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segment:
-    """The operations from `anchors` (reference tap names, or INPUT) to the value answering to `layer`, in order."""
+    """The operations from `anchors` (names of the reference's taps and inputs) to the value answering to `layer`."""
 
     layer: str
     tap: PortTap
@@ -88,28 +92,55 @@ class Segment:
 
 
 class KerasModel:
-    """A port that can be run: a functional `keras.Model` with one input and one output, or the path of a `.keras` file.
+    """A port that can be run: a functional or sequential `keras.Model`, or the path of a `.keras` file.
 
-    Raises PairError for a model of another form.
+    `inputs` names its inputs (INPUT, or `input[0]`, `input.left` by the structure that it takes), `output_taps` the tap
+    of each output. Runs are given arrays by the reference's names of the inputs, and `feeds` says which of the port's
+    each is; at first the names are taken to be the same. `named` has names for nodes of a graph that was made from a
+    model of another form, and `whole` runs that model on its inputs by name. Raises PairError for a model of another
+    form.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, named: Mapping[int, str] | None = None, whole: Whole | None = None) -> None:
         if isinstance(model, (str, Path)):
             model = _load(Path(model))
         graph = getattr(model, "_functional", None) or model
         if not isinstance(model, keras.Model) or not hasattr(graph, "_nodes_by_depth"):
             raise PairError(f"the port is a {type(model).__name__}; a functional or sequential keras.Model is needed")
-        if len(model.inputs) != 1 or len(model.outputs) != 1:
-            ends = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-            raise PairError(f"the port has {ends}; one of each can be run so far")
         self.model = model
-        self._graph = model._functional if isinstance(model, keras.Sequential) else model
+        self._graph = graph
+        self._named = named or {}
+        self._whole = whole or self._call
+        self._inputs = by_name(graph._inputs_struct, INPUT)
+        self._outputs = by_name(graph._outputs_struct, OUTPUT)
+        self.inputs = tuple(self._inputs)
+        self.feeds: Mapping[str, str] = {name: name for name in self.inputs}
         self._producer: dict[int, Any] = {}
         self.taps = tuple(self._enumerate())
-        if not self.output_tap:
-            raise PairError("the port's output is its input; there is no operation to compare")
+        self.output_taps = self._ends()
         self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._untrained = [(weight, np.asarray(weight)) for weight in model.non_trainable_weights]
+
+    def other_name(self, name: str) -> str:
+        """What Keras calls an input or output: the name of the InputLayer, or of the operation that makes it."""
+        tensor = self._inputs[name] if name in self._inputs else self._outputs[name]
+        return str(tensor._keras_history.operation.name)
+
+    def _ends(self) -> Mapping[str, str]:
+        taps = {tap.key: tap.name for tap in self.taps}
+        for name, tensor in self._outputs.items():
+            if id(tensor) not in taps:
+                raise PairError(f"the port's {name} is its input; there is no operation to compare")
+        return {name: taps[id(tensor)] for name, tensor in self._outputs.items()}
+
+    def _call(self, values: Mapping[str, Any]) -> Any:
+        return self.model(self._structure(values), training=False)
+
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+    def _structure(self, values: Mapping[str, Any]) -> Any:
+        """The inputs as the model takes them."""
+        by_path = dict(zip(dict(leaves(self._graph._inputs_struct, INPUT)), self.inputs, strict=True))
+        return rebuilt(self._graph._inputs_struct, INPUT, lambda path, leaf: values[by_path[path]])
 
     def restore(self) -> None:
         """Undo what a run may do to weights: a BatchNorm in training mode moves its statistics."""
@@ -117,15 +148,9 @@ class KerasModel:
             if not np.array_equal(np.asarray(weight), value, equal_nan=True):
                 weight.assign(value)
 
-    @property
-    def output_tap(self) -> str:
-        """The name of the tap that is the model's output."""
-        key = id(self._graph.outputs[0])
-        return next((tap.name for tap in self.taps if tap.key == key), "")
-
     def symbolic(self, name: str) -> Any:
-        """The symbolic tensor of a tap, or of the model's INPUT."""
-        return self._graph.inputs[0] if name == INPUT else self._tap(name).tensor
+        """The symbolic tensor of a tap, or of what an input of the reference is given to."""
+        return self._inputs[self.feeds[name]] if name in self.feeds else self._tap(name).tensor
 
     def operation(self, name: str) -> Any:
         """The Keras operation that makes a tap."""
@@ -138,43 +163,56 @@ class KerasModel:
         """The port cut at the matched taps (`matched`: reference tap name -> port tap name), in the port's order."""
         by_name = {tap.name: tap for tap in self.taps}
         layer_of = {by_name[port].key: layer for layer, port in matched.items()}
-        layer_of[id(self._graph.inputs[0])] = INPUT
+        layer_of |= self._given_to()
         return tuple(self._segment(tap, layer_of) for tap in self.taps if tap.key in layer_of)
 
-    def _tail(self, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-        """The segment from the matched taps to the model's output, where that is not matched itself."""
-        layer_of = {segment.tap.key: segment.layer for segment in segments}
-        key = id(self._graph.outputs[0])
-        tap = next((tap for tap in self.taps if tap.key == key), None)
-        if tap is None or key in layer_of:
-            return ()
-        return (self._segment(tap, {**layer_of, id(self._graph.inputs[0]): INPUT, key: TAIL}),)
+    def _given_to(self) -> dict[int, str]:
+        """The reference's names of the inputs, by the port's symbolic tensors."""
+        return {id(self._inputs[ours]): theirs for theirs, ours in self.feeds.items()}
 
-    def plain(self, array: Array, mode: str) -> Array:
-        """The output of the model as its user runs it: nothing in between, nothing watched."""
-        run = self._compile(("plain",), mode, lambda value: self.model(value, training=False))
+    def _tails(self, segments: Sequence[Segment]) -> Mapping[str, Segment]:
+        """For each output its segment: a matched tap's, or one from the matched taps to the output."""
+        by_key = {segment.tap.key: segment for segment in segments}
+        layer_of = {key: segment.layer for key, segment in by_key.items()} | self._given_to()
+        taps = {tap.key: tap for tap in self.taps}
+        tails = {}
+        for name, tensor in self._outputs.items():
+            key = id(tensor)
+            tails[name] = by_key.get(key) or self._segment(taps[key], {**layer_of, key: TAIL.format(name)})
+        return tails
+
+    def plain(self, arrays: Mapping[str, Array], mode: str) -> dict[str, Array]:
+        """The outputs of the model as its user runs it, by name: nothing in between, nothing watched."""
+
+        def whole(values: dict[str, Any]) -> dict[str, Any]:
+            return by_name(self._whole(values), OUTPUT)
+
+        run = self._compile(("plain",), mode, whole)
+        theirs = {ours: name for name, ours in self.feeds.items()}
         with _refusals("the port", mode):
-            return as_array(run(as_tensor(array)))
+            made = run({name: as_tensor(arrays[theirs[name]]) for name in self.inputs})
+        return {name: as_array(value) for name, value in made.items()}
 
     def propagate(
         self,
-        array: Array,
+        arrays: Mapping[str, Array],
         segments: Sequence[Segment],
         wanted: Sequence[Positions],
         mode: str,
         show: Callable[[int], None] = lambda done: None,
-    ) -> tuple[list[Array], Array]:
-        """Each segment on the port's own values: a sample of each at the `wanted` flat positions, and the whole output.
+    ) -> tuple[list[Array], dict[str, Array]]:
+        """Each segment on the port's own values: a sample of each at the `wanted` flat positions, and the outputs.
 
         A value is dropped as soon as no later segment reads it. In eager mode `show` is told
         how many segments are done.
         """
-        tail = self._tail(segments)
-        uses = Counter(name for segment in (*segments, *tail) for name in segment.anchors)
-        output = next((segment.layer for segment in segments if segment.tap.name == self.output_tap), TAIL)
+        ends = self._tails(segments)
+        tails = [segment for segment in ends.values() if segment not in segments]
+        uses = Counter(name for segment in (*segments, *tails) for name in segment.anchors)
+        kept = {segment.layer for segment in ends.values()}
 
-        def chain(value: Any, wanted: Sequence[Any]) -> tuple[list[Any], Any]:
-            values, left, samples = {INPUT: value}, Counter(uses), []
+        def chain(values: dict[str, Any], wanted: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+            values, left, samples = dict(values), Counter(uses), []
             for done, (segment, places) in enumerate(zip(segments, wanted, strict=True)):
                 if mode == "eager":
                     show(done)
@@ -185,16 +223,17 @@ class KerasModel:
                 for name in segment.anchors:
                     left[name] -= 1
                 for name in {*segment.anchors, segment.layer}:
-                    if not left[name] and name != output:
+                    if not left[name] and name not in kept:
                         del values[name]
-            for segment in tail:
-                values[TAIL] = segment.run([values[name] for name in segment.anchors])
-            return samples, values[output]
+            for segment in tails:
+                values[segment.layer] = segment.run([values[name] for name in segment.anchors])
+            return samples, {name: values[segment.layer] for name, segment in ends.items()}
 
         run = self._compile(("chain", *(segment.layer for segment in segments)), mode, chain)
+        given = {name: as_tensor(array) for name, array in arrays.items() if name in self.feeds}
         with _refusals("the port", mode):
-            samples, whole = run(as_tensor(array), [tf.constant(places) for places in wanted])
-        return [as_array(sample) for sample in samples], as_array(whole)
+            samples, outputs = run(given, [tf.constant(places) for places in wanted])
+        return [as_array(sample) for sample in samples], {name: as_array(value) for name, value in outputs.items()}
 
     def introduce(
         self, segments: Sequence[Segment], anchors: Mapping[str, Array], mode: str
@@ -242,12 +281,12 @@ class KerasModel:
         return self._compiled[key, mode]
 
     def _enumerate(self) -> Iterator[PortTap]:
-        number, names = Numbering(), {id(self._graph.inputs[0]): INPUT}
+        number, names = Numbering(), {id(tensor): name for name, tensor in self._inputs.items()}
         for node in nodes_of(self._graph):
             for tensor in node.outputs:
                 self._producer[id(tensor)] = node
             if not node.is_input:
-                taps = list(_taps_of(node, number(node.operation.name), names))
+                taps = list(_taps_of(node, number(self._named.get(id(node), node.operation.name)), names))
                 names |= {tap.key: tap.name for tap in taps}
                 yield from taps
 
@@ -274,6 +313,12 @@ class KerasModel:
             anchor_keys=tuple(anchors),
             nodes=tuple(nodes),
         )
+
+
+def by_name(structure: Any, name: str) -> dict[str, Any]:
+    """The leaves of what a model takes or returns by their names; the only one has the name alone."""
+    found = dict(leaves(structure, name))
+    return dict(zip([name], found.values(), strict=True)) if len(found) == 1 else found
 
 
 def _taps_of(node: Any, name: str, names: Mapping[int, str]) -> Iterator[PortTap]:

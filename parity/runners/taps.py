@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from parity.axes import Array, flat_positions
 
+OUTPUT = "output"
+"""The name of a network's only output; of several, each has its way into the returned value behind it."""
+
 MODES = ("eager", "graph", "xla")
 """The ways a Keras model is run: call by call, as a graph, compiled."""
 
@@ -98,16 +101,17 @@ class Tap:
 
 @dataclass
 class Trace:
-    """One run: its taps in order of execution, a sample of each one's values, other names for them, and the output.
+    """One run: its taps in order of execution, a sample of each one's values, other names for them, and the outputs.
 
-    `output_tap` is the name of the tap that is the output.
+    `outputs` has each output whole, by its name (OUTPUT, or the way to it: `output.flow`); `output_taps` the name of
+    the tap that it is.
     """
 
     taps: list[Tap] = field(default_factory=list)
     samples: dict[str, Array] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
-    output: Array = field(default_factory=lambda: np.empty(0))
-    output_tap: str = ""
+    outputs: dict[str, Array] = field(default_factory=dict)
+    output_taps: dict[str, str] = field(default_factory=dict)
 
 
 class Numbering:

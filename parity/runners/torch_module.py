@@ -6,6 +6,8 @@ tap is its *call*: what was called, with what, reading which other taps; a call 
 """
 
 import copy
+import dataclasses
+import inspect
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,9 +19,10 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import TorchFunctionMode, torch, torch_tree
-from parity.pair import INPUT
+from parity.pair import INPUT, Input
 from parity.runners.float64 import StripConvolution
-from parity.runners.taps import MOVES_ONLY, Numbering, Tap, Trace, kind_of, positions
+from parity.runners.taps import MOVES_ONLY, OUTPUT, Numbering, Tap, Trace, kind_of, positions
+from parity.trees import children, leaves
 
 Sink = Callable[[Tap, torch.Tensor], None]
 
@@ -53,7 +56,7 @@ class Call:
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    part: tuple[int, ...] = ()
+    part: tuple[int | str, ...] = ()
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -66,18 +69,19 @@ class Call:
         args, kwargs = torch_tree.tree_map(fill, (self.args, dict(self.kwargs)))
         with torch.no_grad():
             made = self.function(*args, **kwargs)
-        for index in self.part:
-            made = made[index]
+        for key in self.part:
+            made = getattr(made, key) if isinstance(key, str) and not isinstance(made, Mapping) else made[key]
         result: torch.Tensor = made
         return result
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """What a run leaves: the output, its tap, other names of taps (a container's is its last child's), every call."""
+    """What a run leaves: its outputs by name, the tap of each, other names of taps (a container's is its last child's),
+    every call."""
 
-    output: torch.Tensor
-    output_tap: str
+    outputs: Mapping[str, torch.Tensor]
+    output_taps: Mapping[str, str]
     aliases: Mapping[str, str]
     calls: Mapping[str, Call]
 
@@ -85,10 +89,12 @@ class Ran:
 class TorchModule:
     """A reference that can be run. `module` must be in evaluation mode; it is never changed.
 
-    Raises PairError for a module in training mode: dropout and batch statistics would make it another network.
+    A module that torch.compile made is run as what it was made of. Raises PairError for a module in training mode:
+    dropout and batch statistics would make it another network.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
+        module = getattr(module, "_orig_mod", module)
         training = [name or type(module).__name__ for name, child in module.named_modules() if child.training]
         if training:
             raise PairError(
@@ -97,54 +103,57 @@ class TorchModule:
             )
         self.module = module
         self._float64: torch.nn.Module | None = None
-        self._taps: dict[tuple[tuple[int, ...], str], Trace] = {}
-        self._calls: dict[tuple[tuple[int, ...], str], Mapping[str, Call]] = {}
+        self._taps: dict[Any, Trace] = {}
+        self._calls: dict[Any, Mapping[str, Call]] = {}
 
-    def run(self, array: Array, sink: Sink, *, float64: bool = False) -> Ran:
-        """Run on `array` (the reference's layout), showing each tap's value to `sink` as it is made."""
+    def run(self, given: Input, sink: Sink, *, float64: bool = False) -> Ran:
+        """Run on an input, showing each tap's value to `sink` as it is made."""
         module = self._in_float64() if float64 else self.module
-        value = torch.from_numpy(np.array(array, order="C", copy=True))  # the reference may write into its input
-        value = value.double() if float64 and value.is_floating_point() else value
-        recorder = _Recorder(module, sink, value)
+        recorder = _Recorder(module, sink)
+        args, kwargs = given.filled(lambda name, array: recorder.start(name, _tensor(array, float64=float64)))
         with torch.no_grad(), ExitStack() as stack:
             if float64:
                 stack.enter_context(StripConvolution())
             stack.enter_context(recorder.hooked())
-            output = _called(module, value)
-        if not isinstance(output, torch.Tensor):
-            raise PairError(
-                f"the reference returns {type(output).__name__}; only a single tensor can be compared so far"
-            )
-        return Ran(output=output, output_tap=recorder.name_of(output), aliases=recorder.aliases, calls=recorder.calls)
+            made = _called(module, args, kwargs)
+            outputs = _outputs(made)
+            taps = {name: recorder.name_of(name, value) for name, value in outputs.items()}
+        return Ran(outputs=outputs, output_taps=taps, aliases=recorder.aliases, calls=recorder.calls)
 
-    def taps(self, array: Array) -> Trace:
-        """The taps a run on `array` has, without samples; found by one run for each shape."""
-        key = (array.shape, array.dtype.str)
+    def names_of(self, given: Input) -> dict[str, str]:
+        """The names of an input's arrays, and for each the parameter of `forward` that it is passed as."""
+        names = list(inspect.signature(self.module.forward).parameters)
+        passed = {f"{INPUT}[{index}]": name for index, name in enumerate(names)}
+        return {name: passed.get(name, "") for name in given.arrays}
+
+    def taps(self, given: Input) -> Trace:
+        """The taps a run on an input has, without samples; found by one run for each shape."""
+        key = _shapes(given)
         if key not in self._taps:
             taps: list[Tap] = []
-            ran = self.run(array, lambda tap, value: taps.append(tap))
+            ran = self.run(given, lambda tap, value: taps.append(tap))
             self._taps[key] = _trace(taps, ran)
             self._calls[key] = ran.calls
         return replace(self._taps[key], samples={})
 
-    def calls(self, array: Array) -> Mapping[str, Call]:
-        """How each tap is made in a run on `array`."""
-        self.taps(array)
-        return self._calls[array.shape, array.dtype.str]
+    def calls(self, given: Input) -> Mapping[str, Call]:
+        """How each tap is made in a run on an input."""
+        self.taps(given)
+        return self._calls[_shapes(given)]
 
-    def values(self, array: Array, names: Collection[str]) -> dict[str, Array]:
-        """The whole values of some taps in a run on `array`, or of its input under the name INPUT."""
-        kept: dict[str, Array] = {INPUT: array} if INPUT in names else {}
+    def values(self, given: Input, names: Collection[str]) -> dict[str, Array]:
+        """The whole values of some taps in a run on an input, or of the input's own arrays."""
+        kept = {name: array for name, array in given.arrays.items() if name in names}
 
         def keep(tap: Tap, value: torch.Tensor) -> None:
             if tap.name in names:
                 kept[tap.name] = value.numpy().copy()
 
-        self.run(array, keep)
+        self.run(given, keep)
         return kept
 
-    def sample(self, array: Array, *, float64: bool = False) -> Trace:
-        """Run and keep a sample of each tap, at `taps.positions` of its shape, and the whole output."""
+    def sample(self, given: Input, *, float64: bool = False) -> Trace:
+        """Run and keep a sample of each tap, at `taps.positions` of its shape, and the whole outputs."""
         taps: list[Tap] = []
         samples: dict[str, Array] = {}
 
@@ -152,8 +161,9 @@ class TorchModule:
             taps.append(tap)
             samples[tap.name] = sampled(value)
 
-        ran = self.run(array, keep, float64=float64)
-        return replace(_trace(taps, ran), samples=samples, output=ran.output.numpy())
+        ran = self.run(given, keep, float64=float64)
+        outputs = {name: value.numpy() for name, value in ran.outputs.items()}
+        return replace(_trace(taps, ran), samples=samples, outputs=outputs)
 
     def _in_float64(self) -> torch.nn.Module:
         if self._float64 is None:
@@ -161,25 +171,47 @@ class TorchModule:
         return self._float64
 
 
+def _outputs(made: Any) -> dict[str, torch.Tensor]:
+    """Every tensor that a module returned, by name. Raises PairError where there is none."""
+    found = {name: leaf for name, leaf in leaves(made, OUTPUT) if isinstance(leaf, torch.Tensor)}
+    if not found:
+        raise PairError(f"the reference returns {type(made).__name__} without a tensor; nothing can be compared")
+    return dict(zip([OUTPUT], found.values(), strict=True)) if len(found) == 1 else found
+
+
+def _shapes(given: Input) -> Any:
+    """What runs of the same taps have in common: the shapes and types of the arrays, and the constants beside them."""
+    return repr(given.filled(lambda name, array: (array.shape, array.dtype.str)))
+
+
+def _tensor(array: Array, *, float64: bool) -> torch.Tensor:
+    """A tensor of its own, since the reference may write into its input."""
+    value = torch.from_numpy(np.array(array, order="C", copy=True))
+    return value.double() if float64 and value.is_floating_point() else value
+
+
 def _trace(taps: Sequence[Tap], ran: Ran) -> Trace:
     """The taps of a run, but for parts of a value that nothing reads: the final states of an LSTM."""
-    read = {name for call in ran.calls.values() for name in call.reads}
-    kept = [tap for tap in taps if not ran.calls[tap.name].part or tap.name in read or tap.name == ran.output_tap]
-    return Trace(taps=kept, aliases=dict(ran.aliases), output_tap=ran.output_tap)
+    read = {name for call in ran.calls.values() for name in call.reads} | set(ran.output_taps.values())
+    kept = [tap for tap in taps if not ran.calls[tap.name].part or tap.name in read]
+    return Trace(taps=kept, aliases=dict(ran.aliases), output_taps=dict(ran.output_taps))
 
 
-def _called(module: torch.nn.Module, value: torch.Tensor) -> Any:
-    """What the module makes of the value. What torch refuses to run becomes a PairError of one sentence."""
+def _called(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What the module makes of its arguments. What torch refuses to run becomes a PairError of one sentence."""
     try:
-        return module(value)
+        return module(*args, **kwargs)
     except (RuntimeError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise PairError(f"the reference cannot run on {value.dtype} of shape {tuple(value.shape)}: {reason}") from error
+        tensors = [leaf for leaf in torch_tree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        what = ", ".join(f"{tensor.dtype} of shape {tuple(tensor.shape)}" for tensor in tensors)
+        raise PairError(f"the reference cannot run on {what}: {reason}") from error
 
 
 def sampled(value: torch.Tensor) -> Array:
     """The values of `value` at the positions of its shape, as an array of their own."""
     chosen = torch.from_numpy(positions(tuple(value.shape)))
+    value = value if value.is_floating_point() else value.double()
     sample: Array = value.reshape(-1).index_select(0, chosen).numpy()
     return sample
 
@@ -187,7 +219,7 @@ def sampled(value: torch.Tensor) -> Array:
 class _Recorder(TorchFunctionMode):
     """Names and shows each value once: leaf modules by their path, other operations by `scope.function`."""
 
-    def __init__(self, module: torch.nn.Module, sink: Sink, start: torch.Tensor) -> None:
+    def __init__(self, module: torch.nn.Module, sink: Sink) -> None:
         super().__init__()
         self.aliases: dict[str, str] = {}
         self.calls: dict[str, Call] = {}
@@ -197,7 +229,9 @@ class _Recorder(TorchFunctionMode):
         self._scope: list[tuple[str, Call]] = []
         self._silent = 0
         self._names = _Names()
-        self._names.give(start, INPUT)
+        self._starts: set[str] = set()
+        self._whole: dict[int, tuple[weakref.ref[torch.Tensor], str, str, Call]] = {}
+        """Whole numbers by identity, and what made them."""
         self._last: tuple[torch.Tensor, int, str] | None = None
 
     @contextmanager
@@ -215,12 +249,25 @@ class _Recorder(TorchFunctionMode):
             for handle in handles:
                 handle.remove()
 
-    def name_of(self, output: torch.Tensor) -> str:
-        """The tap whose value `output` is. Raises PairError if it is none: then nothing could be compared to it."""
-        name = self._names.of(output)
+    def start(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Take a tensor that the module is about to be given, under the name of an input."""
+        self._names.give(tensor, name)
+        self._starts.add(name)
+        return tensor
+
+    def name_of(self, output: str, value: torch.Tensor) -> str:
+        """The tap whose value an output is; whole numbers, which are no taps on the way, become one.
+
+        Raises PairError if it is none: then nothing could be compared to it.
+        """
+        name = self._names.of(value)
         if name in self.calls:
             return name
-        raise PairError("the reference's output is not the value of its last operation, so it has no tap")
+        if name is None and (made := self._whole.get(id(value))) and made[0]() is value:
+            return self._record(*made[1:], False, value)
+        if name in self._starts:
+            raise PairError(f"the reference's {output} is its {name}, untouched; there is nothing to compare")
+        raise PairError(f"the reference's {output} is not the value of its last operation, so it has no tap")
 
     def _enter(self, name: str, leaf: bool) -> Callable[..., None]:
         def enter(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
@@ -247,12 +294,16 @@ class _Recorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         name = getattr(func, "__name__", "").strip("_")
-        tapped = not self._silent and name not in NOT_TAPPED and name != "get" and _computes(args, kwargs)
+        tapped = not self._silent and name not in NOT_TAPPED and name != "get" and _takes(args, kwargs)
         call = self._call(func, args, kwargs or {}) if tapped else None
         result = func(*args, **(kwargs or {}))
         if call is not None:
             scope = [self._scope[-1][0]] if self._scope else []
-            self._show(".".join(filter(None, [*scope, name])), kind_of(name), result, call)
+            named = ".".join(filter(None, [*scope, name]))
+            if _computes(args, kwargs):
+                self._show(named, kind_of(name), result, call)
+            else:
+                self._note(named, kind_of(name), result, call)
         elif not self._silent and name in SAME_VALUES and torch.is_tensor(result):
             self._names.give(result, self._names.of(args[0]))
             if self._is_last(args[0]):
@@ -273,17 +324,32 @@ class _Recorder(TorchFunctionMode):
         return Call(function=function, args=tuple(args), kwargs=kwargs)
 
     def _show(self, name: str, kind: str, value: Any, call: Call, *, weighted: bool = False) -> None:
-        if isinstance(value, (tuple, list)):
-            for index, part in enumerate(value):
-                inner = replace(call, part=(*call.part, index))
-                self._show(f"{name}[{index}]", kind, part, inner, weighted=weighted)
+        """Name and show every tensor in what a call made."""
+        parts = _parts(value)
+        for key, written, part in parts:
+            self._show(f"{name}{written}", kind, part, replace(call, part=(*call.part, key)), weighted=weighted)
+        if parts or not isinstance(value, torch.Tensor):
             return
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        if not value.is_floating_point():
+            self._note(name, kind, value, call)
             return
         known = self._names.of(value)
-        if known is not None and known != INPUT:
+        if known is not None and known not in self._starts:
             self.aliases[name] = known
             return
+        if known is not None and call.function is self._module and not _is_leaf(self._module):
+            return  # an input that is handed back untouched
+        self._record(name, kind, call, weighted, value)
+
+    def _note(self, name: str, kind: str, value: Any, call: Call) -> None:
+        """Keep in mind what made whole numbers: they are a tap only if they turn out to be an output."""
+        if isinstance(value, torch.Tensor) and not value.is_floating_point():
+            known = self._whole.get(id(value))
+            if known is None or known[0]() is not value:
+                self._whole[id(value)] = (weakref.ref(value), name, kind, call)
+
+    def _record(self, name: str, kind: str, call: Call, weighted: bool, value: torch.Tensor) -> str:
+        """Make a value a tap, and show it; the tap's name."""
         numbered = self._number(name)
         self._last = (value, value._version, numbered)
         self._names.give(value, numbered)
@@ -302,9 +368,19 @@ class _Recorder(TorchFunctionMode):
             self._sink(tap, value)
         finally:
             self._silent -= 1
+        return numbered
 
     def _is_last(self, value: Any) -> bool:
         return self._last is not None and value is self._last[0] and value._version == self._last[1]
+
+
+def _parts(value: Any) -> list[tuple[int | str, str, Any]]:
+    """What a tuple, a mapping or a dataclass holds: its key, how that is written behind a name, the part."""
+    if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
+        return [(name.removeprefix("."), name, part) for name, part in children(value, "") or ()]
+    if isinstance(value, (tuple, list)):
+        return [(index, f"[{index}]", part) for index, part in enumerate(value)]
+    return []
 
 
 class _Names:
@@ -343,8 +419,13 @@ def _weights(function: Any) -> list[Array]:
     return [tensor.detach().cpu().numpy() for tensor in state.values() if tensor.is_floating_point()]
 
 
-def _computes(args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> bool:
-    """Whether a floating-point tensor goes in: factory functions and index arithmetic are no taps."""
+def _takes(args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> list[torch.Tensor]:
+    """The tensors that go in."""
     values = [*args, *(kwargs or {}).values()]
     flat = [item for value in values for item in (value if isinstance(value, (tuple, list)) else [value])]
-    return any(isinstance(item, torch.Tensor) and item.is_floating_point() for item in flat)
+    return [item for item in flat if isinstance(item, torch.Tensor)]
+
+
+def _computes(args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> bool:
+    """Whether a floating-point tensor goes in: factory functions and index arithmetic are no taps."""
+    return any(item.is_floating_point() for item in _takes(args, kwargs))

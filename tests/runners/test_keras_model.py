@@ -73,8 +73,8 @@ def whole(port: KerasModel, segments: Sequence[Segment], array: Array, mode: str
     """What `propagate` gives when every value of every segment is asked for."""
     model = keras.Model(port.model.inputs[0], [_tensor(port, segment) for segment in segments])
     shapes = [value.shape for value in keras.tree.flatten(model(array))]
-    samples, output = port.propagate(array, segments, [np.arange(np.prod(shape)) for shape in shapes], mode)
-    return {s.layer: v.reshape(shape) for s, v, shape in zip(segments, samples, shapes, strict=True)}, output
+    samples, outputs = port.propagate({INPUT: array}, segments, [np.arange(np.prod(shape)) for shape in shapes], mode)
+    return {s.layer: v.reshape(shape) for s, v, shape in zip(segments, samples, shapes, strict=True)}, outputs["output"]
 
 
 def _tensor(port: KerasModel, segment: Segment) -> Any:
@@ -94,7 +94,7 @@ def test_taps_are_the_operations_in_an_order_they_can_run_in() -> None:
         ("second", "conv2d", (None, 5, 7, 5), True),
         ("sum", "add", (None, 5, 7, 5), False),
     ]
-    assert KerasModel(network()).output_tap == "sum"
+    assert KerasModel(network()).output_taps["output"] == "sum"
 
 
 def test_a_shared_layer_is_numbered() -> None:
@@ -117,12 +117,12 @@ def test_an_operation_with_several_results_has_a_tap_for_each() -> None:
     parts = [tap for tap in port.taps if tap.operation is split]
     assert [tap.name for tap in parts] == [f"{split.name}[0]", f"{split.name}[1]"]
     assert [tap.shape for tap in parts] == [(None, 5, 7, 2), (None, 5, 7, 3)]
-    matched = {"few": parts[0].name, "many": parts[1].name, "out": port.output_tap}
+    matched = {"few": parts[0].name, "many": parts[1].name, "out": port.output_taps["output"]}
     array = image(2, 5, 7, 5)
     values, output = whole(port, port.segments(matched), array, "eager")
     np.testing.assert_array_equal(values["few"], array[..., :2])
     np.testing.assert_array_equal(values["many"], array[..., 2:])
-    np.testing.assert_array_equal(output, port.plain(array, "eager"))
+    np.testing.assert_array_equal(output, port.plain({INPUT: array}, "eager")["output"])
 
 
 # -- segments ----------------------------------------------------------------------------------------------------------
@@ -178,14 +178,14 @@ def test_segments_together_are_the_model(mode: str) -> None:
     for (layer, _), wanted in zip(ALL.items(), middle(image()), strict=True):
         np.testing.assert_allclose(found[layer], wanted, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(output, model(image()), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(port.plain(image(), mode), model(image()), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(port.plain({INPUT: image()}, mode)["output"], model(image()), rtol=1e-5, atol=1e-5)
 
 
 def test_eagerly_the_watched_output_is_the_plain_one() -> None:
     """Cutting the model changes nothing of what it computes, to the bit."""
     port = KerasModel(network())
     _, output = whole(port, port.segments(ALL), image(), "eager")
-    np.testing.assert_array_equal(output, port.plain(image(), "eager"))
+    np.testing.assert_array_equal(output, port.plain({INPUT: image()}, "eager")["output"])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -195,7 +195,7 @@ def test_a_sample_is_at_the_wanted_places(mode: str) -> None:
     segments = port.segments(ALL)
     everything, _ = whole(port, segments, image(), mode)
     places = [np.array([7, 2, 349, 2]) for _ in segments]
-    samples, _ = port.propagate(image(), segments, places, mode)
+    samples, _ = port.propagate({INPUT: image()}, segments, places, mode)
     for segment, sample, wanted in zip(segments, samples, places, strict=True):
         np.testing.assert_allclose(sample, everything[segment.layer].reshape(-1)[wanted], rtol=1e-6)
 
@@ -262,12 +262,12 @@ def test_modes_are_ways_to_run() -> None:
     port = KerasModel(chain(Witness()))
     seen.clear()
     for mode in MODES:
-        np.testing.assert_array_equal(port.plain(image(), mode), image() + 1)
+        np.testing.assert_array_equal(port.plain({INPUT: image()}, mode)["output"], image() + 1)
     assert [eager for eager, _ in seen] == [True, False, False]
     compiled = port._compile(("plain",), "xla", lambda value: value)
-    assert "HloModule" in compiled.experimental_get_compiler_ir(as_tensor(image()))(stage="hlo")
+    assert "HloModule" in compiled.experimental_get_compiler_ir({INPUT: as_tensor(image())})(stage="hlo")
     with pytest.raises(UsageError, match="mode 'fast' is not known; the modes are eager, graph, xla"):
-        port.plain(image(), "fast")
+        port.plain({INPUT: image()}, "fast")["output"]
 
 
 def test_a_compiled_function_is_kept() -> None:
@@ -283,7 +283,7 @@ def test_inference_is_what_is_run() -> None:
     model = chain(layers.BatchNormalization(name="norm"), layers.Dropout(0.5, name="drop"))
     port = KerasModel(model)
     wanted = np.asarray(model(image(), training=False))
-    np.testing.assert_allclose(port.plain(image(), "eager"), wanted, rtol=1e-6)
+    np.testing.assert_allclose(port.plain({INPUT: image()}, "eager")["output"], wanted, rtol=1e-6)
     found, _ = whole(port, port.segments({"a": "norm", "b": "drop"}), image(), "eager")
     np.testing.assert_allclose(found["b"], wanted, rtol=1e-5)
     assert not np.allclose(model(image(), training=True), wanted, rtol=1e-2)
@@ -293,7 +293,7 @@ def test_sizes_may_be_left_open() -> None:
     """A model for any height and width is run at the size it is given."""
     port = KerasModel(chain(layers.Conv2D(5, 3, name="conv"), shape=(None, None, 3)))
     assert port.taps[0].shape == (None, None, None, 5)
-    assert port.plain(image(1, 7, 11, 3), "eager").shape == (1, 5, 9, 5)
+    assert port.plain({INPUT: image(1, 7, 11, 3)}, "eager")["output"].shape == (1, 5, 9, 5)
 
 
 # -- the model is not changed ------------------------------------------------------------------------------------------
@@ -313,9 +313,9 @@ def test_being_watched_changes_nothing(mode: str) -> None:
     before, output = state(model), np.asarray(model(image()))
     port = KerasModel(model)
     segments = port.segments(ALL)
-    port.propagate(image(), segments, [np.arange(3) for _ in segments], mode)
+    port.propagate({INPUT: image()}, segments, [np.arange(3) for _ in segments], mode)
     introduced(port, ALL, {INPUT: image(), **{name: image(2, 5, 7, 5) for name in ALL}}, mode)
-    port.plain(image(), mode)
+    port.plain({INPUT: image()}, mode)["output"]
     after = state(model)
     assert (before[0], before[2], before[3]) == (after[0], after[2], after[3])
     for old, new in zip(before[1], after[1], strict=True):
@@ -336,7 +336,7 @@ def test_the_input_is_not_changed() -> None:
     array = image()
     port = KerasModel(network())
     for mode in MODES:
-        port.plain(array, mode)
+        port.plain({INPUT: array}, mode)["output"]
     np.testing.assert_array_equal(array, image())
 
 
@@ -345,9 +345,9 @@ def test_later_weights_are_used(mode: str) -> None:
     """Weights assigned after a mode was compiled are what the next run computes with."""
     model = network()
     port = KerasModel(model)
-    before = port.plain(image(), mode).copy()
+    before = port.plain({INPUT: image()}, mode)["output"].copy()
     model.get_layer("second").bias.assign_add(np.ones(5))
-    np.testing.assert_allclose(port.plain(image(), mode), before + 1, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(port.plain({INPUT: image()}, mode)["output"], before + 1, rtol=1e-5, atol=1e-5)
 
 
 # -- arrays and tensors ------------------------------------------------------------------------------------------------
@@ -393,17 +393,25 @@ def test_what_has_no_graph_is_refused(port: Any) -> None:
         KerasModel(port)
 
 
-def test_two_outputs_are_refused() -> None:
-    """A model with several inputs or outputs is refused with their numbers."""
-    start = keras.Input((5, 7, 3))
-    with pytest.raises(PairError, match="the port has 1 inputs and 2 outputs"):
-        KerasModel(keras.Model(start, [layers.ReLU()(start), layers.ReLU()(start)]))
-    other = keras.Input((5, 7, 3))
-    with pytest.raises(PairError, match="the port has 2 inputs and 1 outputs"):
-        KerasModel(keras.Model([start, other], layers.Add()([start, other])))
-
-
-IN_A_DICT = pytest.mark.xfail(strict=True, reason="the one tensor is not packed into its dict, or taken out of it")
+def test_several_inputs_and_outputs_are_run_by_name() -> None:
+    """Inputs and outputs of a mapping are named by their keys; arrays go where `feeds` says, watched or not."""
+    left, right = (keras.Input((5, 7, 3), name=name) for name in ("left", "right"))
+    difference = layers.Subtract(name="difference")([left, right])
+    model = keras.Model({"left": left, "right": right}, {"sub": difference, "act": layers.ReLU(name="act")(difference)})
+    port = KerasModel(model)
+    assert port.inputs == ("input.left", "input.right")
+    assert port.output_taps == {"output.sub": "difference", "output.act": "act"}
+    port.feeds = {"input[0]": "input.right", "input[1]": "input.left"}
+    arrays = {"input[0]": image(), "input[1]": image(seed=4)}
+    wanted = arrays["input[1]"] - arrays["input[0]"]
+    plain = port.plain(arrays, "eager")
+    np.testing.assert_array_equal(plain["output.sub"], wanted)
+    np.testing.assert_array_equal(plain["output.act"], np.maximum(wanted, 0))
+    segments = port.segments({"a": "act"})
+    assert segments[0].anchors == ("input[1]", "input[0]")
+    _, outputs = port.propagate(arrays, segments, [np.arange(3)], "eager")
+    np.testing.assert_array_equal(outputs["output.sub"], wanted)
+    np.testing.assert_array_equal(outputs["output.act"], np.maximum(wanted, 0))
 
 
 @pytest.mark.parametrize(
@@ -411,8 +419,8 @@ IN_A_DICT = pytest.mark.xfail(strict=True, reason="the one tensor is not packed 
     [
         (lambda x: [x], lambda y: y),
         (lambda x: x, lambda y: [y]),
-        pytest.param(lambda x: {"image": x}, lambda y: y, marks=IN_A_DICT),
-        pytest.param(lambda x: x, lambda y: {"flow": y}, marks=IN_A_DICT),
+        (lambda x: {"image": x}, lambda y: y),
+        (lambda x: x, lambda y: {"flow": y}),
     ],
     ids=["input in a list", "output in a list", "input in a dict", "output in a dict"],
 )
@@ -422,7 +430,7 @@ def test_one_input_and_output_may_be_packed(
     """`keras.Model([x], {"flow": y})` has one input and one output, and is run without a warning."""
     start = keras.Input((5, 7, 3), name="image")
     model = keras.Model(pack_input(start), pack_output(layers.ReLU(name="act")(start)))
-    np.testing.assert_array_equal(KerasModel(model).plain(image(), "eager"), np.maximum(image(), 0))
+    np.testing.assert_array_equal(KerasModel(model).plain({INPUT: image()}, "eager")["output"], np.maximum(image(), 0))
 
 
 def test_a_sequential_model_is_a_port() -> None:
@@ -435,15 +443,15 @@ def test_a_port_without_operations_is_refused() -> None:
     """A model that gives back its input has nothing to compare, and says so."""
     start = keras.Input((5, 7, 3))
     with pytest.raises(PairError):
-        _ = KerasModel(keras.Model(start, start)).output_tap
+        KerasModel(keras.Model(start, start))
 
 
 def test_the_output_need_not_be_matched() -> None:
     """Where the map leaves the port's output to nothing of the reference's, the run gives it all the same."""
     port = KerasModel(network())
     segments = port.segments({"r1": "first"})
-    _, output = port.propagate(image(), segments, [np.arange(3)], "eager")
-    np.testing.assert_array_equal(output, port.plain(image(), "eager"))
+    _, outputs = port.propagate({INPUT: image()}, segments, [np.arange(3)], "eager")
+    np.testing.assert_array_equal(outputs["output"], port.plain({INPUT: image()}, "eager")["output"])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -451,7 +459,7 @@ def test_an_input_that_does_not_fit_is_said(mode: str) -> None:
     """Channels that the port does not take are one sentence, in every mode."""
     port = KerasModel(chain(layers.Conv2D(5, 3, name="conv"), shape=(None, None, 3)))
     with pytest.raises(PairError, match=f"the port cannot run in {mode}: ") as caught:
-        port.plain(image(2, 5, 7, 2), mode)
+        port.plain({INPUT: image(2, 5, 7, 2)}, mode)["output"]
     assert "\n" not in str(caught.value)
 
 
@@ -466,7 +474,7 @@ def test_a_keras_file_is_a_port(tmp_path: Path) -> None:
     for path in (tmp_path / "port.keras", str(tmp_path / "port.keras")):
         port = KerasModel(path)
         assert [tap.name for tap in port.taps] == names(model)
-        np.testing.assert_array_equal(port.plain(image(), "eager"), np.asarray(model(image())))
+        np.testing.assert_array_equal(port.plain({INPUT: image()}, "eager")["output"], np.asarray(model(image())))
 
 
 def write_empty_zip(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The torch side: each value is seen as it was made, under one name, and the module is left as it was."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import torch
-from parity.pair import INPUT
+from parity.pair import INPUT, Input
 from parity.runners.taps import SAMPLE, Tap, Trace
 from parity.runners.torch_module import Call, Read, TorchModule
 
@@ -35,9 +36,14 @@ def image(*shape: int) -> Array:
     return np.random.default_rng(1).standard_normal(shape or (2, 3, 5, 7), dtype=np.float32)
 
 
+def given(array: Array | None = None) -> Input:
+    """The picture, or another array, as an input."""
+    return Input(name="given", array=image() if array is None else array)
+
+
 def seen(module: nn.Module, array: Array | None = None, *, float64: bool = False) -> Trace:
     """A run of the module in evaluation mode."""
-    return TorchModule(module.eval()).sample(image() if array is None else array, float64=float64)
+    return TorchModule(module.eval()).sample(given(array), float64=float64)
 
 
 def names(module: nn.Module) -> list[str]:
@@ -58,7 +64,7 @@ def test_leaf_modules_are_tapped_under_their_paths() -> None:
         ("0.2", "leakyrelu", (2, 5, 3, 5), False),
         ("1", "conv2d", (2, 2, 1, 5), True),
     ]
-    assert found.output_tap == "1"
+    assert found.output_taps["output"] == "1"
 
 
 def test_containers_are_other_names() -> None:
@@ -85,7 +91,7 @@ def test_functional_operations_are_tapped() -> None:
         ("cat#2", "cat"),
     ]
     assert not any(tap.weighted for tap in found.taps[1:])
-    assert found.output.shape == (2, 16, 10, 14)
+    assert found.outputs["output"].shape == (2, 16, 10, 14)
 
 
 def test_operations_belong_to_the_module_that_runs_them() -> None:
@@ -190,7 +196,7 @@ def test_without_a_copy_they_would() -> None:
     """The check above can fail: a tensor that is only held on to has the activation's values afterwards."""
     held: dict[str, torch.Tensor] = {}
     module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(inplace=True)).eval()
-    TorchModule(module).run(image(), lambda tap, value: held.update({tap.name: value}))
+    TorchModule(module).run(given(), lambda tap, value: held.update({tap.name: value}))
     assert (held["0"] >= 0).all()
 
 
@@ -202,7 +208,7 @@ def test_in_place_operations_are_taps(change: Function, name: str) -> None:
     found = seen(Network(lambda y, x: change(y)))
     assert [tap.name for tap in found.taps] == ["conv", name]
     assert not np.array_equal(found.samples["conv"], found.samples[name])
-    assert found.output_tap == name
+    assert found.output_taps["output"] == name
 
 
 def test_a_value_is_seen_at_the_moment_it_is_made() -> None:
@@ -217,18 +223,18 @@ def test_a_value_is_seen_at_the_moment_it_is_made() -> None:
         happened.append(tap.name)
         torch.tanh(value)
 
-    TorchModule(Network(then).eval()).run(image(), sink)
+    TorchModule(Network(then).eval()).run(given(), sink)
     assert happened == ["conv", "between", "mul"]
 
 
 def test_small_maps_are_kept_whole_and_large_ones_sampled() -> None:
     """A sample is every value in order, or SAMPLE of them; the output is kept whole."""
     found = seen(Network())
-    np.testing.assert_array_equal(found.samples["conv"], found.output.reshape(-1))
+    np.testing.assert_array_equal(found.samples["conv"], found.outputs["output"].reshape(-1))
     large = seen(Network(), image(1, 3, 203, 211))
     assert large.samples["conv"].shape == (SAMPLE,)
-    assert large.output.shape == (1, 5, 203, 211)
-    assert np.isin(large.samples["conv"], large.output).all()
+    assert large.outputs["output"].shape == (1, 5, 203, 211)
+    assert np.isin(large.samples["conv"], large.outputs["output"]).all()
 
 
 # -- before the run ----------------------------------------------------------------------------------------------------
@@ -246,16 +252,16 @@ def test_small_maps_are_kept_whole_and_large_ones_sampled() -> None:
 def test_the_taps_are_known_before_the_run(then: Callable[[Any, Any], Any]) -> None:
     """The taps that are announced are those of the run, shapes and names of the output included."""
     runner = TorchModule(Network(then).eval())
-    announced, run = runner.taps(image()), runner.sample(image())
+    announced, run = runner.taps(given()), runner.sample(given())
     assert announced.taps == run.taps
-    assert (announced.aliases, announced.output_tap) == (run.aliases, run.output_tap)
+    assert (announced.aliases, announced.output_taps) == (run.aliases, run.output_taps)
     assert not announced.samples
 
 
 def test_a_reference_may_use_numpy() -> None:
     """A forward that turns values into arrays has taps like any other."""
     runner = TorchModule(Network(lambda y, x: y * float(np.asarray(y).shape[1])).eval())
-    assert runner.taps(image()).taps == runner.sample(image()).taps
+    assert runner.taps(given()).taps == runner.sample(given()).taps
 
 
 class Cached(nn.Module):
@@ -274,9 +280,9 @@ class Cached(nn.Module):
 def test_looking_for_taps_leaves_the_module_alone() -> None:
     """A module that keeps a tensor from its first run is run on values before anything is kept."""
     runner = TorchModule(Cached().eval())
-    runner.taps(image())
+    runner.taps(given())
     assert runner.module.ramp is None or not runner.module.ramp.is_meta
-    runner.sample(image())
+    runner.sample(given())
 
 
 # -- float64 -----------------------------------------------------------------------------------------------------------
@@ -289,7 +295,7 @@ def test_the_float64_run_is_float64() -> None:
     assert {sample.dtype for sample in exact.samples.values()} == {np.dtype(np.float64)}
     assert {sample.dtype for sample in usual.samples.values()} == {np.dtype(np.float32)}
     assert [tap.name for tap in exact.taps] == [tap.name for tap in usual.taps]
-    difference = np.abs(exact.output - usual.output).max()
+    difference = np.abs(exact.outputs["output"] - usual.outputs["output"]).max()
     assert 0 < difference < 1e-6
 
 
@@ -298,8 +304,8 @@ def test_the_float64_copy_leaves_the_module_alone() -> None:
     module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)).eval()
     before = {key: value.clone() for key, value in module.state_dict().items()}
     runner = TorchModule(module)
-    runner.sample(image(), float64=True)
-    runner.sample(image())
+    runner.sample(given(), float64=True)
+    runner.sample(given())
     after = module.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[key], before[key]) and after[key].dtype == before[key].dtype for key in before)
@@ -318,7 +324,7 @@ def test_a_reference_may_cast_its_input() -> None:
     """A forward that begins with `x.float()`, as many do, is run in float64 as well."""
     module = Network()
     module.register_forward_pre_hook(lambda module, args: (args[0].float(),))
-    assert seen(module, float64=True).output.dtype == np.float64
+    assert seen(module, float64=True).outputs["output"].dtype == np.float64
 
 
 # -- the input ---------------------------------------------------------------------------------------------------------
@@ -350,7 +356,7 @@ def test_any_array_will_do(change: Callable[[Array], Array]) -> None:
     """Views in any order, reversed channels (BGR) and read-only arrays give what a plain copy of them gives."""
     module = Network()
     array = change(image())
-    np.testing.assert_array_equal(seen(module, array).output, seen(module, array.copy()).output)
+    np.testing.assert_array_equal(seen(module, array).outputs["output"], seen(module, array.copy()).outputs["output"])
 
 
 # -- the module is left as it was --------------------------------------------------------------------------------------
@@ -379,9 +385,9 @@ def test_hooks_are_removed_after_an_exception(float64: bool) -> None:
     module = Network(lambda y, x: fail())
     runner = TorchModule(module.eval())
     with pytest.raises(ZeroDivisionError):
-        runner.sample(image(), float64=float64)
+        runner.sample(given(), float64=float64)
     with pytest.raises(ZeroDivisionError):
-        runner.run(image(), fail, float64=float64)
+        runner.run(given(), fail, float64=float64)
     assert hooks(runner.module) + hooks(runner._in_float64()) == 0
     assert names(Network()) == ["conv"]
 
@@ -399,7 +405,7 @@ def test_the_users_hooks_stay() -> None:
 def test_nothing_requires_gradients() -> None:
     """Values that are shown are plain: they can be turned into arrays."""
     shown: list[bool] = []
-    TorchModule(Network().eval()).run(image(), lambda tap, value: shown.append(value.requires_grad))
+    TorchModule(Network().eval()).run(given(), lambda tap, value: shown.append(value.requires_grad))
     assert shown == [False]
 
 
@@ -421,7 +427,7 @@ class Joined(nn.Module):
 
 def calls(module: nn.Module, array: Array | None = None) -> dict[str, Call]:
     """The calls of a run."""
-    return dict(TorchModule(module.eval()).calls(image() if array is None else array))
+    return dict(TorchModule(module.eval()).calls(given(array)))
 
 
 def made_again(module: nn.Module, name: str, **given: Array) -> Array:
@@ -456,8 +462,8 @@ def test_a_call_is_made_again_on_the_same_values() -> None:
     """On the values of the run each call gives the value of its tap, bit for bit."""
     module = Joined().eval()
     runner = TorchModule(module)
-    values = runner.values(image(), ["left", "right", "cat", "mul", INPUT])
-    for name, call in runner.calls(image()).items():
+    values = runner.values(given(), ["left", "right", "cat", "mul", INPUT])
+    for name, call in runner.calls(given()).items():
         again = call.again({key: torch.from_numpy(value) for key, value in values.items()})
         np.testing.assert_array_equal(again.numpy(), values[name])
 
@@ -508,7 +514,7 @@ def test_copies_stand_for_what_they_copy() -> None:
 def test_values_are_whole_and_as_they_were_made() -> None:
     """The values of taps are given whole, before anything overwrites them, and the input under its name."""
     module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(inplace=True)).eval()
-    found = TorchModule(module).values(image(), ["0", INPUT])
+    found = TorchModule(module).values(given(), ["0", INPUT])
     assert set(found) == {"0", INPUT}
     np.testing.assert_array_equal(found[INPUT], image())
     assert found["0"].shape == (2, 5, 3, 5)
@@ -518,7 +524,7 @@ def test_values_are_whole_and_as_they_were_made() -> None:
 def test_values_of_large_maps_are_not_sampled() -> None:
     """A map of more values than are sampled is given whole."""
     side = int(SAMPLE**0.5)
-    found = TorchModule(Network().eval()).values(image(1, 3, side, side), ["conv"])
+    found = TorchModule(Network().eval()).values(given(image(1, 3, side, side)), ["conv"])
     assert found["conv"].shape == (1, 5, side, side)
 
 
@@ -611,14 +617,69 @@ def test_training_mode_is_refused() -> None:
     TorchModule(module.eval())
 
 
-@pytest.mark.parametrize(
-    ("output", "kind"),
-    [(lambda y, x: (y, x), "tuple"), (lambda y, x: {"flow": y}, "dict"), (lambda y, x: [y], "list")],
-)
-def test_other_outputs_than_one_tensor_are_refused(output: Callable[[Any, Any], Any], kind: str) -> None:
-    """Tuples, lists and dicts are refused, and the message says which it was."""
-    with pytest.raises(PairError, match=f"the reference returns {kind}; only a single tensor"):
-        seen(Network(output))
+@dataclass
+class Flow:
+    """What a network may return."""
+
+    flow: torch.Tensor
+    levels: tuple[torch.Tensor, ...]
+
+
+def test_outputs_have_the_names_of_their_way() -> None:
+    """Every tensor of a tuple, dict or dataclass is an output under its way there, with the tap that it is."""
+    found = seen(Network(lambda y, x: Flow(flow=torch.tanh(y), levels=(y, torch.relu(y)))))
+    assert found.output_taps == {"output.flow": "tanh", "output.levels[0]": "conv", "output.levels[1]": "relu"}
+    conv = found.outputs["output.levels[0]"]
+    np.testing.assert_allclose(found.outputs["output.flow"], np.tanh(conv), rtol=1e-6)
+    assert seen(Network(lambda y, x: {"flow": y})).output_taps == {"output": "conv"}
+
+
+def test_whole_numbers_are_an_output() -> None:
+    """An output of integers is a tap that says what it was made of, though such values on the way are none."""
+    found = seen(Network(lambda y, x: (y.argmax(1) > 1, y.argmax(1), y)))
+    assert found.output_taps == {"output[0]": "gt", "output[1]": "argmax", "output[2]": "conv"}
+    assert next(tap for tap in found.taps if tap.name == "argmax").reads == ("conv",)
+    np.testing.assert_array_equal(found.outputs["output[1]"], found.outputs["output[2]"].argmax(1))
+
+
+def test_an_output_without_a_tensor_is_refused() -> None:
+    """What returns no tensor at all is refused, and so is what returns its input."""
+    with pytest.raises(PairError, match="the reference returns NoneType without a tensor"):
+        seen(Network(lambda y, x: None))
+    with pytest.raises(PairError, match="the reference's output is its input, untouched"):
+        seen(Network(lambda y, x: x))
+
+
+class Several(nn.Module):
+    """Takes two pictures, one of them by name, and a factor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3)
+
+    def forward(self, pictures: dict[str, torch.Tensor], *, factor: float, mask: torch.Tensor) -> torch.Tensor:
+        return torch.where(mask, self.conv(pictures["left"]) * factor, self.conv(pictures["right"]))
+
+
+def test_inputs_may_be_trees() -> None:
+    """Arrays in a dict, by keyword, masks and constants reach the module; taps read them by the names of `arrays`."""
+    mask = np.arange(15).reshape(3, 5) % 2 == 0
+    pictures = {"left": image(1, 3, 5, 7), "right": -image(1, 3, 5, 7)}
+    several = Input(name="several", args=(pictures,), kwargs={"factor": 0.5, "mask": mask})
+    assert set(several.arrays) == {"input[0].left", "input[0].right", "input.mask"}
+    runner = TorchModule(Several().eval())
+    reads = {tap.name: tap.reads for tap in runner.taps(several).taps}
+    assert reads["conv"] == ("input[0].left",)
+    assert reads["conv#2"] == ("input[0].right",)
+    assert reads["where"] == ("input.mask", "mul", "conv#2")
+    assert runner.names_of(several) == {"input[0].left": "", "input[0].right": "", "input.mask": ""}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_module_is_run_as_what_it_was_made_of() -> None:
+    """The wrapper of torch.compile is taken off: what is compared is the module inside."""
+    module = Network().eval()
+    assert TorchModule(torch.compile(module)).module is module  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -635,5 +696,5 @@ def test_other_outputs_than_one_tensor_are_refused(output: Callable[[Any, Any], 
 def test_the_output_may_be_a_copy_or_an_earlier_value(then: Callable[[Any, Any], Any]) -> None:
     """A forward that ends with .contiguous() or .clone(), or computes something later, has a named output tap."""
     found = seen(Network(then))
-    assert found.output_tap in ("conv", "transpose")
+    assert found.output_taps["output"] in ("conv", "transpose")
     assert all(tap.name for tap in found.taps)

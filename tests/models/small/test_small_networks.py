@@ -30,7 +30,7 @@ def values(name: str, seed: int = 0) -> dict[str, Array]:
     """The values of every tap of the reference, on its own noise at its default size."""
     pair, (noise,) = NETWORKS[name].pair(seed)
     found: dict[str, Array] = {"input": noise.array}
-    TorchModule(pair.reference).run(noise.array, lambda tap, value: found.update({tap.name: value.numpy().copy()}))
+    TorchModule(pair.reference).run(noise, lambda tap, value: found.update({tap.name: value.numpy().copy()}))
     return found
 
 
@@ -74,7 +74,7 @@ def test_a_fault_in_any_weighted_layer_shows(name: str) -> None:
 def test_map_names_every_tap_in_order(name: str) -> None:
     """The layer map has each tap of the reference, in its order, and each has a port layer of its own."""
     pair, (noise,) = NETWORKS[name].pair()
-    taps = [tap.name for tap in TorchModule(pair.reference).taps(noise.array).taps]
+    taps = [tap.name for tap in TorchModule(pair.reference).taps(noise).taps]
     unread = {"lstm[1][0]", "lstm[1][1]", "gru[1]"}
     assert list(pair.layers) == [tap for tap in taps if tap not in unread]
     assert len(set(pair.layers.values())) == len(pair.layers)
