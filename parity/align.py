@@ -38,20 +38,21 @@ def align(
     *,
     layers: Mapping[str, str] | None,
     axes: Axes,
-    outputs: tuple[str, str],
+    outputs: Mapping[str, str],
     aliases: Mapping[str, str] | None = None,
     waived: Iterable[str] = (),
 ) -> Alignment:
     """Match the reference's taps to the port's.
 
-    `outputs` (reference tap, port tap) are matched with each other whatever their names. Raises MapError where `layers`
+    `outputs` (reference tap: port tap) are matched with each other whatever their names. Raises MapError where `layers`
     names a reference tap that does not exist, or sends two taps to one port layer. A port layer that does not exist is
     no error: its reference tap is unmatched, and that is part of the verdict.
     """
     pinned = _pinned(reference, port, layers or {}, aliases or {})
     mapped = {(aliases or {}).get(name, name) for name in layers or {}}
-    if outputs[0] not in mapped and outputs[1] not in pinned.values():
-        pinned[outputs[0]] = outputs[1]
+    for theirs, ours in outputs.items():
+        if theirs not in mapped and ours not in pinned.values():
+            pinned[theirs] = ours
     matched = _best_monotone(reference, port, pinned, axes, refused=mapped)
     matched.update(pinned)
     matched = {tap.name: matched[tap.name] for tap in reference if tap.name in matched}
@@ -61,15 +62,17 @@ def align(
     )
 
 
-def apart(alignment: Alignment, names: Collection[str], outputs: tuple[str, str] = ("", "")) -> Alignment:
+def apart(alignment: Alignment, names: Collection[str], outputs: Mapping[str, str] = {}) -> Alignment:
     """The alignment without taps that turned out not to correspond: each becomes a part of the layer after it.
 
-    Where the port's output (`outputs`: reference tap, port tap) answered to one of them, it answers to the reference's.
+    Where an output of the port (`outputs`: reference tap: port tap) answered to one of them, it answers to the
+    reference's.
     """
-    ends = [name for name in names if alignment.matched.get(name) == outputs[1]]
-    if ends and outputs[0] not in alignment.matched:
-        answered = {**alignment.matched, outputs[0]: outputs[1]}
-        alignment = replace(alignment, matched=answered, inside={**alignment.inside, outputs[0]: ()})
+    for theirs, ours in outputs.items():
+        ends = [name for name in names if alignment.matched.get(name) == ours]
+        if ends and theirs not in alignment.matched:
+            answered = {**alignment.matched, theirs: ours}
+            alignment = replace(alignment, matched=answered, inside={**alignment.inside, theirs: ()})
     matched, inside = dict(alignment.matched), dict(alignment.inside)
     layers = list(matched)
     holders = {}

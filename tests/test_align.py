@@ -46,7 +46,7 @@ def aligned(
     **more: object,
 ) -> Alignment:
     """Align two lists whose last taps are the outputs."""
-    ends = (reference[-1].name, port[-1].name)
+    ends = {reference[-1].name: port[-1].name}
     return align(reference, port, layers=layers, **{"axes": Axes(), "outputs": ends, **more})  # type: ignore[arg-type]
 
 
@@ -188,7 +188,7 @@ def test_several_operations_gather_in_order() -> None:
 
 def test_operations_after_the_last_matched_tap_are_left_over() -> None:
     """What no later tap holds is compared by nobody, so it is left over, weights or not."""
-    found = aligned([*REFERENCE, operation("tanh")], PORT, outputs=("out", "conv2d_6"))
+    found = aligned([*REFERENCE, operation("tanh")], PORT, outputs={"out": "conv2d_6"})
     assert found.coverage.unmatched_reference == ("tanh",)
 
 
