@@ -18,6 +18,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("explanation", "lookup"),
     ("frameworks",),
     ("runners", "inputs", "converters", "checkpoints"),
+    ("layouts",),
     ("align", "adequacy", "anchored", "judge", "models"),
     ("diagnosis",),
     ("examination",),
