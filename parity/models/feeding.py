@@ -1,0 +1,298 @@
+"""The inputs of a user's pair: its own, made up to fit what its networks take, or from files.
+
+What the networks take is read from the port's declared inputs, moved to the reference's layout by the pair's axes; the
+order and the names are those of the reference's forward. Both sides are built for that, once, and go into the pair.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from parity.axes import Array
+from parity.errors import InputError, PairError, UsageError
+from parity.inputs.files import ARRAYS, PICTURES, READABLE, arrays_from, folder, image
+from parity.inputs.signature import BOOLEAN, FLOAT, INTEGER, KINDS, NOISE, Slot, from_signature
+from parity.lookup import both, users_code
+from parity.models.settings import Settings
+from parity.pair import INPUT, Input, Pair
+from parity.runners.signature import Declared, declared, forward_names, smallest_vocabulary
+
+SIDE, LENGTH, FRAMES = (64, 96), 16, 3
+"""The height and width, the length of a sequence, and the frames of made-up inputs where the port takes any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An input of the networks: what it may be called, and as far as it is declared its layout, sizes and kind."""
+
+    names: tuple[str, ...]
+    layout: str
+    sizes: tuple[int | None, ...] | None
+    kind: str = FLOAT
+    vocabulary: int | None = None
+    port_name: str = ""
+
+
+@dataclass
+class Feeding:
+    """Makes the inputs of a pair that `settings` ask for; `given` are its own, in place of `pair.inputs`."""
+
+    pair: Pair
+    settings: Settings
+    given: Sequence[Input] | None = None
+    _looked_at: bool = field(default=False, init=False)
+
+    def fed(self) -> tuple[Pair, list[Input]]:
+        """The pair, with its sides built if they were looked at, and its inputs. Raises InputError where it has none.
+
+        UsageError for options that the inputs chosen would not heed.
+        """
+        inputs = list(self._inputs())
+        twice = [name for name in {each.name for each in inputs} if sum(each.name == name for each in inputs) > 1]
+        if twice:
+            raise InputError(f"two inputs of {self.pair.name} are called {twice[0]!r}; give each a name of its own")
+        return (self._as_fed() if self._looked_at else self.pair), inputs
+
+    def _inputs(self) -> Iterator[Input]:
+        settings = self.settings
+        own = {each.name: each for each in self._own()}
+        words = settings.inputs or (() if settings.images else tuple(own) or (NOISE,))
+        for word in words:
+            if word in own:
+                self._refuse_unheeded(own[word])
+                yield own[word]
+            elif word in KINDS:
+                yield self._made(word)
+            else:
+                yield from self._from_file(word, own)
+        if settings.images:
+            yield self._from_pictures(settings.images)
+
+    def _own(self) -> Sequence[Input]:
+        given = self.pair.inputs if self.given is None else self.given
+        if not callable(given):
+            return given
+        with users_code(f"making the inputs of {self.pair.name}"):
+            return given()
+
+    def _refuse_unheeded(self, given: Input) -> None:
+        """An input of the pair's own is what it is: options about made-up ones would have no effect on it."""
+        settings = self.settings
+        options = {"size": settings.size, "shape": settings.shapes, "range": settings.values}
+        for option, value in options.items():
+            if value:
+                raise UsageError(
+                    f"--{option} does not change {given.name!r}, an input of the pair's own; add --input {NOISE}"
+                )
+
+    # -- what the networks take ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def _built(self) -> Pair:
+        self._looked_at = True
+        return both(self.pair)
+
+    @cached_property
+    def _places(self) -> tuple[Place, ...]:
+        """The inputs in the order of the reference's forward."""
+        names = forward_names(self._built.reference)
+        known = declared(self._built.port)
+        if known is None:
+            return self._places_told(names)
+        order = _by_names(known, names)
+        return tuple(self._place(known[number], index, len(known), names) for index, number in enumerate(order))
+
+    def _place(self, known: Declared, index: int, count: int, names: Sequence[str]) -> Place:
+        way = INPUT if count == 1 else f"{INPUT}[{index}]"
+        reference, port = self._built.axes.of(way, len(known.shape))
+        sizes = dict(zip(port, (None, *known.shape[1:]) if port[0] == "N" else known.shape, strict=True))
+        own_name = names[index] if index < len(names) else way
+        vocabulary = known.vocabulary
+        kind = _kind(known)
+        if kind == INTEGER and vocabulary is None and self.settings.values is None:
+            vocabulary = smallest_vocabulary(self._built.port, self._built.reference)
+        return Place(
+            names=tuple(dict.fromkeys((own_name, known.name, way, *([""] if count == 1 else ())))),
+            layout=reference,
+            sizes=tuple(sizes[axis] for axis in reference),
+            kind=kind,
+            vocabulary=vocabulary,
+            port_name=known.name,
+        )
+
+    def _places_told(self, names: Sequence[str]) -> tuple[Place, ...]:
+        """The inputs whose shapes the user gives, where the port does not say them."""
+        told = list(self.settings.shapes)
+        count = len(told) or 1
+        ways = [INPUT] if count == 1 else [f"{INPUT}[{index}]" for index in range(count)]
+        order = sorted(told, key=lambda name: names.index(name) if name in names else len(names)) or [""]
+        return tuple(
+            Place(names=(name, ways[index]), layout=self._layout(ways[index], name), sizes=None)
+            for index, name in enumerate(order)
+        )
+
+    def _layout(self, way: str, name: str) -> str:
+        shape = self.settings.shapes.get(name)
+        return self._built.axes.of(way, len(shape))[0] if shape else ""
+
+    def _as_fed(self) -> Pair:
+        """The pair with its sides built, and told which input is which where the two orders differ."""
+        port_names = [place.port_name for place in self._places]
+        known = [each.name for each in declared(self._built.port) or ()]
+        if port_names == known or self._built.input_map or not known:
+            return self._built
+        return replace(self._built, input_map={f"{INPUT}[{index}]": name for index, name in enumerate(port_names)})
+
+    # -- made up ------------------------------------------------------------------------------------------------------
+
+    def _made(self, word: str) -> Input:
+        slots = [self._slot(place) for place in self._places]
+        self._refuse_unknown_shapes()
+        return from_signature(slots, word, seed=self.settings.seed, values=self.settings.values)
+
+    def _refuse_unknown_shapes(self) -> None:
+        known = {name for place in self._places for name in place.names}
+        for name in self.settings.shapes:
+            if name not in known:
+                which = ", ".join(place.names[0] for place in self._places)
+                label = f"{name}=" if name else ""
+                raise InputError(f"--shape {label}...: {self.pair.name} has the inputs {which}; say which one it is of")
+
+    def _slot(self, place: Place) -> Slot:
+        asked = next((self.settings.shapes[name] for name in place.names if name in self.settings.shapes), None)
+        name = next(name for name in place.names if name) if any(place.names) else INPUT
+        if asked is None and place.sizes is None:
+            kind = type(self._built.port).__name__
+            raise InputError(
+                f"the port of {self.pair.name}, a {kind}, does not say the shape of its input; give it, in the"
+                " reference's layout, as --shape 1,3,64,96, or the inputs as Pair(inputs=...)"
+            )
+        shape = asked or self._default_shape(place, name)
+        if place.sizes is not None and not _fits(shape, place.sizes):
+            takes = ",".join("any" if size is None else str(size) for size in place.sizes)
+            raise InputError(
+                f"--shape {','.join(map(str, shape))}: {name} of {self.pair.name} takes {takes} ({place.layout})"
+            )
+        return Slot(name=name, shape=shape, kind=place.kind, vocabulary=place.vocabulary)
+
+    def _default_shape(self, place: Place, name: str) -> tuple[int, ...]:
+        """The declared sizes, and those that fit where any do."""
+        sizes = dict(zip(place.layout, place.sizes or (), strict=True))
+        usual = self._usual(place)
+        if self.settings.size and {"H", "W"} <= sizes.keys():
+            width, height = self.settings.size
+            if sizes["H"] not in (None, height) or sizes["W"] not in (None, width):
+                raise InputError(
+                    f"--size {width}x{height}: {name} of {self.pair.name} takes {sizes['W']}x{sizes['H']} only"
+                )
+        unknown = [axis for axis, size in sizes.items() if size is None and axis not in usual]
+        if unknown:
+            raise InputError(
+                f"the port of {self.pair.name} does not say how large axis {unknown[0]} of {name} ({place.layout}) is;"
+                f" give --shape {name}=..."
+            )
+        return tuple(usual[axis] if size is None else size for axis, size in sizes.items())
+
+    def _usual(self, place: Place) -> Mapping[str, int]:
+        multiple = self.pair.multiple or 1
+        height, width = (-(-side // multiple) * multiple for side in SIDE)
+        if self.settings.size:
+            width, height = self.settings.size
+        usual = {"N": 1, "H": height, "W": width, "L": LENGTH, "T": FRAMES}
+        # The second axis of tokens and masks is their length, whatever the layout of vectors calls it.
+        return usual if place.kind == FLOAT else {**usual, "C": LENGTH}
+
+    # -- from files ---------------------------------------------------------------------------------------------------
+
+    def _from_file(self, word: str, own: Mapping[str, Input]) -> Iterator[Input]:
+        path = Path(word)
+        if path.is_dir():
+            for file in folder(path, self.settings.limit):
+                yield self._from_one(file)
+        elif path.is_file():
+            yield self._from_one(path)
+        else:
+            known = ", ".join([*own, *KINDS])
+            raise InputError(f"input {word!r} is neither one of {known} nor a file or folder ({READABLE})")
+
+    def _from_one(self, file: Path) -> Input:
+        suffix = file.suffix.lower()
+        if suffix in ARRAYS:
+            return self._from_arrays(file)
+        if suffix in PICTURES:
+            return Input(name=str(file), args=(self._picture(file, 0),), origin=f"{file}")
+        raise InputError(f"{file} is named as none of the files that parity reads ({READABLE})")
+
+    def _from_arrays(self, file: Path) -> Input:
+        arrays = dict(arrays_from(file))
+        if len(arrays) == 1:
+            return Input(name=str(file), args=tuple(arrays.values()), origin=f"{file}")
+        positions = [f"arr_{index}" for index in range(len(arrays))]
+        if list(arrays) == positions:  # what np.savez calls arrays without a name
+            return Input(name=str(file), args=tuple(arrays.values()), origin=f"{file}")
+        places = self._places
+        found = {name: place for place in places for name in place.names if name in arrays}
+        if len(found) != len(arrays) or len({id(place) for place in found.values()}) != len(places):
+            wanted = ", ".join(place.names[0] for place in places)
+            raise InputError(f"{file} holds {', '.join(arrays)}; the inputs of {self.pair.name} are {wanted}")
+        name_of = {id(place): name for name, place in found.items()}
+        return Input(name=str(file), args=tuple(arrays[name_of[id(place)]] for place in places), origin=f"{file}")
+
+    def _from_pictures(self, paths: Sequence[Path]) -> Input:
+        places = self._places
+        if len(places) != len(paths):
+            raise InputError(
+                f"{len(paths)} pictures given, and {self.pair.name} has {len(places)} inputs;"
+                f" --input {paths[0]} makes one input of one picture"
+            )
+        arrays = tuple(self._picture(path, index) for index, path in enumerate(paths))
+        return Input(name="images", args=arrays, origin=" and ".join(map(str, paths)))
+
+    def _picture(self, path: Path, index: int) -> Array:
+        """A picture as the network's input of that number takes it."""
+        place = self._places[index]
+        sizes = dict(zip(place.layout, place.sizes or (), strict=False))
+        size = self.settings.size
+        if size is None and sizes.get("W") and sizes.get("H"):
+            size = (sizes["W"] or 0, sizes["H"] or 0)
+        return image(
+            path,
+            place.layout or "NCHW",
+            channels=sizes.get("C") or 3,
+            size=size,
+            multiple=self.pair.multiple or 1,
+            values=self.settings.values or (0.0, 255.0),
+        )
+
+
+def _kind(known: Declared) -> str:
+    if known.dtype == "bool":
+        return BOOLEAN
+    return INTEGER if "int" in known.dtype or known.vocabulary is not None else FLOAT
+
+
+def _by_names(known: Sequence[Declared], names: Sequence[str]) -> list[int]:
+    """The numbers of the port's inputs, in the order of the reference's: by their names, where all of them agree."""
+    plain = [_plain(name) for name in names]
+    order = sorted(range(len(known)), key=lambda number: _found(plain, known[number].name))
+    places = [_found(plain, each.name) for each in known]
+    agree = len(set(places)) == len(known) and max(places) < len(names)
+    if not agree and names and len(known) > len(names):
+        raise PairError(f"the port has {len(known)} inputs, and the reference's forward takes {', '.join(names)}")
+    return order if agree else list(range(len(known)))
+
+
+def _found(plain: Sequence[str], name: str) -> int:
+    return plain.index(_plain(name)) if _plain(name) in plain else len(plain)
+
+
+def _plain(name: str) -> str:
+    """A name without what differs between two hands: `input_ids` and `InputIds:0` are one."""
+    return re.sub(r"[^a-z0-9]", "", name.partition(":")[0].lower())
+
+
+def _fits(shape: Sequence[int], sizes: Sequence[int | None]) -> bool:
+    same = len(shape) == len(sizes)
+    return same and all(size is None or size == given for given, size in zip(shape, sizes, strict=True))
