@@ -8,11 +8,14 @@ Importing parity loads neither torch nor tensorflow: each name below is imported
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parity import inputs, models
     from parity.axes import Axes
+    from parity.models import pair
     from parity.pair import Input, Pair
     from parity.report import Cause, Finding, Report
     from parity.tolerance import NoiseFloor, Tolerance
@@ -31,6 +34,7 @@ __all__ = [
     "Tolerance",
     "inputs",
     "models",
+    "pair",
     "verify",
 ]
 
@@ -57,3 +61,19 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+class _Package(ModuleType):
+    """This package, whose attribute `pair` is the decorator, although `parity.pair` is a module of it too."""
+
+    @property
+    def pair(self) -> Any:
+        """`@parity.pair("name")`."""
+        return importlib.import_module("parity.models").pair
+
+    @pair.setter
+    def pair(self, module: ModuleType) -> None:
+        """Python's import system says that the module `parity.pair` was imported; that is how it is found already."""
+
+
+sys.modules[__name__].__class__ = _Package

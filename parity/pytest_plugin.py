@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "--parity-input": {"action": "append", "metavar": "NAME", "help": "an input, such as noise; repeatable"},
+    "--parity-input": {
+        "action": "append",
+        "metavar": "NAME",
+        "help": "an input, such as noise, or a file, or a folder; repeatable",
+    },
     "--parity-images": {
         "nargs": 2,
         "metavar": ("LEFT", "RIGHT"),
@@ -23,6 +27,14 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--parity-data-format": {"metavar": "FORMAT", "help": "channels_last (default) or channels_first"},
     "--parity-checkpoint": {"metavar": "FILE", "help": "the reference's weights: .pth.tar or .safetensors"},
     "--parity-port": {"metavar": "FILE", "help": "a .keras file to judge in place of the pair's own port"},
+    "--parity-map": {"metavar": "FILE", "help": "which layer answers to which, as `parity map` writes it"},
+    "--parity-shape": {
+        "action": "append",
+        "metavar": "[NAME=]N,C,...",
+        "help": "an input's shape in the reference's layout; repeatable",
+    },
+    "--parity-range": {"metavar": "LOW,HIGH", "help": "the values your network expects, such as 0,255"},
+    "--parity-limit": {"type": int, "metavar": "N", "help": "only the first N files of a folder"},
     "--parity-seed": {"type": int, "metavar": "N", "help": "for noise, and weights without a checkpoint"},
     "--parity-rtol": {"type": float, "metavar": "R", "help": "a fixed tolerance instead of the noise floor"},
     "--parity-atol": {"type": float, "metavar": "A", "help": "the absolute part of the fixed tolerance"},
@@ -39,10 +51,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --model and the --parity-* options, each None where it is not given."""
     group = parser.getgroup("parity", "parity: verify a port, one test per layer and per input and mode")
     group.addoption(
-        "--model", dest="parity_model", metavar="NAME", help="the pair to verify; `parity models` lists them"
+        "--model",
+        dest="parity_model",
+        metavar="NAME",
+        help="the pair to verify: a name that `parity models` lists, pkg.module:attr, or file.py:attr",
     )
     for option, told in _OPTIONS.items():
         group.addoption(option, dest=_dest(option), default=None, **told)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before a conftest.py can import an engine, and another one after it, import them in the order that works."""
+    model = early_config.known_args_namespace.parity_model
+    if model is not None and any((early_config.invocation_params.dir).glob("conftest.py")):
+        from parity.models import engines_first, names
+
+        if model not in names():
+            engines_first()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,10 +5,12 @@ Whatever is wrong with a request is said in one sentence, with the value, before
 file written.
 """
 
+import math
 import os
 import re
 import shlex
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -16,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.errors import ReportFolderError, UsageError
-from parity.models import Settings
+from parity.lookup import both
+from parity.models import Settings, is_own
 from parity.pair import Input, Pair
 from parity.render.progress import Show, silent
 from parity.report import Report, merge
@@ -35,7 +38,8 @@ ENGINES = ("torch", "tensorflow", "keras")
 class Options:
     """A request as its words came in: the options of `parity verify`, or the `--parity-*` options of pytest.
 
-    None or empty means "not given". `size` is text such as "704x448"; `modes` may hold commas.
+    None or empty means "not given". `size` is text such as "704x448"; `modes` may hold commas. Each of `shapes` is text
+    such as "1,3,64,96" or "mask=1,7", `range` such as "0,255".
     """
 
     inputs: Sequence[str] = ()
@@ -46,6 +50,10 @@ class Options:
     checkpoint: str | Path | None = None
     seed: int | None = None
     port: str | Path | None = None
+    shapes: Sequence[str] = ()
+    range: str | None = None
+    limit: int | None = None
+    map: str | Path | None = None
     rtol: float | None = None
     atol: float | None = None
     report_dir: str | Path | None = None
@@ -75,7 +83,8 @@ class RunSettings:
     def words(self) -> dict[str, str]:
         """The settings in force as words for headers and reports; what was left to the model says so."""
         settings = self.settings
-        weights = f"checkpoint {settings.checkpoint}" if settings.checkpoint else f"seed {settings.seed}"
+        weights = "the pair's own" if is_own(self.name) else f"seed {settings.seed}"
+        weights = f"checkpoint {settings.checkpoint}" if settings.checkpoint else weights
         return {
             "model": self.name,
             "inputs": ", ".join(self._input_names()) or "the model's own",
@@ -84,6 +93,7 @@ class RunSettings:
             "format": settings.data_format,
             "weights": weights,
             **({"port": str(settings.port)} if settings.port else {}),
+            **({"map": str(settings.map)} if settings.map else {}),
             "policy": str(self.policy),
         }
 
@@ -103,6 +113,12 @@ class RunSettings:
             words += ["--seed", str(settings.seed)]
         if settings.port:
             words += ["--port", str(settings.port)]
+        if settings.map:
+            words += ["--map", str(settings.map)]
+        for name, shape in settings.shapes.items():
+            words += ["--shape", f"{name}={_listed(shape)}" if name else _listed(shape)]
+        if settings.values:
+            words += [f"--range={settings.values[0]:g},{settings.values[1]:g}"]
         if isinstance(self.policy, Tolerance):
             words += ["--rtol", f"{self.policy.rtol:g}", "--atol", f"{self.policy.atol:g}"]
         return shlex.join(words)
@@ -111,7 +127,7 @@ class RunSettings:
         """The pair made ready to be verified under the policy in force."""
         from parity.verification import Verifier
 
-        return Verifier(pair, self.policy)
+        return Verifier(both(pair), self.policy)
 
     def verify(self, verifier: "Verifier", given: Input, inputs: Sequence[Input], show: Show = silent) -> Report:
         """The verification of one of the pair's `inputs`, in every mode, with these settings on record."""
@@ -137,7 +153,54 @@ def _model_settings(options: Options) -> Settings:
         checkpoint=Path(options.checkpoint) if options.checkpoint is not None else None,
         seed=seed,
         port=Path(options.port) if options.port is not None else None,
+        shapes=parse_shapes(options.shapes),
+        values=parse_range(options.range) if options.range is not None else None,
+        limit=_positive(options.limit),
+        map=Path(options.map) if options.map is not None else None,
     )
+
+
+def parse_shapes(words: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes that `words` give, by the name of the input, "" where it has none. Raises UsageError, saying the word.
+
+    >>> parse_shapes(["1,3,64,96", "mask=1,7"])
+    {'': (1, 3, 64, 96), 'mask': (1, 7)}
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for word in words:
+        name, _, sizes = word.strip().rpartition("=")
+        if not re.fullmatch(r"[1-9][0-9]{0,8}([,x][1-9][0-9]{0,8})*", sizes):
+            raise UsageError(f"shape {word!r} is not a list of sizes, such as 1,3,64,96 or mask=1,7")
+        if name in shapes:
+            raise UsageError(f"shape {word!r}: there is one for {name or 'the input'} already")
+        shapes[name] = tuple(int(size) for size in re.split("[,x]", sizes))
+    return shapes
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """(low, high) of text such as "0,255". Raises UsageError, saying the text, where it is no range.
+
+    >>> parse_range("-1,1")
+    (-1.0, 1.0)
+    """
+    low, _, high = text.partition(",")
+    try:
+        values = float(low), float(high)
+    except ValueError:
+        raise UsageError(f"range {text!r} is not LOW,HIGH, such as 0,255") from None
+    if not all(map(math.isfinite, values)) or values[0] >= values[1]:
+        raise UsageError(f"range {text!r}: low must be less than high, and both finite")
+    return values
+
+
+def _positive(limit: int | None) -> int | None:
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit={limit}: at least one file is needed")
+    return limit
+
+
+def _listed(sizes: Iterable[int]) -> str:
+    return ",".join(map(str, sizes))
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -174,9 +237,16 @@ def by(size: tuple[int, int]) -> str:
 
 
 def size_of(given: Input) -> str:
-    """The size of an input in words: "704x448" for images (the last two axes), "2x7" for anything flatter."""
-    shape = given.array.shape
-    return by((shape[-1], shape[-2])) if len(shape) > 3 else "x".join(map(str, shape))
+    """The size of an input in words: "704x448" for images (the last two axes), "2x7" for anything flatter.
+
+    Of several arrays each has its own, "96x64+2x7"; equal ones are counted, "2*96x64".
+    """
+    counted = Counter(_size(array.shape) for array in given.arrays.values())
+    return "+".join(f"{count}*{size}" if count > 1 else size for size, count in counted.items())
+
+
+def _size(shape: Sequence[int]) -> str:
+    return by((shape[-1], shape[-2])) if len(shape) > 3 else "x".join(map(str, shape)) or "scalar"
 
 
 def _distinct(words: Iterable[str]) -> tuple[str, ...]:

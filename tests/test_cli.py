@@ -65,12 +65,12 @@ def test_the_version_is_printed(invoke: Invoke) -> None:
 
 
 def test_models_are_listed_with_a_line_each(invoke: Invoke) -> None:
-    """parity models lists names and descriptions, in the order in which they were registered."""
+    """parity models lists names, origins and descriptions, in the order in which they were registered."""
     done = invoke("models")
     assert done.exit_code == 0
-    listed = [line.split(None, 1) for line in done.stdout.splitlines()]
-    assert listed == [[name, entry.description] for name, entry in models.MODELS.items()]
-    assert listed[-1] == ["small", "a small fake"]
+    listed = [line.split(None, 2) for line in done.stdout.splitlines()]
+    assert listed == [[name, "parity", entry.description] for name, entry in models.MODELS.items()]
+    assert listed[-1] == ["small", "parity", "a small fake"]
 
 
 @pytest.mark.parametrize("words", [("--help",), ("verify", "--help"), ("-h",)])

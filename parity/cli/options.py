@@ -14,11 +14,13 @@ import typer
 if TYPE_CHECKING:
     from parity.settings import Options
 
-PairName = Annotated[str, typer.Argument(metavar="PAIR", help="The pair's name; `parity models` lists them.")]
+PairName = Annotated[
+    str, typer.Argument(metavar="PAIR", help="A name that `parity models` lists, pkg.module:attr, or file.py:attr.")
+]
 LayerName = Annotated[str, typer.Argument(metavar="LAYER", help="A layer, by the name that either side has for it.")]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--input", metavar="NAME", help="An input to compare on, such as noise. Repeatable."),
+    typer.Option("--input", metavar="NAME", help="An input, such as noise, or a file, or a folder. Repeatable."),
 ]
 Images = Annotated[
     tuple[Path, Path] | None,
@@ -42,16 +44,44 @@ Port = Annotated[
     Path | None,
     typer.Option("--port", metavar="FILE", help="A .keras file to judge in place of the pair's own port."),
 ]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option("--shape", metavar="[NAME=]N,C,...", help="An input's shape in the reference's layout. Repeatable."),
+]
+Range = Annotated[
+    str | None,
+    typer.Option(
+        "--range",
+        metavar="LOW,HIGH",
+        help="The values your network expects: made-up inputs have them (-1,1 by default), and pictures (0,255).",
+    ),
+]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N files of a folder.")]
+Map = Annotated[
+    Path | None, typer.Option("--map", metavar="FILE", help="Which layer answers to which, as `parity map` writes it.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite FILE if there is one.")]
 
 
 def network(
-    size: Size = None, data_format: DataFormat = None, checkpoint: Checkpoint = None, seed: Seed = None
+    size: Size = None,
+    shapes: Shapes = None,
+    data_format: DataFormat = None,
+    checkpoint: Checkpoint = None,
+    seed: Seed = None,
+    layer_map: Map = None,
 ) -> "Options":
     """What was asked for, where only the networks are chosen."""
     from parity.settings import Options
 
-    return Options(size=size, data_format=data_format, checkpoint=checkpoint, seed=seed)
+    return Options(
+        size=size,
+        shapes=shapes or (),
+        data_format=data_format,
+        checkpoint=checkpoint,
+        seed=seed,
+        map=layer_map,
+    )
 
 
 def request(
@@ -63,6 +93,10 @@ def request(
     checkpoint: Checkpoint = None,
     seed: Seed = None,
     port: Port = None,
+    layer_map: Map = None,
+    shapes: Shapes = None,
+    values: Range = None,
+    limit: Limit = None,
 ) -> "Options":
     """What was asked for, where the pair, the inputs and the modes are chosen."""
     from parity.settings import Options
@@ -76,6 +110,10 @@ def request(
         checkpoint=checkpoint,
         seed=seed,
         port=port,
+        map=layer_map,
+        shapes=shapes or (),
+        range=values,
+        limit=limit,
     )
 
 

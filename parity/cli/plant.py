@@ -40,6 +40,7 @@ def plant(
 
 def _plant(name: str, layer: str, cause: str, output: Path, options: "Options", *, draw: int, force: bool) -> None:
     """Plant, save, and say what was planted."""
+    from parity.lookup import both
     from parity.models import load
     from parity.render.progress import progress_bar
     from parity.settings import RunSettings, ensure_target
@@ -49,6 +50,7 @@ def _plant(name: str, layer: str, cause: str, output: Path, options: "Options", 
     with progress_bar(sys.stderr) as show:
         show(f"loading {name}", 0.0)
         pair, inputs = load(name, settings.settings)
+        pair = both(pair)
         from parity.faults.by_hand import plant_by_hand
 
         model, planted = plant_by_hand(pair, inputs[0], layer, cause, draw)

@@ -1,5 +1,6 @@
 """The tests of a model: one per weighted layer, one per input and mode. Their names are known before any run."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,20 +41,32 @@ def weighted_layers(reference: Any) -> tuple[str, ...]:
     )
 
 
+def nodeid_of(pair: str) -> str:
+    """What the ids of a pair's tests begin with: its name, without what pytest takes for a path or a part of an id.
+
+    >>> nodeid_of("team/net::v2")
+    'team_net_v2'
+    """
+    return re.sub(r"[^\w.+-]+", "_", pair)
+
+
 class Model(pytest.Collector):
-    """All tests of one model; `selected` are the ids asked for on the command line, empty for all.
+    """All tests of one model; `selected` are the ids asked for on the command line, empty for all; `listed_by` the
+    command that lists what there is.
 
     Raises UsageError where one of them is no test's.
     """
 
-    def __init__(self, *, plan: Plan, results: Results, selected: Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, *, plan: Plan, results: Results, selected: Sequence[str] = (), listed_by: str, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.plan = plan
         self.results = results
         self.tests = list(self._all())
         for wanted in selected:
             if not any(_asks_for(wanted, test.nodeid) for test in self.tests):
-                raise UsageError(f"not found: {wanted}; pytest --model {self.name} --co -q lists what there is")
+                raise UsageError(f"not found: {wanted}; {listed_by} lists what there is")
         if selected:
             self.tests = [test for test in self.tests if any(_asks_for(each, test.nodeid) for each in selected)]
 

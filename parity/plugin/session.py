@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from parity import __version__
-from parity.errors import ParityError
+from parity.errors import ParityError, UsageError
+from parity.lookup import both
 from parity.models import load
-from parity.plugin.items import Model, Plan, Test
+from parity.plugin.items import Model, Plan, Test, nodeid_of
 from parity.plugin.results import Finished, Results, calm
 from parity.render.progress import Show, progress_bar, silent
 from parity.render.terminal import summary, verdict
@@ -39,6 +40,7 @@ class ModelSession:
     report: Report | None = None
     written: str = ""
     selected: list[str] = field(default_factory=list)
+    title: str = ""
 
     @classmethod
     def of(cls, config: pytest.Config, model: str, given: Mapping[str, Any]) -> "ModelSession":
@@ -61,21 +63,27 @@ class ModelSession:
     def pytest_collection(self, session: pytest.Session) -> None:
         """Leave pytest nothing of its own to collect, whatever folder it is in."""
         if self.config.args_source is pytest.Config.ArgsSource.ARGS:
-            self.selected = [wanted for arg in self.config.args if (wanted := self._wanted(arg))]
+            self.selected = [arg for arg in self.config.args if not self._is_folder(arg)]
+            for arg in self.selected:
+                if "::" not in arg:
+                    raise pytest.UsageError(self._cannot_be_run(arg))
         self.config.args = []
 
-    def _wanted(self, arg: str) -> str:
-        """The id an argument asks for, "" for a folder: that only says where to be."""
-        model = self.settings.name
-        path, separator, rest = arg.partition("::")
+    def _is_folder(self, arg: str) -> bool:
+        """Whether an argument only says where to be."""
+        return "::" not in arg and (self.config.invocation_params.dir / arg).is_dir()
+
+    def _wanted(self, arg: str, name: str) -> str:
+        """The id an argument asks for, of the pair called `name`."""
+        path, _, rest = arg.partition("::")
         # In a folder below the root pytest prints ids with ../ before them.
-        if separator and Path(path).name == model:
-            return f"{model}::{rest}"
-        if not separator and (self.config.invocation_params.dir / path).is_dir():
-            return ""
-        raise pytest.UsageError(
-            f"{arg} cannot be run with --model {model}; what can is listed by pytest --model {model} --co -q"
-        )
+        if Path(path).name == name:
+            return f"{name}::{rest}"
+        raise UsageError(self._cannot_be_run(arg))
+
+    def _cannot_be_run(self, arg: str) -> str:
+        model = self.settings.name
+        return f"{arg} cannot be run with --model {model}; what can is listed by pytest --model {model} --co -q"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> pytest.CollectReport | None:
@@ -93,19 +101,22 @@ class ModelSession:
     def _model(self, session: pytest.Session) -> Model:
         with calm():
             pair, inputs = load(self.settings.name, self.settings.settings)
+            pair = both(pair)
         ensure_writable(report_folder(self.settings.report_dir, pair.name))
         self.results = Results(
             settings=self.settings, pair=pair, inputs=inputs, shared=self.shared, showing=self._showing
         )
-        nodeid: Any = self.settings.name
+        self.title = nodeid_of(pair.name)
+        nodeid: Any = self.title
         plan = Plan.of(pair, inputs, self.settings)
         model: Model = Model.from_parent(
             session,
-            name=self.settings.name,
+            name=self.title,
             nodeid=nodeid,
             plan=plan,
             results=self.results,
-            selected=self.selected,
+            selected=[self._wanted(arg, self.title) for arg in self.selected],
+            listed_by=f"pytest --model {self.settings.name} --co -q",
         )
         return model
 
@@ -146,7 +157,7 @@ class ModelSession:
             # The bar took the line on which pytest had begun to write: let it begin again.
             reporter.currentfspath = None
             if reporter.showfspath and not reporter.showlongtestinfo:
-                reporter.write_fspath_result(f"{self.settings.name}::", "")
+                reporter.write_fspath_result(f"{self.title}::", "")
                 reporter.flush()
 
     def _uncaptured(self) -> AbstractContextManager[None]:
@@ -212,5 +223,6 @@ def _options(given: Mapping[str, Any]) -> Options:
     return Options(
         inputs=words.pop("input") or (),
         modes=words.pop("mode") or (),
+        shapes=words.pop("shape") or (),
         **words,
     )

@@ -22,8 +22,10 @@ def test_inputs_load_no_framework():
 
 
 def test_the_package_exports_what_users_call():
-    """The five public names are all reachable from parity.inputs."""
-    assert parity.inputs.__all__ == ["PROBES", "image_pair", "motorcycle", "noise", "probe"]
+    """The public names are these, and each is reachable from parity.inputs."""
+    files, made = ["arrays_from", "folder"], ["from_signature", "image", "image_pair", "motorcycle", "noise"]
+    assert parity.inputs.__all__ == ["PROBES", "Slot", *files, *made, "picture", "probe", "tokens"]
+    assert all(hasattr(parity.inputs, name) for name in parity.inputs.__all__)
     assert PROBES == ("impulse", "ramp", "negative", "constant")
 
 
