@@ -52,7 +52,8 @@ from parity.runners.keras_model import REFUSED, KerasModel, Segment
 from parity.runners.taps import Tap, positions_in
 from parity.runners.torch_module import TorchModule
 from parity.switches import thread_count
-from parity.tolerance import Policy
+from parity.tolerance import Limits, Policy
+from parity.watch import Begun, Ended, Judged, tell
 
 Progress = Callable[[str, float], None]
 """Told what is being done and the fraction of the whole that is finished."""
@@ -117,12 +118,13 @@ class Examination:
 
     def report(self) -> Report:
         """Run the steps and record what came of them."""
+        tell(Begun(coverage=self._coverage(), layers=tuple(segment.layer for segment in self._in_reference_order())))
         self.progress("reference as judge", 0.0)
         self.judge.prepare()
         if self.subject.policy.uses_float64:
             self._run_anchored(self.segments)
             self.judge.refuse_random()
-        self.ends = ends = {mode: self._end_to_end(mode, index) for index, mode in enumerate(self.modes)}
+        self.ends = ends = dict(self._ends())
         if not self.subject.policy.uses_float64:
             self._run_anchored(self._suspicious(ends))
         runs = tuple(self._run(mode, ends[mode]) for mode in self.modes)
@@ -253,9 +255,8 @@ class Examination:
         if self.poisoned & set(segment.anchors):
             self.poisoned.add(layer)
             return
-        limits = self.judge.limits(layer, segment, self.alignment.inside.get(layer, ()))
         if actual.shape == expected.shape:
-            comparison = compare(actual, expected, limits)
+            comparison = compare(actual, expected, self._limits(segment))
             self.introduced[key] = self.judge.of_whole(layer, comparison)
             if comparison.nonfinite_expected:
                 self.poisoned.add(layer)
@@ -264,8 +265,16 @@ class Examination:
             if actual is REFUSED:
                 note = "cannot run on the reference's values: another shape is built in"
             self.introduced[key] = self.judge.mismatch(layer, note)
-        if layer != self.wanted and (self.wanted or self.introduced[key].passed):
-            return
+        if layer == self.wanted or not (self.wanted or self.introduced[key].passed):
+            self._explain(segment, mode, anchors, expected, actual)
+        result = self._layer(segment, mode)
+        found = result.verdict == INTRODUCES
+        finding = self._finding(result, mode, self.introduced[key], introduced=True) if found else None
+        tell(Judged(mode=mode, result=result, finding=finding))
+
+    def _explain(self, segment: Segment, mode: str, anchors: Sequence[Array], expected: Array, actual: Array) -> None:
+        """Why a segment is wrong, and what there is to say of the wanted one."""
+        layer, key = segment.layer, (segment.layer, mode)
         self.subject.port.restore()
         evidence = Evidence(
             segment=segment,
@@ -274,7 +283,7 @@ class Examination:
             anchors=anchors,
             expected=expected,
             actual=actual,
-            limits=limits,
+            limits=self._limits(segment),
         )
         if not self.introduced[key].passed:
             self.diagnoses[key] = diagnose(evidence)
@@ -284,7 +293,16 @@ class Examination:
                 evidence, self.given.name, self.introduced[key], self.judge.floor(layer), cause
             )
 
+    def _limits(self, segment: Segment) -> Limits:
+        return self.judge.limits(segment.layer, segment, self.alignment.inside.get(segment.layer, ()))
+
     # -- end to end ---------------------------------------------------------------------------------------------------
+
+    def _ends(self) -> Iterator[tuple[str, _EndToEnd]]:
+        for index, mode in enumerate(self.modes):
+            end = self._end_to_end(mode, index)
+            tell(Ended(mode=mode, propagated=end.measures))
+            yield mode, end
 
     def _end_to_end(self, mode: str, index: int) -> _EndToEnd:
         port, arrays = self.subject.port, self._inputs_of_port()
@@ -319,7 +337,7 @@ class Examination:
     # -- judged -------------------------------------------------------------------------------------------------------
 
     def _run(self, mode: str, end: _EndToEnd) -> Run:
-        layers = tuple(self._layer(segment, mode, end) for segment in self._in_reference_order())
+        layers = tuple(self._layer(each, mode, end.measures[each.layer]) for each in self._in_reference_order())
         outputs = {name: self.judge.of_output(name, end.plain[ours]) for name, ours in self.outputs.items()}
         watching = self._watching(end)
         passed = (
@@ -372,9 +390,8 @@ class Examination:
         order = {name: index for index, name in enumerate(self.judge.taps)}
         return sorted(self.segments, key=lambda segment: order[segment.layer])
 
-    def _layer(self, segment: Segment, mode: str, end: _EndToEnd) -> LayerResult:
+    def _layer(self, segment: Segment, mode: str, propagated: Measure | None = None) -> LayerResult:
         layer = segment.layer
-        propagated = end.measures[layer]
         introduced = self.introduced.get((layer, mode))
         policy = self.judge.policy_of(layer)
         return LayerResult(
@@ -390,12 +407,12 @@ class Examination:
             policy=str(policy) if policy.why else "",
         )
 
-    def _verdict(self, segment: Segment, propagated: Measure, introduced: Measure | None) -> str:
+    def _verdict(self, segment: Segment, propagated: Measure | None, introduced: Measure | None) -> str:
         if self.poisoned & set(segment.anchors):
             return NOT_COMPARED
         if introduced is not None and not introduced.passed:
             return INTRODUCES
-        return PASS if propagated.passed else INHERITS
+        return PASS if propagated is None or propagated.passed else INHERITS
 
     def _watching(self, end: _EndToEnd) -> Watching:
         """The watched port's outputs against the plain one's: the same values, or as near as the limits ask."""

@@ -15,7 +15,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "numbers", "switches", "trees"),
     ("axes", "tolerance"),
     ("comparison", "report", "pair", "ends"),
-    ("explanation", "lookup"),
+    ("explanation", "lookup", "watch"),
     ("frameworks",),
     ("runners", "inputs", "converters", "checkpoints"),
     ("layouts",),

@@ -22,12 +22,15 @@ from parity.pair import INPUT
 from parity.runners.edits import NOTHING, Edit, evaluate, nodes_of
 from parity.runners.taps import MODES, MOVES_ONLY, OUTPUT, Numbering, Positions, Tap, kind_of
 from parity.trees import leaves, rebuilt
+from parity.watch import PORT, Step, tell
 
 TAIL = "the port's {}"
 """The name of a segment that ends in an output of the port to which no tap of the reference answers."""
 
 REFUSED: Array = np.empty(0, np.float32)
 """What stands for the value of a segment that does not take the reference's values."""
+
+_tell = tf.autograph.experimental.do_not_convert(tell)
 
 Whole = Callable[[Mapping[str, Any]], Any]
 """Runs a model on the tensors of its inputs by name, and returns what it returns."""
@@ -78,6 +81,9 @@ class Segment:
         `edit` lets a replay do something differently; `beside` has the values it may reroute to that the segment does
         not read itself, by the id of their symbolic tensor.
         """
+        verb = "running" if tf.executing_eagerly() else "tracing"
+        changed = "" if edit is NOTHING else " with a change, to find its cause"
+        _tell(Step(side=PORT, doing=f"{verb} {self.tap.name!r}{changed}"))
         value = self.walk(values, edit, beside)[self.tap.key]
         return value if edit.finishing is None else edit.finishing(value)
 
@@ -189,6 +195,7 @@ class KerasModel:
 
         run = self._compile(("plain",), mode, whole)
         theirs = {ours: name for name, ours in self.feeds.items()}
+        tell(Step(side=PORT, doing="running it whole, with nothing watched", mode=mode))
         with _refusals("the port", mode):
             made = run({name: as_tensor(arrays[theirs[name]]) for name in self.inputs})
         return {name: as_array(value) for name, value in made.items()}
@@ -227,10 +234,12 @@ class KerasModel:
                         del values[name]
             for segment in tails:
                 values[segment.layer] = segment.run([values[name] for name in segment.anchors])
+            self._traced(mode, segments)
             return samples, {name: values[segment.layer] for name, segment in ends.items()}
 
         run = self._compile(("chain", *(segment.layer for segment in segments)), mode, chain)
         given = {name: as_tensor(array) for name, array in arrays.items() if name in self.feeds}
+        self._traced(mode, segments)
         with _refusals("the port", mode):
             samples, outputs = run(given, [tf.constant(places) for places in wanted])
         return [as_array(sample) for sample in samples], {name: as_array(value) for name, value in outputs.items()}
@@ -245,8 +254,11 @@ class KerasModel:
         tensors = {name: as_tensor(anchors[name]) for segment in segments for name in segment.anchors}
 
         def each(tensors: Mapping[str, Any]) -> list[Any]:
-            return [segment.run([tensors[name] for name in segment.anchors]) for segment in segments]
+            values = [segment.run([tensors[name] for name in segment.anchors]) for segment in segments]
+            self._traced(mode, segments)
+            return values
 
+        self._traced(mode, segments)
         if mode == "eager":
             for segment in segments:
                 yield segment, self._alone(segment, tensors)
@@ -263,6 +275,12 @@ class KerasModel:
             yield from self.introduce(left, anchors, mode) if left else ()
             return
         yield from zip(segments, map(as_array, values), strict=True)
+
+    def _traced(self, mode: str, segments: Sequence[Segment]) -> None:
+        first, last = segments[0].tap.name, segments[-1].tap.name
+        what = f"{first!r}" if len(segments) == 1 else f"{first!r} to {last!r}"
+        how = "" if mode == "eager" else ", compiled as one"
+        _tell(Step(side=PORT, doing=f"running {what}{how}", mode=mode))
 
     def _alone(self, segment: Segment, tensors: Mapping[str, Any]) -> Array:
         try:

@@ -23,6 +23,7 @@ from parity.pair import INPUT, Input
 from parity.runners.float64 import StripConvolution
 from parity.runners.taps import MOVES_ONLY, OUTPUT, Numbering, Tap, Trace, kind_of, positions
 from parity.trees import children, leaves
+from parity.watch import REFERENCE, Step, tell
 
 Sink = Callable[[Tap, torch.Tensor], None]
 
@@ -273,6 +274,8 @@ class _Recorder(TorchFunctionMode):
         def enter(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
             self._scope.append((name, self._call(module, args, kwargs)))
             self._silent += leaf
+            if leaf:
+                tell(Step(side=REFERENCE, doing=f"running {name!r}"))
 
         return enter
 
@@ -295,11 +298,13 @@ class _Recorder(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "").strip("_")
         tapped = not self._silent and name not in NOT_TAPPED and name != "get" and _takes(args, kwargs)
+        scope = [self._scope[-1][0]] if self._scope else []
+        named = ".".join(filter(None, [*scope, name]))
         call = self._call(func, args, kwargs or {}) if tapped else None
+        if tapped:
+            tell(Step(side=REFERENCE, doing=f"running {named!r}"))
         result = func(*args, **(kwargs or {}))
         if call is not None:
-            scope = [self._scope[-1][0]] if self._scope else []
-            named = ".".join(filter(None, [*scope, name]))
             if _computes(args, kwargs):
                 self._show(named, kind_of(name), result, call)
             else:

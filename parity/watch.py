@@ -1,0 +1,71 @@
+"""Tells what a run is about to do, and what it has judged, at that moment: to nobody, unless somebody listens.
+
+A process that an engine takes down cannot be asked afterwards: what it told before each step is all that is known.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from parity.report import Coverage, Finding, LayerResult, Measure
+
+PORT, REFERENCE = "port", "reference"
+"""The sides of a pair, by the name that a step has for them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What begins now: the side at work, in words what it does, and in which mode; "" leaves the mode as it was."""
+
+    side: str
+    doing: str
+    mode: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """An examination begins: what it will compare, and the compared layers in the reference's order.
+
+    What was judged on the same input before is judged again.
+    """
+
+    coverage: Coverage
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A layer was judged on the reference's values, in a mode; where it is at fault, the finding."""
+
+    mode: str
+    result: LayerResult
+    finding: Finding | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A mode was run end to end: the error of each layer."""
+
+    mode: str
+    propagated: Mapping[str, Measure]
+
+
+Event = Step | Begun | Judged | Ended
+
+_listeners: list[Callable[[Event], None]] = []
+
+
+def tell(event: Event) -> None:
+    """Tell whoever listens. It is written down before this returns."""
+    for listener in _listeners:
+        listener(event)
+
+
+@contextmanager
+def listening(listener: Callable[[Event], None]) -> Iterator[None]:
+    """Within it `listener` is told."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
