@@ -23,6 +23,7 @@ from parity.axes import Array
 from parity.diagnosis import Diagnosis
 from parity.errors import RepairError, UsageError
 from parity.examination import Progress
+from parity.lookup import both
 from parity.numbers import short
 from parity.pair import Input, Pair
 from parity.report import Cause, Finding, Report, merge, write_whole
@@ -72,6 +73,7 @@ def repair(
     """
     if not inputs:
         raise UsageError("no inputs given; nothing can be repaired that nothing shows")
+    pair = both(pair)
     current = replace(pair, port=KerasModel(pair.port).model)
     before, faults = _examine(current, inputs, modes, progress, "examining the port", 0.0)
     inputs = [*inputs, _another(inputs[0])]

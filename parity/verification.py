@@ -6,6 +6,7 @@ from parity.diagnosis import Diagnosis
 from parity.errors import PairError, UsageError
 from parity.examination import Examination, Progress, Subject
 from parity.explanation import Explanation
+from parity.lookup import both
 from parity.pair import Input, Pair
 from parity.report import Report, merge
 from parity.runners.keras_model import KerasModel, Segment
@@ -18,20 +19,24 @@ _DEFAULT_POLICY = NoiseFloor()
 
 def verify(
     pair: Pair,
-    inputs: Sequence[Input],
+    inputs: Sequence[Input] = (),
     modes: Sequence[str] = MODES,
     *,
     policy: Policy = _DEFAULT_POLICY,
+    device: str = "cpu",
     progress: Progress = lambda text, fraction: None,
 ) -> Report:
     """Judge a port against its reference, layer by layer, on every input in every mode.
 
-    Raises UsageError for no inputs, or an unknown mode; PairError where one side cannot be run as a pair; MapError
-    for a layer map that names what does not exist. Values that differ never raise: they are in the report.
+    Without `inputs` they are the pair's own. The reference runs on `device`, in torch's words ("cpu", "cuda"); the port
+    runs where TensorFlow puts it. Raises UsageError for no inputs, an unknown mode, or a device that is not there;
+    PairError where one side cannot be run as a pair; MapError for a layer map that names what does not exist. Values
+    that differ never raise: they are in the report.
     """
+    inputs = inputs or (pair.inputs() if callable(pair.inputs) else pair.inputs)
     if not inputs:
         raise UsageError("no inputs given; nothing compared is not a pass")
-    verifier = Verifier(pair, policy)
+    verifier = Verifier(pair, policy, device)
     reports = []
     for index, given in enumerate(inputs):
         reports.append(verifier.report(given, modes, _share(progress, index, len(inputs), given.name)))
@@ -45,13 +50,13 @@ class Verifier:
     Neither side may change while a verifier of it is in use. Raises PairError where one cannot be run as a pair.
     """
 
-    def __init__(self, pair: Pair, policy: Policy = _DEFAULT_POLICY) -> None:
+    def __init__(self, pair: Pair, policy: Policy = _DEFAULT_POLICY, device: str = "cpu") -> None:
         for name, tolerance in pair.tolerances.items():
             if not tolerance.why:
                 raise PairError(f"the tolerance of layer {name!r} has no why; a widened tolerance must say its reason")
-        self.pair = pair
+        self.pair = pair = both(pair)
         self.policy = policy
-        self.reference = TorchModule(pair.reference)
+        self.reference = TorchModule(pair.reference, device)
         self.port = KerasModel(pair.port)
 
     def _subject(self) -> Subject:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
-from parity.errors import PairError
+from parity.errors import PairError, UsageError
 from parity.frameworks import TorchFunctionMode, torch, torch_tree
 from parity.pair import INPUT, Input
 from parity.runners.float64 import StripConvolution
@@ -88,13 +88,15 @@ class Ran:
 
 
 class TorchModule:
-    """A reference that can be run. `module` must be in evaluation mode; it is never changed.
+    """A reference that can be run, on `device`. `module` must be in evaluation mode; it is never changed.
 
-    A module that torch.compile made is run as what it was made of. Raises PairError for a module in training mode:
-    dropout and batch statistics would make it another network.
+    A module that torch.compile made is run as what it was made of. Raises PairError for what is no module, and for a
+    module in training mode: dropout and batch statistics would make it another network. Raises UsageError for a device
+    that is not there.
     """
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: torch.nn.Module, device: str = "cpu") -> None:
+        self._device = _available(device)
         module = getattr(module, "_orig_mod", module)
         training = [name or type(module).__name__ for name, child in module.named_modules() if child.training]
         if training:
@@ -103,15 +105,21 @@ class TorchModule:
                 f"call .eval() on it: parity compares what will be run"
             )
         self.module = module
+        self._here = module if self._device.type == "cpu" else copy.deepcopy(module).to(self._device)
         self._float64: torch.nn.Module | None = None
         self._taps: dict[Any, Trace] = {}
         self._calls: dict[Any, Mapping[str, Call]] = {}
 
     def run(self, given: Input, sink: Sink, *, float64: bool = False) -> Ran:
-        """Run on an input, showing each tap's value to `sink` as it is made."""
-        module = self._in_float64() if float64 else self.module
-        recorder = _Recorder(module, sink)
-        args, kwargs = given.filled(lambda name, array: recorder.start(name, _tensor(array, float64=float64)))
+        """Run on an input, showing each tap's value to `sink` as it is made. Values come back to the CPU."""
+        module = self._in_float64() if float64 else self._here
+        return self._ran(module, self._device, given, sink, float64=float64)
+
+    def _ran(
+        self, module: torch.nn.Module, device: torch.device, given: Input, sink: Sink, *, float64: bool = False
+    ) -> Ran:
+        recorder = _Recorder(module, lambda tap, value: sink(tap, value.cpu()))
+        args, kwargs = given.filled(lambda name, array: recorder.start(name, _tensor(array, device, float64=float64)))
         with torch.no_grad(), ExitStack() as stack:
             if float64:
                 stack.enter_context(StripConvolution())
@@ -119,6 +127,7 @@ class TorchModule:
             made = _called(module, args, kwargs)
             outputs = _outputs(made)
             taps = {name: recorder.name_of(name, value) for name, value in outputs.items()}
+        outputs = {name: value.cpu() for name, value in outputs.items()}
         return Ran(outputs=outputs, output_taps=taps, aliases=recorder.aliases, calls=recorder.calls)
 
     def names_of(self, given: Input) -> dict[str, str]:
@@ -128,11 +137,14 @@ class TorchModule:
         return {name: passed.get(name, "") for name in given.arrays}
 
     def taps(self, given: Input) -> Trace:
-        """The taps a run on an input has, without samples; found by one run for each shape."""
+        """The taps a run on an input has, without samples; found by one run for each shape, on the CPU.
+
+        So what a call holds (a module, a constant) is on the CPU, wherever the values are computed.
+        """
         key = _shapes(given)
         if key not in self._taps:
             taps: list[Tap] = []
-            ran = self.run(given, lambda tap, value: taps.append(tap))
+            ran = self._ran(self.module, torch.device("cpu"), given, lambda tap, value: taps.append(tap))
             self._taps[key] = _trace(taps, ran)
             self._calls[key] = ran.calls
         return replace(self._taps[key], samples={})
@@ -168,7 +180,7 @@ class TorchModule:
 
     def _in_float64(self) -> torch.nn.Module:
         if self._float64 is None:
-            self._float64 = copy.deepcopy(self.module).double()
+            self._float64 = copy.deepcopy(self._here).double()
         return self._float64
 
 
@@ -180,15 +192,28 @@ def _outputs(made: Any) -> dict[str, torch.Tensor]:
     return dict(zip([OUTPUT], found.values(), strict=True)) if len(found) == 1 else found
 
 
+def _tensor(array: Array, device: torch.device, *, float64: bool) -> torch.Tensor:
+    """A tensor of its own, since the reference may write into its input."""
+    value = torch.from_numpy(np.array(array, order="C", copy=True)).to(device)
+    return value.double() if float64 and value.is_floating_point() else value
+
+
+def _available(name: str) -> torch.device:
+    """The device of that name. Raises UsageError where torch has none such here, and says which it has."""
+    kinds = ["cpu", *(kind for kind in ("cuda", "mps", "xpu") if getattr(torch, kind).is_available())]
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        here = f"torch {torch.__version__} has {', '.join(kinds)} here"
+        raise UsageError(f"device {name!r} cannot be used: {reason}; {here}") from error
+    return device
+
+
 def _shapes(given: Input) -> Any:
     """What runs of the same taps have in common: the shapes and types of the arrays, and the constants beside them."""
     return repr(given.filled(lambda name, array: (array.shape, array.dtype.str)))
-
-
-def _tensor(array: Array, *, float64: bool) -> torch.Tensor:
-    """A tensor of its own, since the reference may write into its input."""
-    value = torch.from_numpy(np.array(array, order="C", copy=True))
-    return value.double() if float64 and value.is_floating_point() else value
 
 
 def _trace(taps: Sequence[Tap], ran: Ran) -> Trace:
