@@ -81,8 +81,8 @@ class Pair:
     "module:attr" or "file.py:attr" for such a function or the network; a port may be the path of a `.keras` file.
 
     `layers` maps reference tap names (module paths such as `conv0.0`, functional operations such as `cat#2`) to port
-    layer names; None, or a partial map, leaves the rest to alignment. `axes` declares the layouts, whole or by name (`{"input": "NLC"}`); what is not declared follows from the kinds of
-    the layers. `tolerances`
+    layer names; None, or a partial map, leaves the rest to alignment. `axes` declares layouts, whole or by name
+    (`{"input": "NLC"}`); the others follow from the kinds of the layers. `tolerances`
     overrides the policy for single layers, each with its why. `waived` names taps that may stay unmatched.
     `multiple` says that the reference takes any height and width that are multiples of it: the noise of a large input
     is then measured on its centre. `inputs` are the inputs to verify on, or a function without arguments that makes
