@@ -26,3 +26,17 @@ def thread_count() -> int:
         return max(1, int(os.environ["PARITY_THREADS"]))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+def leave_out(engine: str) -> None:
+    """Do without "torch" or "tensorflow", which a recording stands for, in this process and those that it starts.
+
+    No effect once parity.frameworks is loaded.
+    """
+    if "parity.frameworks" not in sys.modules:
+        os.environ["PARITY_WITHOUT"] = ",".join(sorted({*left_out(), engine}))
+
+
+def left_out() -> frozenset[str]:
+    """The engines that are not to be imported, by PARITY_WITHOUT."""
+    return frozenset(filter(None, os.environ.get("PARITY_WITHOUT", "").split(",")))

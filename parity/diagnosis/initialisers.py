@@ -1,6 +1,7 @@
 """What an initialiser of Keras makes, in numbers: its standard deviation and its greatest value."""
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,14 @@ import numpy as np
 from parity.axes import Array
 from parity.frameworks import keras
 
-_KINDS = keras.initializers
-INITIALIZERS = (
-    *(getattr(_KINDS, f"{name}{kind}")(seed=1) for name in ("Glorot", "He", "Lecun") for kind in ("Uniform", "Normal")),
-    *(getattr(_KINDS, name)(seed=1) for name in ("RandomNormal", "RandomUniform", "TruncatedNormal", "Orthogonal")),
-)
-"""What layers are commonly initialised by."""
+
+@cache
+def initializers() -> tuple[Any, ...]:
+    """What layers are commonly initialised by."""
+    kinds = keras.initializers
+    scaled = (f"{name}{kind}" for name in ("Glorot", "He", "Lecun") for kind in ("Uniform", "Normal"))
+    names = (*scaled, "RandomNormal", "RandomUniform", "TruncatedNormal", "Orthogonal")
+    return tuple(getattr(kinds, name)(seed=1) for name in names)
 
 
 def looks_fresh(weight: Array, initializer: Any) -> bool:

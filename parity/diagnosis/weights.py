@@ -17,7 +17,7 @@ from parity.axes import Array
 from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis
 from parity.diagnosis.fingerprints import correlation, equal, places, same, same_values, shares_values
 from parity.diagnosis.functions import PRECISIONS
-from parity.diagnosis.initialisers import INITIALIZERS, looks_fresh
+from parity.diagnosis.initialisers import initializers, looks_fresh
 from parity.diagnosis.relations import in_words
 from parity.diagnosis.rounding import grid, mantissa, within
 from parity.diagnosis.words import written
@@ -426,7 +426,7 @@ def _fresh(evidence: Evidence, index: int, weight: Array, source: Array) -> Iter
     if any(shares_values(weight, other) for other in (source, *(value for _, _, value in evidence.scene.tensors))):
         return
     own = _initializer(evidence.operation, evidence.weight_names[index])
-    for initializer in (own, *INITIALIZERS):
+    for initializer in (own, *initializers()):
         if initializer is None or weight.ndim < 2:
             continue
         if looks_fresh(weight, initializer):
