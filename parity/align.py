@@ -1,74 +1,372 @@
-"""Which tap of the port answers to which tap of the reference.
+"""Which tap of the port answers to which tap of the reference, and why.
 
-The user's map always wins. What it leaves open is filled by the best monotone assignment: the two lists of taps, each
-in order of execution, are matched like two texts in a diff, where only taps of the same kind and shape may meet and
-equal names weigh more. What has weights and no counterpart is unmatched; an operation without weights and without a
-counterpart lies inside the segment of the next matched tap, and is compared as part of it.
+The user's map always wins. What it leaves open is filled by one assignment over all that is known: whose weights are
+alike, whose names, who stands in the same place in the data flow, in which order, of which kind and shape. No two
+matches contradict the data flow: what runs before here never runs after there. What has weights and no counterpart is
+unmatched; an operation without weights and without a counterpart lies inside the segment of the next matched tap, and
+is compared as part of it. So do layers that the port computes together with the next one: a convolution into which the
+port folds the BatchNorm is compared at the BatchNorm.
 """
 
-import difflib
-import re
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-import numpy.typing as npt
-
+from parity.alignment import fingerprints, joined
+from parity.alignment.evidence import Evidence, shapes_fit
+from parity.alignment.files import read_map
+from parity.alignment.graphs import Graph
+from parity.alignment.mapping import Entry, Layers, entries
+from parity.alignment.names import normalised
+from parity.alignment.operations import Between, operations
+from parity.alignment.skeleton import Choice, Known, assigned
 from parity.axes import Axes
-from parity.errors import MapError
-from parity.report import Coverage
+from parity.report import Ambiguity, Coverage
 from parity.runners.taps import Tap
 
-PINNED, SAME_KIND, SAME_NAME = 1000.0, 1.0, 2.0
+__all__ = ["Alignment", "Match", "Pairs", "align", "apart", "normalised", "read_map"]
+
+GIVEN, OUTPUT, ORDER = "given", "output", "order, kind and shape"
+
+Pairs = Mapping[str, str] | tuple[str, str] | Sequence[tuple[str, str]]
+"""(reference, port) names: one pair, several, or a mapping."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """One match: why it was made, and the score of what speaks for it (0 for what was given)."""
+
+    layer: str
+    port_layer: str
+    reason: str
+    score: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment:
     """`matched` maps reference taps to port taps, in the reference's order; `inside` lists, for each matched reference
-    tap, the reference operations without a counterpart that lead up to it."""
+    tap, the reference taps without a counterpart that lead up to it. `matches` has the reason for each, `ambiguous`
+    those that might as well be others. `together` lists, for a matched tap, those before it that the port computes with
+    it in one layer; `split` the port layers that together do what one tap does, which has no counterpart then."""
 
     matched: Mapping[str, str]
     inside: Mapping[str, tuple[str, ...]]
     coverage: Coverage
+    matches: tuple[Match, ...] = ()
+    ambiguous: tuple[Ambiguity, ...] = ()
+    together: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def align(
     reference: Sequence[Tap],
     port: Sequence[Tap],
     *,
-    layers: Mapping[str, str] | None,
+    layers: Layers | str | os.PathLike[str] | None,
     axes: Axes,
-    outputs: Mapping[str, str],
+    outputs: Pairs,
+    inputs: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
     waived: Iterable[str] = (),
 ) -> Alignment:
-    """Match the reference's taps to the port's.
+    """Match the reference's taps to the port's. Both are listed in an order in which they may run.
 
-    `outputs` (reference tap: port tap) are matched with each other whatever their names. Raises MapError where `layers`
-    names a reference tap that does not exist, or sends two taps to one port layer. A port layer that does not exist is
-    no error: its reference tap is unmatched, and that is part of the verdict.
+    `layers` is the user's map, or the file it is in. `outputs` (reference tap, port tap) answer to each other whatever
+    their names; `inputs` (by name) are where data flow begins. Raises MapError where `layers` names a reference tap
+    that does not exist, or sends two taps to one port layer. A port layer that does not exist is no error: its
+    reference tap is unmatched, and that is part of the verdict.
     """
-    pinned = _pinned(reference, port, layers or {}, aliases or {})
-    mapped = {(aliases or {}).get(name, name) for name in layers or {}}
-    for theirs, ours in outputs.items():
-        if theirs not in mapped and ours not in pinned.values():
-            pinned[theirs] = ours
-    matched = _best_monotone(reference, port, pinned, axes, refused=mapped)
-    matched.update(pinned)
-    matched = {tap.name: matched[tap.name] for tap in reference if tap.name in matched}
-    inside = _inside(reference, matched)
-    return Alignment(
-        matched=matched, inside=inside, coverage=_coverage(reference, port, matched, inside, mapped, waived)
-    )
+    given = read_map(layers) if isinstance(layers, (str, os.PathLike)) else layers or {}
+    mapped = entries(given, [tap.name for tap in reference], [tap.name for tap in port], aliases or {})
+    aligning = _Aligning(Graph(reference), Graph(port), axes, mapped)
+    return aligning.run(_pairs(outputs), inputs or {}, tuple(waived))
 
 
-def apart(alignment: Alignment, names: Collection[str], outputs: Mapping[str, str] = {}) -> Alignment:
+def _pairs(pairs: Pairs) -> list[tuple[str, str]]:
+    if isinstance(pairs, Mapping):
+        return list(pairs.items())
+    one = [name for name in pairs if isinstance(name, str)]
+    return [(one[0], one[1])] if one else [(pair[0], pair[1]) for pair in pairs]
+
+
+@dataclass
+class _Aligning:
+    """The steps of one alignment. Taps are called by their index on either side."""
+
+    reference: Graph
+    port: Graph
+    axes: Axes
+    mapped: tuple[Entry, ...]
+    matched: dict[int, int] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+    together: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Taps of the reference that the port computes together with a matched one."""
+    split: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Taps of the reference, and those of the port that share their work."""
+    without: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
+    """Taps that the map leaves without a counterpart."""
+    nodes: dict[int, int] = field(default_factory=dict)
+    """The matches of the two skeletons."""
+
+    def run(self, outputs: Sequence[tuple[str, str]], inputs: Mapping[str, str], waived: tuple[str, ...]) -> Alignment:
+        ends = [
+            (self.reference.index[theirs], self.port.index[ours])
+            for theirs, ours in outputs
+            if theirs in self.reference.index and ours in self.port.index
+        ]
+        self._pin_map()
+        self._pin_outputs(ends)
+        numbers = _numbers(inputs)
+        choices = self._match_skeleton(ends, numbers)
+        self._rehang()
+        self._join_folded()
+        self._match_outputs(ends)
+        self._match_operations(numbers)
+        ambiguous = tuple(self._ambiguity(choice) for choice in choices if choice.alternatives or choice.rivals)
+        return self._alignment(ambiguous, waived)
+
+    def _pin(self, ours: int, theirs: int, reason: str, score: float = 0.0) -> None:
+        self.matched[ours], self.reasons[ours], self.scores[ours] = theirs, reason, score
+
+    def _pin_map(self) -> None:
+        for entry in self.mapped:
+            ours = [self.reference.index[name] for name in entry.reference]
+            theirs = [self.port.index[name] for name in entry.port]
+            if entry.split:
+                self.without[0].update(ours)
+                self.without[1].update(theirs)
+                if not entry.lacking:
+                    self.split |= dict.fromkeys(ours, tuple(theirs))
+                continue
+            self.without[0].update(ours[:-1] if theirs else ours)
+            if theirs:
+                self._pin(ours[-1], theirs[0], GIVEN)
+                self.together[ours[-1]] = tuple(ours[:-1])
+
+    def _marked(self) -> tuple[dict[int, int], dict[int, int]]:
+        """The same number for taps on either side that answer to each other together."""
+        groups: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+            ((*before, tap), (self.matched[tap],)) for tap, before in self.together.items() if before
+        ]
+        groups += [((tap,), parts) for tap, parts in self.split.items()]
+        ours = {tap: -number for number, (taps, _) in enumerate(groups, 1) for tap in taps}
+        theirs = {tap: -number for number, (_, taps) in enumerate(groups, 1) for tap in taps}
+        return ours, theirs
+
+    def _pin_outputs(self, ends: Sequence[tuple[int, int]]) -> None:
+        """Outputs answer to each other, where both or neither are in the skeleton; the rest is seen to afterwards."""
+        for ours, theirs in ends:
+            alike = (self.reference.source[ours] == ours) == (self.port.source[theirs] == theirs)
+            if alike and self._is_free(ours, theirs):
+                self._pin(ours, theirs, OUTPUT)
+
+    def _is_free(self, ours: int, theirs: int) -> bool:
+        mapped = {name for entry in self.mapped for name in entry.reference}
+        free = ours not in self.matched and theirs not in self.matched.values()
+        return free and self.reference.taps[ours].name not in mapped and theirs not in self.without[1]
+
+    def _match_skeleton(
+        self, ends: Sequence[tuple[int, int]], numbers: tuple[Mapping[str, int], Mapping[str, int]]
+    ) -> list[Choice]:
+        self.nodes = joined.nodes_of(self.reference, self.port, self.matched, self.without[0])
+        weighed = (
+            [node not in self.nodes and node not in self.without[0] for node in self.reference.nodes],
+            [node not in self.nodes.values() and node not in self.without[1] for node in self.port.nodes],
+        )
+        evidence = Evidence(self.reference, self.port, self.axes, weighed)
+        known = Known(
+            matched=dict(self.nodes),
+            together=self._marked(),
+            without=(frozenset(self.without[0]), frozenset(self.without[1])),
+            inputs=numbers,
+            outputs=(_numbered([ours for ours, _ in ends]), _numbered([theirs for _, theirs in ends])),
+        )
+        choices = assigned(evidence, known)
+        for choice in choices:
+            self.nodes[choice.reference] = choice.port
+            self._pin(choice.reference, choice.port, self._reason(choice), choice.score)
+        return choices
+
+    def _reason(self, choice: Choice) -> str:
+        ours, theirs = self.reference.weights[choice.reference], self.port.weights[choice.port]
+        words = {"weights": _weights_in_words(choice.likeness, fingerprints.moved_alike(ours, theirs))}
+        return ", ".join(words.get(witness, witness) for witness in choice.witnesses) or ORDER
+
+    def _rehang(self) -> None:
+        """Compare a layer of another shape than the reference's where a crop or a move after it has given it that one,
+        on either side."""
+        for ours, theirs in list(self.nodes.items()):
+            if ours not in self.matched or self.reasons[ours] == GIVEN or self.matched[ours] != theirs:
+                continue
+            if shapes_fit([self.reference.taps[ours]], [self.port.taps[theirs]], self.axes)[0, 0]:
+                continue
+            moved = joined.moved_into_shape(self.reference, self.port, ours, theirs, self.axes)
+            if moved is not None:
+                self._move(ours, theirs, *moved)
+
+    def _move(self, ours: int, theirs: int, to_ours: int, to_theirs: int) -> None:
+        """Compare a match further on, on one side or both."""
+        reason, score = self.reasons.pop(ours), self.scores.pop(ours)
+        del self.matched[ours]
+        self._pin(to_ours, to_theirs, reason, score)
+        if to_ours != ours:
+            self.together[to_ours] = (*self.together.pop(ours, ()), ours)
+
+    def _join_folded(self) -> None:
+        """A layer that the port has folded into the one before: the two are compared where the second ends."""
+        for ours in sorted(self.reference.foldable - set(self.matched) - self.without[0]):
+            before = joined.folded_into(self.reference, self.port, ours, self.nodes, self.axes)
+            if before is not None and self.matched.get(before) == self.nodes[before] and self.reasons[before] != GIVEN:
+                theirs = self.matched[before]
+                score = self.scores[before]
+                self._move(before, theirs, ours, theirs)
+                kinds = f"{self.reference.taps[before].kind} + {self.reference.taps[ours].kind}"
+                self.reasons[ours], self.scores[ours] = f"fused {kinds}", score
+                self.nodes[ours] = theirs
+
+    def _match_outputs(self, ends: Sequence[tuple[int, int]]) -> None:
+        """Outputs that are still open, and those whose last operation only one side has."""
+        for ours, theirs in ends:
+            if self._is_free(ours, theirs):
+                held = self.matched.get(self._node(self.reference, ours))
+                if held is not None and held == self._node(self.port, theirs) and self.reference.source[ours] == ours:
+                    self._move(ours, held, ours, theirs)
+                else:
+                    self._pin(ours, theirs, OUTPUT)
+                continue
+            node = self._node(self.reference, ours)
+            if joined.only_moves(self.reference, node, ours) and self._ends_at(node, theirs, ours):
+                self._move(node, theirs, ours, theirs)
+            elif self._continues(ours, theirs):
+                self._move(ours, self.matched[ours], ours, theirs)
+
+    def _node(self, graph: Graph, tap: int) -> int:
+        source = graph.source[tap]
+        return source if isinstance(source, int) else -1
+
+    def _ends_at(self, node: int, theirs: int, ours: int) -> bool:
+        """Whether the reference only moves values after the node that answers to the port's output."""
+        free = ours not in self.matched and ours not in self.without[0] and node != ours
+        fits = shapes_fit([self.reference.taps[ours]], [self.port.taps[theirs]], self.axes)[0, 0]
+        return free and self.matched.get(node) == theirs and self.reasons[node] != GIVEN and bool(fits)
+
+    def _continues(self, ours: int, theirs: int) -> bool:
+        """Whether the port goes on after the node that answers to the reference's output."""
+        node = self._node(self.port, theirs)
+        open_ = theirs not in self.matched.values() and theirs not in self.without[1]
+        return open_ and node != theirs and self.matched.get(ours) == node and self.reasons[ours] != GIVEN
+
+    def _match_operations(self, numbers: tuple[Mapping[str, int], Mapping[str, int]]) -> None:
+        between = Between(
+            reference=self.reference,
+            port=self.port,
+            axes=self.axes,
+            inputs=numbers,
+            nodes=self.nodes,
+            matched=self.matched,
+            without=(frozenset(self.without[0]), frozenset(self.without[1])),
+        )
+        for ours, theirs in operations(between).items():
+            self._pin(ours, theirs, ORDER)
+
+    # -- recorded -----------------------------------------------------------------------------------------------------
+
+    def _ambiguity(self, choice: Choice) -> Ambiguity:
+        return Ambiguity(
+            layer=self.reference.taps[choice.reference].name,
+            port_layer=self.port.taps[choice.port].name,
+            alternatives=tuple(self.port.taps[i].name for i in choice.alternatives),
+            rivals=tuple(self.reference.taps[i].name for i in choice.rivals),
+        )
+
+    def _alignment(self, ambiguous: tuple[Ambiguity, ...], waived: tuple[str, ...]) -> Alignment:
+        ours, theirs = self.reference.taps, self.port.taps
+        matched = {ours[i].name: theirs[self.matched[i]].name for i in sorted(self.matched)}
+        inside = joined.inside(self.reference, self.matched, self._covered())
+        held = {ours[i].name: tuple(ours[j].name for j in inside[i]) for i in inside}
+        reasons = {ours[i].name: self.reasons[i] for i in sorted(self.matched)}
+        return Alignment(
+            matched=matched,
+            inside=held,
+            matches=tuple(
+                Match(layer=ours[i].name, port_layer=theirs[self.matched[i]].name, reason=self.reasons[i],
+                      score=self.scores[i])
+                for i in sorted(self.matched)
+            ),
+            ambiguous=ambiguous,
+            together={ours[i].name: tuple(ours[j].name for j in taps) for i, taps in self.together.items() if taps},
+            split={ours[i].name: tuple(theirs[j].name for j in taps) for i, taps in self.split.items()},
+            coverage=self._coverage(matched, held, reasons, ambiguous, waived),
+        )  # fmt: skip
+
+    def _covered(self) -> set[int]:
+        """Taps of the reference with weights that are compared as part of a matched one."""
+        behind = {node for node in self.nodes if node not in self.matched}
+        return {*self.split, *behind, *(tap for taps in self.together.values() for tap in taps)}
+
+    def _coverage(
+        self,
+        matched: Mapping[str, str],
+        inside: Mapping[str, tuple[str, ...]],
+        reasons: Mapping[str, str],
+        ambiguous: tuple[Ambiguity, ...],
+        waived: tuple[str, ...],
+    ) -> Coverage:
+        mapped = {name for entry in self.mapped for name in entry.reference}
+        covered = {self.reference.taps[i].name for i in self._covered()}
+        holder = {name: layer for layer in reversed(list(inside)) for name in inside[layer]}
+        missing = [
+            tap.name
+            for tap in self.reference.taps
+            if tap.name not in matched
+            and (tap.name not in holder or ((tap.weighted or tap.name in mapped) and tap.name not in covered))
+        ]
+        parts = (tap for taps in self.split.values() for tap in taps)
+        answered = {*self.matched.values(), *self.nodes.values(), *parts}
+        return Coverage(
+            matched=matched,
+            weighted=sum(tap.weighted and tap.name in matched for tap in self.reference.taps),
+            inside={name: layer for name, layer in holder.items() if name not in missing},
+            unmatched_reference=tuple(missing),
+            unmatched_port=tuple(
+                tap.name for j, tap in enumerate(self.port.taps) if tap.weighted and j not in answered
+            ),
+            waived=waived,
+            reasons=reasons,
+            ambiguous=ambiguous,
+        )
+
+
+def _weights_in_words(likeness: float, in_place: bool) -> str:
+    if likeness < fingerprints.ALIKE:
+        return "some weights equal"
+    if in_place:
+        return "weights equal"
+    return "weights equal but permuted" if likeness >= fingerprints.EQUAL else "weights alike"
+
+
+def _numbers(inputs: Mapping[str, str]) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """The same number for inputs that answer to each other; one alone needs none."""
+    if len(inputs) < 2:
+        return {}, {}
+    return ({name: n for n, name in enumerate(inputs, 1)}, {name: n for n, name in enumerate(inputs.values(), 1)})
+
+
+def _numbered(taps: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    found: dict[int, tuple[int, ...]] = {}
+    for number, tap in enumerate(taps, 1):
+        found[tap] = (*found.get(tap, ()), number)
+    return found
+
+
+def apart(alignment: Alignment, names: Collection[str], outputs: Pairs = ()) -> Alignment:
     """The alignment without taps that turned out not to correspond: each becomes a part of the layer after it.
 
-    Where an output of the port (`outputs`: reference tap: port tap) answered to one of them, it answers to the
+    Where an output of the port (`outputs`: reference tap, port tap) answered to one of them, it answers to the
     reference's.
     """
-    for theirs, ours in outputs.items():
+    for theirs, ours in _pairs(outputs) if outputs else ():
         ends = [name for name in names if alignment.matched.get(name) == ours]
         if ends and theirs not in alignment.matched:
             answered = {**alignment.matched, theirs: ours}
@@ -90,122 +388,4 @@ def apart(alignment: Alignment, names: Collection[str], outputs: Mapping[str, st
         unmatched_reference=tuple(name for name in alignment.coverage.unmatched_reference if name not in matched),
         apart=(*alignment.coverage.apart, *holders),
     )
-    return Alignment(matched=matched, inside=inside, coverage=coverage)
-
-
-def _pinned(
-    reference: Sequence[Tap], port: Sequence[Tap], layers: Mapping[str, str], aliases: Mapping[str, str]
-) -> dict[str, str]:
-    names = {tap.name for tap in reference}
-    known = {tap.name for tap in port}
-    pinned: dict[str, str] = {}
-    for given, port_name in layers.items():
-        name = aliases.get(given, given)
-        if name not in names:
-            near = difflib.get_close_matches(given, [*names, *aliases], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise MapError(f"the layer map names {given!r}, which the reference never runs{hint}")
-        if port_name in known:
-            pinned[name] = port_name
-    doubled = [name for name in set(pinned.values()) if list(pinned.values()).count(name) > 1]
-    if doubled:
-        both = [name for name, target in pinned.items() if target == doubled[0]]
-        raise MapError(f"the layer map sends {' and '.join(map(repr, both))} to the same port layer {doubled[0]!r}")
-    return pinned
-
-
-def _best_monotone(
-    reference: Sequence[Tap], port: Sequence[Tap], pinned: Mapping[str, str], axes: Axes, refused: set[str]
-) -> dict[str, str]:
-    """The order-preserving assignment of greatest total score, by dynamic programming over the two lists."""
-    taken = set(pinned.values())
-    scores = np.zeros((len(reference), len(port)))
-    for i, tap in enumerate(reference):
-        for j, candidate in enumerate(port):
-            if tap.name in pinned or candidate.name in taken:
-                scores[i, j] = PINNED if pinned.get(tap.name) == candidate.name else 0
-            elif tap.name not in refused:
-                scores[i, j] = _score(tap, candidate, axes)
-    best = np.zeros((len(reference) + 1, len(port) + 1))
-    for i in range(len(reference)):
-        for j in range(len(port)):
-            both = best[i, j] + scores[i, j] if scores[i, j] else 0
-            best[i + 1, j + 1] = max(best[i, j + 1], best[i + 1, j], both)
-    return _walk_back(reference, port, scores, best)
-
-
-def _walk_back(
-    reference: Sequence[Tap],
-    port: Sequence[Tap],
-    scores: npt.NDArray[np.float64],
-    best: npt.NDArray[np.float64],
-) -> dict[str, str]:
-    matched: dict[str, str] = {}
-    i, j = len(reference), len(port)
-    while i and j:
-        if scores[i - 1, j - 1] and best[i, j] == best[i - 1, j - 1] + scores[i - 1, j - 1]:
-            i, j = i - 1, j - 1
-            matched[reference[i].name] = port[j].name
-        elif best[i, j] == best[i - 1, j]:
-            i -= 1
-        else:
-            j -= 1
-    return matched
-
-
-def _score(tap: Tap, candidate: Tap, axes: Axes) -> float:
-    """How well two taps fit: 0 where kind, weights or shape differ."""
-    if tap.kind != candidate.kind or tap.weighted != candidate.weighted or not _fits(tap, candidate, axes):
-        return 0.0
-    return SAME_KIND + (SAME_NAME if normalised(tap.name) == normalised(candidate.name) else 0.0)
-
-
-def _fits(tap: Tap, candidate: Tap, axes: Axes) -> bool:
-    if len(tap.shape) != len(candidate.shape) or (
-        tap.name not in axes.by_name and len(tap.shape) not in axes.reference
-    ):
-        return False
-    source, target = axes.of(tap.name, len(tap.shape))
-    sizes = dict(zip(source, tap.shape, strict=True))
-    return all(size in (None, sizes[axis]) for axis, size in zip(target, candidate.shape, strict=True))
-
-
-def normalised(name: str) -> str:
-    """A name without what differs by habit: `features.stage1.conv.0` and `features/stage1/conv` are equal."""
-    return re.sub(r"(_0)+$", "", re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"))
-
-
-def _inside(reference: Sequence[Tap], matched: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    inside: dict[str, tuple[str, ...]] = {}
-    waiting: list[str] = []
-    for tap in reference:
-        if tap.name in matched:
-            inside[tap.name] = tuple(waiting)
-            waiting = []
-        elif not tap.weighted:
-            waiting.append(tap.name)
-    return inside
-
-
-def _coverage(
-    reference: Sequence[Tap],
-    port: Sequence[Tap],
-    matched: Mapping[str, str],
-    inside: Mapping[str, tuple[str, ...]],
-    mapped: set[str],
-    waived: Iterable[str],
-) -> Coverage:
-    holder = {name: layer for layer, names in inside.items() for name in names}
-    answered = set(matched.values())
-    return Coverage(
-        matched=matched,
-        weighted=sum(tap.weighted and tap.name in matched for tap in reference),
-        inside={name: layer for name, layer in holder.items() if name not in mapped},
-        unmatched_reference=tuple(
-            tap.name
-            for tap in reference
-            if tap.name not in matched and (tap.weighted or tap.name in mapped or tap.name not in holder)
-        ),
-        unmatched_port=tuple(tap.name for tap in port if tap.weighted and tap.name not in answered),
-        waived=tuple(waived),
-    )
+    return replace(alignment, matched=matched, inside=inside, coverage=coverage)

@@ -172,11 +172,29 @@ class Run(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ambiguity(_Record):
+    """A match that nothing decided: `layer` might as well answer to each of `alternatives`, and `port_layer` to each of
+    `rivals`."""
+
+    layer: str
+    port_layer: str
+    alternatives: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """In words: `conv1 -> conv2d_3, or conv2d_4; conv2d_3 may also be conv2`."""
+        others = f", or {', '.join(self.alternatives)}" if self.alternatives else ""
+        rivals = f"; {self.port_layer} may also be {', '.join(self.rivals)}" if self.rivals else ""
+        return f"{self.layer} -> {self.port_layer}{others}{rivals}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Coverage(_Record):
     """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it.
 
     `apart` names those of them that have a counterpart which does not correspond: both sides compute the same, in
-    steps that hold other values (another order of the channels that the next layer's weights undo).
+    steps that hold other values (another order of the channels that the next layer's weights undo). `reasons` says of
+    each match why it was made, `ambiguous` which might as well be others.
     """
 
     matched: Mapping[str, str]
@@ -186,6 +204,8 @@ class Coverage(_Record):
     unmatched_port: tuple[str, ...] = ()
     waived: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    ambiguous: tuple[Ambiguity, ...] = ()
 
     @property
     def complete(self) -> bool:

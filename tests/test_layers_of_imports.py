@@ -18,7 +18,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("explanation", "lookup", "watch"),
     ("frameworks",),
     ("runners", "inputs", "converters", "checkpoints"),
-    ("layouts",),
+    ("layouts", "alignment"),
     ("align", "adequacy", "anchored", "judge", "models"),
     ("diagnosis",),
     ("examination",),

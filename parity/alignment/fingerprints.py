@@ -1,0 +1,143 @@
+"""Which layers' weights are alike, whatever their layout, and even where they were loaded wrongly.
+
+Two traits of an array survive what goes wrong in ports. *Which values* it holds, without their order and sign: equal
+after any transposition, reshape or flip, and still mostly equal where a part of the array is wrong. And the *norms* of
+its slices along each axis, relative to each other: equal after any scaling, and nearly so after rounding. Arrays that
+hold one value throughout (zeros, ones: never trained) say nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from parity.axes import Array
+
+KEPT = 128
+"""Values kept of an array, those with the least hashes: two arrays with equal values keep the same."""
+CLOSE = 0.015
+"""How far the norms of slices may be apart, in their standard deviations: rounding to 16 bits is at 0.002, to 8 bits at
+0.013; other weights of the same distribution are at 0.03 or more for layers of up to 2000 channels."""
+FEWEST = 8
+"""Slices along an axis below which their norms say too little."""
+ALIKE = 0.5
+"""The share of a layer's weights that must be alike for it to be recognised by them."""
+EQUAL = 0.97
+"""The share from which they are called equal: sketches of equal arrays are equal, up to rare collisions."""
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Traits:
+    """What is known of one array: how many values, the hashes kept, and the norms along its axes."""
+
+    size: int
+    kept: npt.NDArray[np.uint32]
+    dims: tuple[int, ...]
+    norms: npt.NDArray[np.float64]
+
+
+def similarity(reference: Sequence[Sequence[Array]], port: Sequence[Sequence[Array]]) -> Matrix:
+    """(layers, layers): the share of weights that two layers have alike, from 0 to 1.
+
+    Each layer is given as its arrays. A layer that holds only some of another's arrays (half of a separable
+    convolution) is wholly alike.
+    """
+    ours, theirs = (
+        [[_traits(a) for a in arrays if _says_something(a)] for arrays in side] for side in (reference, port)
+    )
+    alike = _alike([t for arrays in ours for t in arrays], [t for arrays in theirs for t in arrays])
+    return np.maximum(_share(alike, ours, theirs), _share(alike.T, theirs, ours).T)
+
+
+def moved_alike(reference: Sequence[Array], port: Sequence[Array]) -> bool:
+    """Whether the largest arrays are equal in the frameworks' usual layouts: (out, in, ...) against (..., in, out)."""
+    ours, theirs = (max(arrays, key=lambda a: a.size, default=np.empty(0)) for arrays in (reference, port))
+    if ours.size != theirs.size:
+        return False
+    axes = (*range(2, ours.ndim), *range(min(2, ours.ndim)))[: ours.ndim]
+    usual = [ours, ours.transpose((*axes[:-2], *axes[:-3:-1]))] if ours.ndim > 1 else [ours]
+    return any(np.array_equal(each.reshape(-1), theirs.reshape(-1)) for each in usual)
+
+
+def _says_something(array: Array) -> bool:
+    return array.size > 1 and array.dtype.kind == "f" and bool(array.min() != array.max())
+
+
+def _traits(array: Array) -> _Traits:
+    array = np.ascontiguousarray(array, np.float32)
+    dims, norms = _norms(array)
+    return _Traits(array.size, _kept(array), dims, norms)
+
+
+def _kept(array: Array) -> npt.NDArray[np.uint32]:
+    """The least KEPT hashes of the array's values without their sign; zeros are left out."""
+    bits = array.reshape(-1).view(np.uint32) & np.uint32(0x7FFFFFFF)
+    hashes = bits * np.uint32(0x9E3779B1)
+    hashes ^= hashes >> np.uint32(15)
+    hashes *= np.uint32(0x85EBCA77)
+    likely = min(2**32 - 1, 4 * KEPT * 2**32 // array.size)
+    few = hashes[(hashes <= likely) & (bits != 0)]
+    return np.unique(few)[:KEPT]
+
+
+def _norms(array: Array) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
+    """The sizes of the axes longer than one, ascending, and for each the sorted norms of its slices, standardised."""
+    array = array.reshape([size for size in array.shape if size > 1])
+    squares = np.square(array)
+    found = []
+    for axis, size in enumerate(array.shape):
+        if size >= FEWEST:
+            others = tuple(i for i in range(array.ndim) if i != axis)
+            norms = np.sort(np.sqrt(squares.sum(others, dtype=np.float64)))
+            spread = norms.std()
+            found.append((size, float(norms[0]), (norms - norms.mean()) / spread if spread else np.zeros(size)))
+    # Of axes of one size, as in a square kernel, none is the first: their norms are ordered by what they are.
+    found.sort(key=lambda each: (each[0], each[1]))
+    dims = tuple(sorted(array.shape))
+    return dims, np.concatenate([norms for _, _, norms in found]) if found else np.empty(0)
+
+
+def _alike(ours: Sequence[_Traits], theirs: Sequence[_Traits]) -> Matrix:
+    """(arrays, arrays): the share of values that two arrays have in common, or 1 where their norms are alike."""
+    if not ours or not theirs:
+        return np.zeros((len(ours), len(theirs)))
+    columns, codes = np.unique(np.concatenate([t.kept for t in (*ours, *theirs)]), return_inverse=True)
+    counts = [len(t.kept) for t in (*ours, *theirs)]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    table = csr_matrix((np.ones(len(codes)), codes, starts), shape=(len(counts), len(columns)))
+    common = (table[: len(ours)] @ table[len(ours) :].T).toarray()
+    alike = common / np.maximum(1, np.minimum.outer(counts[: len(ours)], counts[len(ours) :]))
+    alike[alike < 0.1] = 0.0
+    for i, j in _same_dims(ours, theirs):
+        if len(ours[i].norms) and np.sqrt(np.mean(np.square(ours[i].norms - theirs[j].norms))) < CLOSE:
+            alike[i, j] = max(alike[i, j], 0.9)
+    return np.asarray(alike, np.float64)
+
+
+def _same_dims(ours: Sequence[_Traits], theirs: Sequence[_Traits]) -> list[tuple[int, int]]:
+    by_dims: dict[tuple[int, ...], list[int]] = {}
+    for j, traits in enumerate(theirs):
+        by_dims.setdefault(traits.dims, []).append(j)
+    return [(i, j) for i, traits in enumerate(ours) for j in by_dims.get(traits.dims, ())]
+
+
+def _share(alike: Matrix, ours: Sequence[Sequence[_Traits]], theirs: Sequence[Sequence[_Traits]]) -> Matrix:
+    """(layers, layers): how much of our layer's weights the other has too; larger arrays count more."""
+    best = np.zeros((len(alike), len(theirs)))
+    start = 0
+    for j, arrays in enumerate(theirs):
+        if arrays and len(alike):
+            best[:, j] = alike[:, start : start + len(arrays)].max(1)
+        start += len(arrays)
+    found = np.zeros((len(ours), len(theirs)))
+    start = 0
+    for i, arrays in enumerate(ours):
+        if arrays:
+            weights = np.log2([1 + traits.size for traits in arrays])
+            found[i] = weights @ best[start : start + len(arrays)] / weights.sum()
+        start += len(arrays)
+    return found

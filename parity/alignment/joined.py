@@ -1,0 +1,91 @@
+"""Taps that are compared together: what lies inside a segment, folded layers, shapes that a crop gives.
+
+Where one layer of the port does what several taps of the reference do, the comparison is at the last of them; where
+the port needs several, it is at the last of those.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from parity.alignment import fingerprints
+from parity.alignment.evidence import shapes_fit
+from parity.alignment.graphs import Graph
+from parity.axes import Axes
+from parity.runners.taps import MOVES_ONLY
+
+MOVES = (MOVES_ONLY - {"maxpool1d", "maxpool2d", "relu"}) | {
+    "cropping1d", "cropping2d", "cropping3d", "dropout", "dropout1d", "dropout2d", "dropout3d", "identity", "slice",
+}  # fmt: skip
+"""Kinds that compute nothing: they move, cut or pass on values."""
+
+
+def nodes_of(reference: Graph, port: Graph, matched: Mapping[int, int], without: Collection[int]) -> dict[int, int]:
+    """The matches of taps as matches of the two skeletons: of a tap that only follows a node, that node's.
+
+    Two operations may have sources that do not answer to each other, so these say nothing; nor does a match behind a
+    node that is known to have no counterpart.
+    """
+    found: dict[int, int] = {}
+    for ours, theirs in matched.items():
+        node, other = reference.source[ours], port.source[theirs]
+        tells = node not in without and (node == ours or other == theirs)
+        if isinstance(node, int) and isinstance(other, int) and tells:
+            taken = node in found or other in found.values()
+            if not taken or (node == ours and other == theirs):
+                found = {a: b for a, b in found.items() if a != node and b != other} | {node: other}
+    return found
+
+
+def moved_into_shape(reference: Graph, port: Graph, ours: int, theirs: int, axes: Axes) -> tuple[int, int] | None:
+    """Where a match of two shapes can be compared: at the first move after either node that gives it the other's."""
+    for after in _moves_after(port, theirs):
+        if shapes_fit([reference.taps[ours]], [port.taps[after]], axes)[0, 0]:
+            return ours, after
+    for after in _moves_after(reference, ours):
+        if shapes_fit([reference.taps[after]], [port.taps[theirs]], axes)[0, 0]:
+            return after, theirs
+    return None
+
+
+def _moves_after(graph: Graph, node: int) -> Sequence[int]:
+    return [i for i, source in enumerate(graph.source) if source == node and i != node and only_moves(graph, node, i)]
+
+
+def only_moves(graph: Graph, node: int, tap: int) -> bool:
+    """Whether nothing is computed between a node and a tap that follows it."""
+    while tap != node:
+        before = [read for read in graph.reads[tap] if isinstance(read, int) and graph.source[read] == node]
+        if graph.taps[tap].kind not in MOVES or not before:
+            return False
+        tap = before[0]
+    return True
+
+
+def folded_into(reference: Graph, port: Graph, tap: int, nodes: Mapping[int, int], axes: Axes) -> int | None:
+    """The node that the port computes together with the foldable `tap` after it: nothing else reads it, and its
+    counterpart has other weights, and a bias that the fold leaves. None where the tap is simply lacking."""
+    before = next(iter(reference.arguments(tap)), None)
+    if not isinstance(before, int) or before not in nodes or reference.sinks[before] != {tap}:
+        return None
+    theirs = nodes[before]
+    same = fingerprints.similarity([reference.weights[before]], [port.weights[theirs]])[0, 0] >= fingerprints.EQUAL
+    followed = any(port.taps[sink].kind == reference.taps[tap].kind for sink in port.sinks[theirs])
+    fits = bool(shapes_fit([reference.taps[tap]], [port.taps[theirs]], axes)[0, 0])
+    return before if fits and not same and not followed and len(port.weights[theirs]) > 1 else None
+
+
+def inside(graph: Graph, matched: Collection[int], covered: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """For each matched tap, the taps without a counterpart that lead up to it: operations, and layers in `covered`.
+
+    What leads nowhere, as far as is known, is held by the next matched tap in the list.
+    """
+    found: dict[int, list[int]] = {i: [] for i in sorted(matched)}
+    holders: list[set[int]] = [set() for _ in graph.taps]
+    for i in reversed(range(len(graph.taps))):
+        for reader in graph.consumers[i]:
+            holders[i] |= {reader} if reader in found else holders[reader]
+        if i in found or (graph.taps[i].weighted and i not in covered):
+            continue
+        later = next((j for j in found if j > i), None)
+        for holder in holders[i] or ({later} if later is not None else set()):
+            found[holder].insert(0, i)
+    return {holder: tuple(taps) for holder, taps in found.items()}

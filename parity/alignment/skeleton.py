@@ -1,0 +1,180 @@
+"""The assignment of layers with weights and of joins: by all evidence at once, and never against the data flow.
+
+The assignment of greatest total score is found, what is sure of it is kept, and the places of the rest are looked at
+again, now relative to what is kept. Where nothing is sure, the best of what is open is taken, and what would have been
+as good is noted down. So an undecided pair of branches is decided once, and everything inside them follows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from parity.alignment.evidence import LEAST, Evidence, Matrix, Placed, Table
+from parity.alignment.graphs import Graph, Marks
+
+MARGIN = 0.25
+"""By how much a match must be better than any other of either tap to be sure."""
+ORDER = 0.001
+"""What order counts: it decides between equals alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One match of two nodes: its score, the evidence, and the nodes that would have done as well for either."""
+
+    reference: int
+    port: int
+    score: float
+    likeness: float = 0.0
+    """The share of weights that are alike."""
+    witnesses: tuple[str, ...] = ()
+    alternatives: tuple[int, ...] = ()
+    rivals: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known beforehand, by indices of taps: pairs that are matched, taps that have no counterpart, the numbers
+    of inputs (by name) and of outputs on each side, and of taps that several on the other side answer to together."""
+
+    matched: Mapping[int, int]
+    together: tuple[Mapping[int, int], Mapping[int, int]]
+    without: tuple[frozenset[int], frozenset[int]]
+    inputs: tuple[Mapping[str, int], Mapping[str, int]]
+    outputs: tuple[Mapping[int, tuple[int, ...]], Mapping[int, tuple[int, ...]]]
+
+
+def assigned(evidence: Evidence, known: Known) -> list[Choice]:
+    """The matches of the skeleton's nodes, but for those known beforehand."""
+    return _Assignment(evidence, known).run()
+
+
+@dataclass
+class _Assignment:
+    evidence: Evidence
+    known: Known
+    choices: list[Choice] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ours, self.theirs = self.evidence.reference, self.evidence.port
+        self.matched = dict(self.known.matched)
+        self.rows = {node: i for i, node in enumerate(self.ours.nodes)}
+        self.columns = {node: j for j, node in enumerate(self.theirs.nodes)}
+        self.possible_order = -ORDER * np.abs(_ranks(self.ours)[:, None] - _ranks(self.theirs))
+
+    def run(self) -> list[Choice]:
+        """Keep what is sure, until nothing is left that can be matched."""
+        while True:
+            placed = self.evidence.placed(*self._marks())
+            open_ = self._open()
+            special = self.evidence.special(placed)
+            scores = np.where(open_, special + self.evidence.general, 0.0)
+            telling = np.where(special >= LEAST, scores, 0.0)
+            if not telling.any():
+                telling = np.where(self.evidence.kind & self.evidence.fits, scores, 0.0)
+            if not telling.any():
+                return self.choices
+            self._decide(telling, placed)
+
+    def _decide(self, scores: Matrix, placed: Placed) -> None:
+        pairs = self._best(scores)
+        sure = [(i, j) for i, j in pairs if _is_sure(scores, i, j)]
+        crossed = self._crossed(sure)
+        if crossed and self.evidence.distrust([i for i, _ in crossed], [j for _, j in crossed]):
+            return
+        sure = [pair for pair in sure if pair not in crossed]
+        for i, j in sure or [max(pairs, key=lambda pair: (scores[pair], -pair[0]))]:
+            self._keep(i, j, scores, placed)
+
+    def _best(self, scores: Matrix) -> list[tuple[int, int]]:
+        """The assignment of greatest total score, in the reference's order."""
+        rows, columns = linear_sum_assignment(np.where(scores > 0, scores + self.possible_order, 0.0), maximize=True)
+        return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if scores[i, j] > 0]
+
+    def _crossed(self, pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        """The pairs of which two contradict each other: one runs first here, the other there."""
+        ours = self.ours.before[np.ix_(*[[self.ours.nodes[i] for i, _ in pairs]] * 2)]
+        theirs = self.theirs.before[np.ix_(*[[self.theirs.nodes[j] for _, j in pairs]] * 2)]
+        crossed = ours & theirs.T
+        return {pairs[int(k)] for k in np.flatnonzero((crossed | crossed.T).any(1))}
+
+    def _keep(self, i: int, j: int, scores: Matrix, placed: Placed) -> None:
+        level = scores[i, j] - MARGIN
+        sure = _is_sure(scores, i, j)
+        alternatives = [self.theirs.nodes[k] for k in np.flatnonzero(scores[i] > level) if k != j]
+        rivals = [self.ours.nodes[k] for k in np.flatnonzero(scores[:, j] > level) if k != i]
+        self.matched[self.ours.nodes[i]] = self.theirs.nodes[j]
+        self.choices.append(
+            Choice(
+                reference=self.ours.nodes[i],
+                port=self.theirs.nodes[j],
+                score=round(float(scores[i, j]), 2),
+                likeness=float(self.evidence.trusted[i, j]),
+                witnesses=self._witnesses(i, j, placed),
+                alternatives=() if sure else tuple(alternatives),
+                rivals=() if sure else tuple(rivals),
+            )
+        )
+
+    def _witnesses(self, i: int, j: int, placed: Placed) -> tuple[str, ...]:
+        evidence = self.evidence
+        both = [bool((up & down)[i, j]) for up, down in (placed.whole, placed.folded)]
+        heard = {
+            "weights": evidence.trusted[i, j] > 0,
+            "name": evidence.names[i, j] > 0,
+            "data flow": any(both),
+        }
+        return tuple(name for name, speaks in heard.items() if speaks)
+
+    def _open(self) -> Table:
+        """Which pairs can still be matched: both free, and no match contradicted."""
+        free = np.array([node not in self.matched and node not in self.known.without[0] for node in self.ours.nodes])
+        taken = set(self.matched.values()) | self.known.without[1]
+        theirs = np.array([node not in taken for node in self.theirs.nodes])
+        open_: Table = self.evidence.possible & free[:, None].astype(bool) & theirs.astype(bool)
+        if self.matched:
+            open_ &= ~contradicted(self.ours, self.theirs, self.matched, self.ours.nodes, self.theirs.nodes)
+        return open_
+
+    def _marks(self) -> tuple[Marks, Marks]:
+        numbers = {pair: number for number, pair in enumerate(self.matched.items(), 1)}
+        sides = ({a: n for (a, _), n in numbers.items()}, {b: n for (_, b), n in numbers.items()})
+        known = self.known
+        ours, theirs = (
+            Marks(inputs=inputs, outputs=outputs, matched={**matched, **together})
+            for inputs, outputs, matched, together in zip(
+                known.inputs, known.outputs, sides, known.together, strict=True
+            )
+        )
+        return ours, theirs
+
+
+def contradicted(
+    ours: Graph, theirs: Graph, matched: Mapping[int, int], rows: Sequence[int], columns: Sequence[int]
+) -> Table:
+    """(rows, columns): whether a match of these taps would run before one here that it runs after there."""
+    here, there = list(matched), list(matched.values())
+    before, after = ours.before[np.ix_(rows, here)], ours.before[np.ix_(here, rows)].T
+    their_before = theirs.before[np.ix_(columns, there)]
+    their_after = theirs.before[np.ix_(there, columns)].T
+    with np.errstate(invalid="ignore"):  # BLAS may raise the flag although ones and zeros alone are summed
+        crossed = _counted(before) @ _counted(their_after).T + _counted(after) @ _counted(their_before).T
+    return np.asarray(crossed > 0)
+
+
+def _counted(table: Table) -> npt.NDArray[np.float32]:
+    return table.astype(np.float32)
+
+
+def _ranks(graph: Graph) -> Matrix:
+    """Where the nodes come in the list, from 0 to 1."""
+    return np.linspace(0.0, 1.0, max(1, len(graph.nodes)))[: len(graph.nodes)]
+
+
+def _is_sure(scores: Matrix, i: int, j: int) -> bool:
+    """Whether no other match of either is nearly as good."""
+    level = scores[i, j] - MARGIN
+    return bool((scores[i] > level).sum() == 1 and (scores[:, j] > level).sum() == 1)
