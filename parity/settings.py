@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.errors import ReportFolderError, UsageError
-from parity.lookup import both
 from parity.models import Settings, is_own
 from parity.pair import Input, Pair
 from parity.render.progress import Show, silent
@@ -127,7 +126,7 @@ class RunSettings:
         """The pair made ready to be verified under the policy in force."""
         from parity.verification import Verifier
 
-        return Verifier(both(pair), self.policy)
+        return Verifier(pair, self.policy)
 
     def verify(self, verifier: "Verifier", given: Input, inputs: Sequence[Input], show: Show = silent) -> Report:
         """The verification of one of the pair's `inputs`, in every mode, with these settings on record."""

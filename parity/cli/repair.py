@@ -41,7 +41,6 @@ def repair(
 
 def _repair(name: str, output: Path, options: "Options", *, force: bool) -> bool:
     """Repair, save and say what was done; whether the copy passes."""
-    from parity.lookup import both
     from parity.models import load
     from parity.render import repaired
     from parity.render.progress import progress_bar
@@ -52,7 +51,6 @@ def _repair(name: str, output: Path, options: "Options", *, force: bool) -> bool
     with progress_bar(sys.stderr) as show:
         show(f"loading {name}", 0.0)
         pair, inputs = load(name, settings.settings)
-        pair = both(pair)
         from parity.repair import repair, save
 
         result = repair(pair, inputs, settings.modes, progress=show)

@@ -6,18 +6,21 @@ order and the names are those of the reference's forward. Both sides are built f
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from parity.axes import Array
+from parity.axes import CHANNELS_FIRST, Array, Axes
 from parity.errors import InputError, PairError, UsageError
 from parity.inputs.files import ARRAYS, PICTURES, READABLE, arrays_from, folder, image
 from parity.inputs.signature import BOOLEAN, FLOAT, INTEGER, KINDS, NOISE, Slot, from_signature
+from parity.layouts import derived_for
 from parity.lookup import both, users_code
 from parity.models.settings import Settings
 from parity.pair import INPUT, Input, Pair
 from parity.runners.signature import Declared, declared, forward_names, smallest_vocabulary
+from parity.runners.torch_module import TorchModule
 
 SIDE, LENGTH, FRAMES = (64, 96), 16, 3
 """The height and width, the length of a sequence, and the frames of made-up inputs where the port takes any."""
@@ -25,8 +28,10 @@ SIDE, LENGTH, FRAMES = (64, 96), 16, 3
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """An input of the networks: what it may be called, and as far as it is declared its layout, sizes and kind."""
+    """An input of the networks: its name in a call (`input[1]`), what else it may be called, and as far as they are
+    declared its layout, sizes and kind."""
 
+    way: str
     names: tuple[str, ...]
     layout: str
     sizes: tuple[int | None, ...] | None
@@ -101,12 +106,43 @@ class Feeding:
         known = declared(self._built.port)
         if known is None:
             return self._places_told(names)
-        order = _by_names(known, names)
-        return tuple(self._place(known[number], index, len(known), names) for index, number in enumerate(order))
+        order = [known[number] for number in _by_names(known, names)]
+        ways = [INPUT] if len(order) == 1 else [f"{INPUT}[{index}]" for index in range(len(order))]
+        places = self._placed(order, ways, names, self._built.axes)
+        unsure = [place.way for place in places if self._is_sequence(place)]
+        axes = self._as_read(places, unsure) if unsure else None
+        return self._placed(order, ways, names, axes) if axes else places
 
-    def _place(self, known: Declared, index: int, count: int, names: Sequence[str]) -> Place:
-        way = INPUT if count == 1 else f"{INPUT}[{index}]"
-        reference, port = self._built.axes.of(way, len(known.shape))
+    def _placed(
+        self, known: Sequence[Declared], ways: Sequence[str], names: Sequence[str], axes: Axes
+    ) -> tuple[Place, ...]:
+        return tuple(self._place(each, index, ways, names, axes) for index, each in enumerate(known))
+
+    def _is_sequence(self, place: Place) -> bool:
+        """Whether an input is a map or a sequence, which torch has in either order, and nobody has said which."""
+        axes = self._built.axes
+        declared_by_rank = place.way not in axes.by_name and axes.reference == CHANNELS_FIRST
+        return place.kind == FLOAT and len(place.layout) == 3 and declared_by_rank
+
+    def _as_read(self, places: Sequence[Place], unsure: Sequence[str]) -> Axes | None:
+        """The axes of inputs as the layers that read them say; None where the reference runs with neither order.
+
+        What an input is can only be told from a run, which needs one: it is tried in the order of its rank, and in that
+        of the port. Which of them runs decides nothing.
+        """
+        axes = self._built.axes
+        by_port = dict.fromkeys(unsure, (axes.port[3],) * 2)
+        for trial in (axes, replace(axes, by_name={**axes.by_name, **by_port})):
+            with suppress(Exception):
+                slots = [self._slot(_laid_out(place, trial)) for place in places]
+                reference = TorchModule(self._built.reference)
+                read = derived_for(self._built, reference, from_signature(slots)).axes.by_name
+                return replace(axes, by_name={**axes.by_name, **{way: read[way] for way in unsure if way in read}})
+        return None
+
+    def _place(self, known: Declared, index: int, ways: Sequence[str], names: Sequence[str], axes: Axes) -> Place:
+        way, count = ways[index], len(ways)
+        reference, port = axes.of(way, len(known.shape))
         sizes = dict(zip(port, (None, *known.shape[1:]) if port[0] == "N" else known.shape, strict=True))
         own_name = names[index] if index < len(names) else way
         vocabulary = known.vocabulary
@@ -114,6 +150,7 @@ class Feeding:
         if kind == INTEGER and vocabulary is None and self.settings.values is None:
             vocabulary = smallest_vocabulary(self._built.port, self._built.reference)
         return Place(
+            way=way,
             names=tuple(dict.fromkeys((own_name, known.name, way, *([""] if count == 1 else ())))),
             layout=reference,
             sizes=tuple(sizes[axis] for axis in reference),
@@ -129,7 +166,7 @@ class Feeding:
         ways = [INPUT] if count == 1 else [f"{INPUT}[{index}]" for index in range(count)]
         order = sorted(told, key=lambda name: names.index(name) if name in names else len(names)) or [""]
         return tuple(
-            Place(names=(name, ways[index]), layout=self._layout(ways[index], name), sizes=None)
+            Place(way=ways[index], names=(name, ways[index]), layout=self._layout(ways[index], name), sizes=None)
             for index, name in enumerate(order)
         )
 
@@ -265,6 +302,13 @@ class Feeding:
             multiple=self.pair.multiple or 1,
             values=self.settings.values or (0.0, 255.0),
         )
+
+
+def _laid_out(place: Place, axes: Axes) -> Place:
+    """A place in the layout that these axes have for it."""
+    sizes = dict(zip(place.layout, place.sizes or (), strict=True))
+    layout = axes.of(place.way, len(place.layout))[0]
+    return replace(place, layout=layout, sizes=tuple(sizes[axis] for axis in layout))
 
 
 def _kind(known: Declared) -> str:

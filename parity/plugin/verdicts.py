@@ -125,7 +125,8 @@ def _inherited(run: Run, layer: LayerResult, error: float) -> Finding:
 
 
 def _compared(run: Run, owner: dict[str, str], layer: str) -> bool:
-    """Whether the layer itself was compared in that run, and nothing it answers for was left out."""
+    """Whether the layer was compared in that run, by itself or with another, and nothing of its own was left out."""
     mine = [result for result in run.layers if owner.get(result.layer) == layer]
-    itself = any(module_of(result.layer) == layer for result in mine)
+    compared = [result for result in run.layers if result.verdict != NOT_COMPARED]
+    itself = any(layer in map(module_of, (result.layer, *result.inside)) for result in [*mine, *compared])
     return itself and all(result.verdict != NOT_COMPARED for result in mine)
