@@ -7,7 +7,8 @@
     │   ├── output            the uninstrumented port's own output, against the reference
     │   └── watching          whether instrumenting the port changed what it computes
     ├── findings[]            every layer that introduces error, in every run, each with its Cause
-    └── first_divergence      the first layer, in the reference's order, that leaves its limits end to end
+    ├── first_divergence      the first layer, in the reference's order, that leaves its limits end to end
+    └── deaths[]              processes that ended before their work was done; what they had found is kept
 
 Nothing here knows a model, and nothing here prints.
 """
@@ -25,7 +26,7 @@ from parity.errors import ParityError, ReportFolderError
 SCHEMA = 1
 
 PASS, INTRODUCES, INHERITS, NOT_COMPARED = "pass", "introduces", "inherits", "not compared"
-DIVERGED = "diverged"
+DIVERGED, DIED = "diverged", "died"
 
 
 class _Record:
@@ -189,6 +190,24 @@ class Ambiguity(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Death(_Record):
+    """A process that ended before its work was done: how, and what it was doing.
+
+    `side` is the side of the pair that was at work, "port" or "reference", "" for neither; `doing` what it had last
+    said; `mode` is "" where it was not running a mode. `where` is the line of the user's code it was in, where that is
+    known, `last_words` what it wrote to stderr last.
+    """
+
+    side: str
+    how: str
+    doing: str
+    input: str = ""
+    mode: str = ""
+    where: str = ""
+    last_words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Coverage(_Record):
     """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it.
 
@@ -216,7 +235,7 @@ class Coverage(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(_Record):
-    """A whole verification. `verdict` is "pass" or "diverged"."""
+    """A whole verification. `verdict` is "pass" or "diverged", or "died" where a process did not live to the end."""
 
     pair: str
     coverage: Coverage
@@ -225,12 +244,13 @@ class Report(_Record):
     first_divergence: Finding | None
     environment: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    deaths: tuple[Death, ...] = ()
     schema: int = SCHEMA
     verdict: str = ""
 
     def __post_init__(self) -> None:
         """The verdict follows from the rest; a stored one that contradicts it is refused."""
-        derived = PASS if self._agrees() else DIVERGED
+        derived = DIED if self.deaths else PASS if self._agrees() else DIVERGED
         if self.verdict not in ("", derived):
             raise ParityError(f"the report says {self.verdict!r} but its runs say {derived!r}")
         object.__setattr__(self, "verdict", derived)
@@ -268,7 +288,7 @@ class Report(_Record):
 
 def merge(reports: Sequence[Report]) -> Report:
     """One report of several over the same pair: runs and findings in order; what any left unmatched is unmatched."""
-    first = reports[0]
+    first = next((report for report in reports if report.coverage.matched), reports[0])
     coverage = replace(
         first.coverage,
         unmatched_reference=_union(report.coverage.unmatched_reference for report in reports),
@@ -282,6 +302,7 @@ def merge(reports: Sequence[Report]) -> Report:
         first_divergence=next((r.first_divergence for r in reports if r.first_divergence), None),
         environment=first.environment,
         settings=first.settings,
+        deaths=tuple(death for report in reports for death in report.deaths),
     )
 
 
