@@ -4,13 +4,14 @@ Shapes never decide here: a converter names the axes of the kind it was written 
 written for is refused. `transfer` fills a whole port, every weight exactly once.
 """
 
-from parity.converters import activation, convolution, dense, normalisation, recurrent
+from parity.converters import activation, attention, convolution, dense, normalisation, recurrent
 from parity.converters.registry import Converter, convert, register
 from parity.converters.transfer import transfer
 
 __all__ = [
     "Converter",
     "activation",
+    "attention",
     "convert",
     "convolution",
     "dense",
