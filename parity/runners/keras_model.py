@@ -111,7 +111,7 @@ class KerasModel:
         if isinstance(model, (str, Path)):
             model = _load(Path(model))
         graph = getattr(model, "_functional", None) or model
-        if not isinstance(model, keras.Model) or not hasattr(graph, "_nodes_by_depth"):
+        if not hasattr(graph, "_nodes_by_depth"):
             raise PairError(f"the port is a {type(model).__name__}; a functional or sequential keras.Model is needed")
         self.model = model
         self._graph = graph
@@ -129,8 +129,9 @@ class KerasModel:
 
     def other_name(self, name: str) -> str:
         """What Keras calls an input or output: the name of the InputLayer, or of the operation that makes it."""
-        tensor = self._inputs[name] if name in self._inputs else self._outputs[name]
-        return str(tensor._keras_history.operation.name)
+        if name in self._inputs:
+            return str(self._inputs[name].name)
+        return str(self._producer[id(self._outputs[name])].operation.name)
 
     def _ends(self) -> Mapping[str, str]:
         taps = {tap.key: tap.name for tap in self.taps}
@@ -176,7 +177,7 @@ class KerasModel:
         """The reference's names of the inputs, by the port's symbolic tensors."""
         return {id(self._inputs[ours]): theirs for theirs, ours in self.feeds.items()}
 
-    def _tails(self, segments: Sequence[Segment]) -> Mapping[str, Segment]:
+    def tails(self, segments: Sequence[Segment]) -> Mapping[str, Segment]:
         """For each output its segment: a matched tap's, or one from the matched taps to the output."""
         by_key = {segment.tap.key: segment for segment in segments}
         layer_of = {key: segment.layer for key, segment in by_key.items()} | self._given_to()
@@ -213,7 +214,7 @@ class KerasModel:
         A value is dropped as soon as no later segment reads it. In eager mode `show` is told
         how many segments are done.
         """
-        ends = self._tails(segments)
+        ends = self.tails(segments)
         tails = [segment for segment in ends.values() if segment not in segments]
         uses = Counter(name for segment in (*segments, *tails) for name in segment.anchors)
         kept = {segment.layer for segment in ends.values()}
@@ -334,8 +335,8 @@ class KerasModel:
 
 
 def by_name(structure: Any, name: str) -> dict[str, Any]:
-    """The leaves of what a model takes or returns by their names; the only one has the name alone."""
-    found = dict(leaves(structure, name))
+    """The tensors of what a model takes or returns by their names; the only one has the name alone."""
+    found = {way: leaf for way, leaf in leaves(structure, name) if isinstance(leaf, keras.KerasTensor) or tf.is_tensor(leaf)}
     return dict(zip([name], found.values(), strict=True)) if len(found) == 1 else found
 
 
