@@ -183,7 +183,8 @@ def test_the_file_has_the_agreed_names() -> None:
         *("schema", "pair", "verdict", "environment", "settings", "coverage", "runs", "findings", "first_divergence")
     }
     assert set(data["coverage"]) == {
-        *("matched", "weighted", "inside", "apart", "unmatched_reference", "unmatched_port", "waived")
+        *("matched", "weighted", "inside", "apart", "unmatched_reference", "unmatched_port", "waived"),
+        *("reasons", "ambiguous"),
     }
     assert {"input", "mode", "verdict", "layers"} <= set(data["runs"][0])
     assert {"layer", "port_layer", "propagated", "introduced", "floor", "verdict"} <= set(data["runs"][0]["layers"][0])
