@@ -56,17 +56,24 @@ class Options:
     rtol: float | None = None
     atol: float | None = None
     report_dir: str | Path | None = None
+    isolate: bool | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """A request that makes sense: which pair, on what, in which modes, judged how, reported where."""
+    """A request that makes sense: which pair, on what, in which modes, judged how, reported where.
+
+    `isolate` says that the pair gets a process of its own; `timeout` is how many seconds a step of it may take.
+    """
 
     name: str
     settings: Settings = field(default_factory=Settings)
     modes: tuple[str, ...] = MODES
     policy: Policy = field(default_factory=NoiseFloor)
     report_dir: Path = REPORT_DIR
+    isolate: bool = False
+    timeout: float | None = None
 
     @classmethod
     def of(cls, name: str, options: Options) -> "RunSettings":
@@ -77,6 +84,8 @@ class RunSettings:
             modes=parse_modes(options.modes),
             policy=policy_from(options.rtol, options.atol),
             report_dir=Path(options.report_dir) if options.report_dir is not None else REPORT_DIR,
+            isolate=bool(options.isolate) or options.timeout is not None,
+            timeout=_seconds(options.timeout),
         )
 
     def words(self) -> dict[str, str]:
@@ -131,9 +140,13 @@ class RunSettings:
     def verify(self, verifier: "Verifier", given: Input, inputs: Sequence[Input], show: Show = silent) -> Report:
         """The verification of one of the pair's `inputs`, in every mode, with these settings on record."""
         report = verifier.report(given, self.modes, show)
+        return replace(report, settings={**report.settings, **self.on_record(inputs)})
+
+    def on_record(self, inputs: Sequence[Input]) -> dict[str, str]:
+        """What a report of these inputs says of the settings in force."""
         words = {**self.words(), "inputs": ", ".join(f"{each.name} {size_of(each)}" for each in inputs)}
         del words["size"]
-        return replace(report, settings={**report.settings, **words, "command": self.command()})
+        return {**words, "command": self.command()}
 
     def _input_names(self) -> list[str]:
         images = [" and ".join(map(str, self.settings.images))] if self.settings.images else []
@@ -196,6 +209,12 @@ def _positive(limit: int | None) -> int | None:
     if limit is not None and limit < 1:
         raise UsageError(f"limit={limit}: at least one file is needed")
     return limit
+
+
+def _seconds(timeout: float | None) -> float | None:
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise UsageError(f"timeout={timeout:g}: a step must be given more than 0 seconds")
+    return timeout
 
 
 def _listed(sizes: Iterable[int]) -> str:

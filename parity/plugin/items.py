@@ -11,6 +11,7 @@ from parity.errors import ParityError, UsageError
 from parity.pair import Input, Pair
 from parity.plugin.results import Results
 from parity.plugin.verdicts import is_waived, layer_failure, network_failure
+from parity.runners.taps import weighted_layers
 from parity.settings import RunSettings, size_of
 
 
@@ -30,15 +31,6 @@ class Plan:
     def all_places(self) -> tuple[tuple[str, str], ...]:
         """Every (input, mode)."""
         return tuple((given.name, mode) for given in self.inputs for mode in self.modes)
-
-
-def weighted_layers(reference: Any) -> tuple[str, ...]:
-    """The torch modules that hold parameters and no other modules, in order of registration."""
-    return tuple(
-        name
-        for name, module in reference.named_modules()
-        if not any(True for _ in module.children()) and any(True for _ in module.parameters(recurse=False))
-    )
 
 
 def nodeid_of(pair: str) -> str:

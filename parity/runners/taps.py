@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +113,15 @@ class Trace:
     aliases: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, Array] = field(default_factory=dict)
     output_taps: dict[str, str] = field(default_factory=dict)
+
+
+def weighted_layers(reference: Any) -> tuple[str, ...]:
+    """The modules of a torch module that hold parameters and no other modules, in order of registration."""
+    return tuple(
+        name
+        for name, module in reference.named_modules()
+        if not any(True for _ in module.children()) and any(True for _ in module.parameters(recurse=False))
+    )
 
 
 class Numbering:
