@@ -9,12 +9,14 @@ memory holds a chunk, not the network.
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from parity.axes import Array, Axes, move
 from parity.frameworks import torch
 from parity.pair import Input
 from parity.runners.keras_model import KerasModel, Segment
+from parity.runners.reference import Reference, Value
 from parity.runners.taps import Tap
-from parity.runners.torch_module import TorchModule
 
 CHUNK_BYTES = 512 << 20
 
@@ -37,12 +39,12 @@ class Anchored:
         self._held: dict[str, Array] = {}
         self._chunk: list[Segment] = []
 
-    def put(self, name: str, value: torch.Tensor) -> None:
+    def put(self, name: str, value: Value) -> None:
         """Take a value the reference has made (its own layout); run the chunk once it is large enough."""
         if not self._uses[name]:
             return
         moved = move(value, *self._axes.of(name, value.ndim))
-        self._held[name] = moved.clone(memory_format=torch.contiguous_format).numpy()
+        self._held[name] = _own(moved)
         ready = [segment for segment in self._waiting if all(read in self._held for read in _reads(segment))]
         self._waiting = [segment for segment in self._waiting if segment not in ready]
         self._chunk += ready
@@ -61,19 +63,24 @@ class Anchored:
         self._held = {name: array for name, array in self._held.items() if self._uses[name] > 0}
 
 
-def run_anchored(
-    reference: TorchModule, given: Input, anchored: Anchored, see: Callable[[Tap, torch.Tensor], None]
-) -> None:
+def run_anchored(reference: Reference, given: Input, anchored: Anchored, see: Callable[[Tap, Value], None]) -> None:
     """Run the reference on an input, feeding `anchored`; `see` is shown every tap's value first."""
     for name, array in given.arrays.items():
-        anchored.put(name, torch.from_numpy(array))
+        anchored.put(name, array)
 
-    def sink(tap: Tap, value: torch.Tensor) -> None:
+    def sink(tap: Tap, value: Value) -> None:
         see(tap, value)
         anchored.put(tap.name, value)
 
     reference.run(given, sink)
     anchored.flush()
+
+
+def _own(value: Value) -> Array:
+    """The values in an array of their own, C-contiguous. torch copies those that were moved faster than NumPy does."""
+    if isinstance(value, np.ndarray):
+        return np.array(value, order="C")
+    return value.clone(memory_format=torch.contiguous_format).numpy()
 
 
 def _reads(segment: Segment) -> set[str]:

@@ -14,12 +14,12 @@ import numpy as np
 from parity.axes import Array, move
 from parity.comparison import Comparison, compare, noise_of
 from parity.errors import PairError
-from parity.frameworks import torch
 from parity.pair import INPUT, Input, Pair
 from parity.report import Measure
 from parity.runners.keras_model import Segment
+from parity.runners.reference import Reference, Value
 from parity.runners.taps import Tap, positions
-from parity.runners.torch_module import TorchModule, sampled
+from parity.runners.torch_module import sampled
 from parity.tolerance import Limits, Noise, Policy
 
 CROP = 256
@@ -37,7 +37,7 @@ class Judge:
     `see` takes each value of the reference's float32 run, and completes what `prepare` could not know.
     """
 
-    def __init__(self, reference: TorchModule, pair: Pair, policy: Policy, given: Input) -> None:
+    def __init__(self, reference: Reference, pair: Pair, policy: Policy, given: Input) -> None:
         self._reference = reference
         self._pair = pair
         self._policy = policy
@@ -59,7 +59,7 @@ class Judge:
         if not float64:
             self.noise = {name: noise_of(sample, sample) for name, sample in self.trace.samples.items()}
 
-    def see(self, tap: Tap, value: torch.Tensor) -> None:
+    def see(self, tap: Tap, value: Value) -> None:
         """Take a value of the reference's float32 run on the whole input."""
         if not self._policy.uses_float64:
             return
@@ -71,7 +71,7 @@ class Judge:
             self.noise[tap.name] = self._on_centre[tap.name].at_scale(noise_of(sample, sample))
             for output, name in self.trace.output_taps.items():
                 if tap.name == name:
-                    self.trace.outputs[output] = value.numpy().copy()
+                    self.trace.outputs[output] = np.asarray(value).copy()
 
     def refuse_random(self) -> None:
         """Raise PairError if the reference gives other values when run again: its noise would hide every fault.

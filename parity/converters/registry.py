@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
+
 from parity.axes import Array
 from parity.errors import WeightError
 from parity.frameworks import torch
@@ -40,9 +42,10 @@ def convert(layer: torch.nn.Module, path: str, target: Any = None) -> list[Array
     layer may compute something else, so only the registered kind itself is converted. Raises WeightError for a kind
     without a converter and for settings that the converter refuses.
     """
-    converter = _converter(type(layer), target)
+    kind = getattr(layer, "recorded_kind", type(layer))
+    converter = _converter(kind, target)
     if converter is None:
-        raise WeightError(f"No converter for {kind_name(type(layer))} (layer {path!r}). Add one in parity/converters/.")
+        raise WeightError(f"No converter for {kind_name(kind)} (layer {path!r}). Add one in parity/converters/.")
     try:
         return converter(layer, target)
     except WeightError as problem:
@@ -63,12 +66,11 @@ def kind_name(kind: type[torch.nn.Module]) -> str:
     return f"torch.nn.{kind.__name__}" if public else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def numpy(tensor: torch.Tensor) -> Array:
-    """The tensor's values as NumPy sees them."""
-    array: Array = tensor.detach().cpu().numpy()
-    return array
+def numpy(tensor: torch.Tensor | Array) -> Array:
+    """The tensor's values as NumPy sees them; a recorded weight is an array already."""
+    return tensor if isinstance(tensor, np.ndarray) else np.asarray(tensor.detach().cpu())
 
 
-def optional(tensor: torch.Tensor | None) -> list[Array]:
+def optional(tensor: torch.Tensor | Array | None) -> list[Array]:
     """The values of a weight that a layer may lack, or nothing: the Keras layer must then lack it too."""
     return [] if tensor is None else [numpy(tensor)]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
+from parity.converters.registry import numpy
 from parity.diagnosis.evidence import PRESENT, SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.functions import FUNCTIONS, IN_KERAS, as_keras
 from parity.diagnosis.words import value_in_words, written
@@ -66,7 +67,7 @@ def reference_activation(evidence: Evidence, name: str) -> tuple[Any, str] | Non
     if evidence.scene.kind(name) != "prelu":
         return as_keras(evidence.scene.kind(name), evidence.scene.settings(name))
     weight = evidence.scene.settings(name).get("_parameters", {}).get("weight")
-    return None if weight is None else _prelu_of(evidence, weight.detach().numpy())
+    return None if weight is None else _prelu_of(evidence, numpy(weight))
 
 
 def _prelu_of(evidence: Evidence, slopes: Array) -> tuple[Any, str]:

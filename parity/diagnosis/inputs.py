@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from parity.axes import move
+from parity.converters.registry import numpy
 from parity.diagnosis.evidence import Evidence
 from parity.frameworks import keras, torch
 from parity.runners.edits import Change, Edit
@@ -76,10 +77,10 @@ def _moved(evidence: Evidence, constant: Any) -> Any:
     """A number as it is; a tensor with the axes of the port. None for what is neither."""
     if isinstance(constant, (int, float)):
         return float(constant)
-    if not isinstance(constant, torch.Tensor):
+    if not isinstance(constant, (torch.Tensor, np.ndarray)):
         return None
     rank = evidence.expected.ndim
-    array = constant.detach().numpy()
+    array = numpy(constant)
     array = array.reshape((1,) * (rank - array.ndim) + array.shape)
     layer = evidence.segment.layer
     moved = move(array, evidence.scene.reference_layout(layer, rank), evidence.scene.layout(layer, rank))

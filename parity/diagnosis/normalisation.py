@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 
 from parity.axes import Array
+from parity.converters.registry import numpy
 from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.inputs import mean, with_constant
 from parity.diagnosis.words import settings_of, value_in_words, written
@@ -87,8 +88,8 @@ def along_other_axes(evidence: Evidence) -> Iterator[Hypothesis]:
     for count in range(1, x.ndim):
         for axes in itertools.combinations(range(1, x.ndim), count):
             value = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
-            value = value * (1 if weight is None else weight.detach().numpy())
-            value = np.asarray(value + (0 if bias is None else bias.detach().numpy()), np.float32)
+            value = value * (1 if weight is None else numpy(weight))
+            value = np.asarray(value + (0 if bias is None else numpy(bias)), np.float32)
             if axes != (x.ndim - 1,) and _near(value, evidence.actual):
                 yield Hypothesis(
                     slug="reduction-axis",
@@ -113,7 +114,7 @@ def _unbiased(evidence: Evidence) -> Array | None:
         return None
     centred = x - x.mean(-1, keepdims=True)
     value = centred / np.sqrt(x.var(-1, ddof=1, keepdims=True) + eps)
-    value = value * (1 if weight is None else weight.detach().numpy()) + (0 if bias is None else bias.detach().numpy())
+    value = value * (1 if weight is None else numpy(weight)) + (0 if bias is None else numpy(bias))
     return np.asarray(value, np.float32)
 
 

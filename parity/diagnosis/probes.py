@@ -62,7 +62,12 @@ def told_apart(evidence: Evidence, hypotheses: Sequence[Hypothesis]) -> tuple[li
 def _probed(evidence: Evidence) -> Iterator[tuple[str, list[Array], Array]]:
     """For each probe, the anchors' values and what the reference makes of them, in the port's layout."""
     call, names = evidence.call, evidence.segment.anchors
-    if call is None or not set(call.reads) <= set(names) or any(a.dtype != np.float32 for a in evidence.anchors):
+    if (
+        call is None
+        or not call.repeatable
+        or not set(call.reads) <= set(names)
+        or any(a.dtype != np.float32 for a in evidence.anchors)
+    ):
         return
     scene = evidence.scene
     for probe, make in PROBES.items():

@@ -16,8 +16,9 @@ from parity.errors import WeightError
 from parity.frameworks import torch
 from parity.pair import Input
 from parity.runners.keras_model import KerasModel
+from parity.runners.reference import Reference
 from parity.runners.taps import Tap
-from parity.runners.torch_module import Call, TorchModule
+from parity.runners.torch_module import Call
 
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "avg_pool1d": ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
@@ -47,7 +48,7 @@ class Scene:
 
     def __init__(
         self,
-        reference: TorchModule,
+        reference: Reference,
         port: KerasModel,
         given: Input,
         axes: Axes,
@@ -154,7 +155,8 @@ class Scene:
             return {}
         if isinstance(call.function, torch.nn.Module):
             own = {key: value for key, value in vars(call.function).items() if not key.startswith("_")}
-            return {**own, "_parameters": dict(call.function.named_parameters(recurse=False))}
+            held = {key: value for key, value in call.function._parameters.items() if value is not None}
+            return {**own, "_parameters": held}
         return _bound(call)
 
     def maps_of(self, count: int) -> list[tuple[int, ...]]:

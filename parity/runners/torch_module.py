@@ -64,6 +64,11 @@ class Call:
         """The taps it reads, in the order of its arguments; one that is read twice is there twice."""
         return tuple(leaf.name for leaf in torch_tree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Read))
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be made again; a recorded one cannot."""
+        return True
+
     def again(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The same call on other values of the taps it reads (the reference's layout)."""
         fill = lambda leaf: values[leaf.name].clone() if isinstance(leaf, Read) else leaf  # noqa: E731
@@ -234,8 +239,11 @@ def _called(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, A
         raise PairError(f"the reference cannot run on {what}: {reason}") from error
 
 
-def sampled(value: torch.Tensor) -> Array:
-    """The values of `value` at the positions of its shape, as an array of their own."""
+def sampled(value: torch.Tensor | Array) -> Array:
+    """The values of `value` at the positions of its shape, as an array of their own; whole numbers as float64."""
+    if isinstance(value, np.ndarray):
+        taken: Array = value.reshape(-1)[positions(value.shape)]
+        return taken if taken.dtype.kind == "f" else taken.astype(np.float64)
     chosen = torch.from_numpy(positions(tuple(value.shape)))
     value = value if value.is_floating_point() else value.double()
     sample: Array = value.reshape(-1).index_select(0, chosen).numpy()
