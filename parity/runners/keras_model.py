@@ -109,7 +109,7 @@ class KerasModel:
 
     def __init__(self, model: Any, *, named: Mapping[int, str] | None = None, whole: Whole | None = None) -> None:
         if isinstance(model, (str, Path)):
-            model = _load(Path(model))
+            model = loaded(Path(model))
         graph = getattr(model, "_functional", None) or model
         if not hasattr(graph, "_nodes_by_depth"):
             raise PairError(f"the port is a {type(model).__name__}; a functional or sequential keras.Model is needed")
@@ -336,7 +336,9 @@ class KerasModel:
 
 def by_name(structure: Any, name: str) -> dict[str, Any]:
     """The tensors of what a model takes or returns by their names; the only one has the name alone."""
-    found = {way: leaf for way, leaf in leaves(structure, name) if isinstance(leaf, keras.KerasTensor) or tf.is_tensor(leaf)}
+    found = {
+        way: leaf for way, leaf in leaves(structure, name) if isinstance(leaf, keras.KerasTensor) or tf.is_tensor(leaf)
+    }
     return dict(zip([name], found.values(), strict=True)) if len(found) == 1 else found
 
 
@@ -382,7 +384,8 @@ def _refusals(what: str, mode: str) -> Iterator[None]:
         raise PairError(f"{what} cannot run in {mode}: {reason}{hint}") from error
 
 
-def _load(path: Path) -> Any:
+def loaded(path: Path) -> Any:
+    """The model in a `.keras` file. Raises PairError where there is none that Keras can load."""
     try:
         return keras.models.load_model(path, safe_mode=True, compile=False)
     except (OSError, ValueError, TypeError) as error:

@@ -12,7 +12,8 @@ import pytest
 from parity.axes import Array
 from parity.frameworks import keras, tf
 from parity.pair import Input
-from parity.runners.opening import Graph, is_flat, opened
+from parity.runners.graphs import Graph
+from parity.runners.opening import is_flat, opened
 from parity.trees import leaves
 
 layers = keras.layers
@@ -106,8 +107,7 @@ class Tokens(keras.Model):
     def call(self, ids: Any, training: bool | None = None) -> Any:
         """Attention, then two recurrent layers, all of which mind the mask."""
         x = self.thin(self.embed(ids), training=training)
-        x = x + self.attend(query=x, value=x)
-        return self.end(self.walk(x))
+        return self.end(self.walk(self.attend(query=x, value=x)))
 
 
 class Scaled(layers.Layer):
@@ -328,8 +328,9 @@ def test_masks_are_arguments(models: dict[str, tuple[Any, Graph]]) -> None:
     """A layer that minds a mask reads it, so that it can be run on values that carry none."""
     graph = models["implicit masks"][1]
     by_name = {node.name: node for node in graph.nodes}
-    assert "mask" in by_name["end"].arguments.kwargs
-    assert {"query_mask", "value_mask"} <= set(by_name["attend"].arguments.kwargs)
+    for name, masks in {"attend": ["query_mask", "value_mask"], "walk": ["mask"], "end": ["mask"]}.items():
+        kwargs = by_name[name].arguments.kwargs
+        assert [kwargs[mask].dtype for mask in masks] == ["bool"] * len(masks)
 
 
 def test_inference_is_said_to_every_layer(models: dict[str, tuple[Any, Graph]]) -> None:
