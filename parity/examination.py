@@ -55,6 +55,9 @@ from parity.switches import thread_count
 from parity.tolerance import Limits, Policy
 from parity.watch import Begun, Ended, Judged, tell
 
+Witness = Callable[[Evidence, Measure, float, Cause | None], None]
+"""Shown a layer while its arrays are there: what is known of it, the error it introduces, its floor, its cause."""
+
 Progress = Callable[[str, float], None]
 """Told what is being done and the fraction of the whole that is finished."""
 
@@ -114,6 +117,7 @@ class Examination:
         )
         self.ends: Mapping[str, _EndToEnd] = {}
         self.wanted, self.explanation = "", cast(Explanation | None, None)
+        self.witness: Witness = lambda evidence, introduced, floor, cause: None
         self.poisoned = {name for name, array in given.arrays.items() if not np.isfinite(array).all()}
 
     def report(self) -> Report:
@@ -287,11 +291,11 @@ class Examination:
         )
         if not self.introduced[key].passed:
             self.diagnoses[key] = diagnose(evidence)
+        cause = self.diagnoses[key].cause if key in self.diagnoses else None
+        found = evidence, self.introduced[key], self.judge.floor(layer), cause
         if layer == self.wanted:
-            cause = self.diagnoses[key].cause if key in self.diagnoses else None
-            self.explanation = explained(
-                evidence, self.given.name, self.introduced[key], self.judge.floor(layer), cause
-            )
+            self.explanation = explained(evidence, self.given.name, *found[1:])
+        self.witness(*found)
 
     def _limits(self, segment: Segment) -> Limits:
         return self.judge.limits(segment.layer, segment, self.alignment.inside.get(segment.layer, ()))

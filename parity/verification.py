@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from parity.diagnosis import Diagnosis
 from parity.errors import PairError, UsageError
-from parity.examination import Examination, Progress, Subject
+from parity.examination import Examination, Progress, Subject, Witness
 from parity.explanation import Explanation
 from parity.lookup import both
 from parity.pair import Input, Pair
@@ -56,6 +56,7 @@ class Verifier:
                 raise PairError(f"the tolerance of layer {name!r} has no why; a widened tolerance must say its reason")
         self.pair = pair = both(pair)
         self.policy = policy
+        self._apart: dict[str, frozenset[str]] = {}
         self.reference = TorchModule(pair.reference, device)
         self.port = KerasModel(pair.port)
 
@@ -89,6 +90,27 @@ class Verifier:
             raise PairError(f"layer {layer!r} could not be compared on {given.name}: what reaches it is not finite")
         return verification.explanation
 
+    def witness(
+        self,
+        given: Input,
+        mode: str,
+        see: Witness,
+        layer: str = "",
+        progress: Progress = lambda text, fraction: None,
+    ) -> None:
+        """Have `see` look at one layer, by the name that either side has for it; without one, at each that is at fault.
+
+        Raises UsageError for a name that no layer has.
+        """
+        apart = self._apart.get(given.name, frozenset())
+        verification = Examination(self._subject(), given, _known((mode,)), progress, apart)
+        verification.wanted = verification.layer_called(layer) if layer else ""
+        verification.witness = see
+        try:
+            verification.report()
+        finally:
+            self.port.restore()
+
     def examine(
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
     ) -> tuple[Report, Mapping[str, Diagnosis]]:
@@ -98,7 +120,7 @@ class Verifier:
             verification = Examination(self._subject(), given, modes, progress)
             report = verification.report()
             while (odd := verification.not_corresponding()) - known:
-                known |= odd
+                known = self._apart[given.name] = known | odd
                 verification = Examination(self._subject(), given, modes, progress, known)
                 report = verification.report()
         finally:
