@@ -4,12 +4,13 @@ One file per command, each loaded with the program but none of them importing an
 command gets a line in COMMANDS.
 """
 
-from parity.cli import explain, faults, models, plant, repair, verify
+from parity.cli import explain, faults, init, models, plant, repair, verify
 from parity.cli.program import app
 
 __all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS = {
+    "init": init.init,
     "models": models.models,
     "verify": verify.verify,
     "explain": explain.explain,

@@ -44,7 +44,8 @@ def parity(
       parity models                                    what can be verified by name
       parity verify flownet                            noise and a real pair, in eager, graph and XLA
       parity verify flownet --input noise --mode xla   one input in one mode
-      parity verify mypair.py:mynet                    a pair of your own
+      parity init                                      a pair of your own, written into a file and verified
+      parity verify parity_mynet.py                    the pair in that file
       parity explain flownet conv3_1                   why a layer differs, and what to change
       parity repair flownet --port mine.keras -o fixed.keras
 

@@ -49,11 +49,11 @@ def verify(
     """
     wanted = replace(options, rtol=rtol, atol=atol, report_dir=report_dir)
     with errors_as_sentences():
-        report = _verify(pair, wanted, layers=layers, quiet=quiet)
+        report = verified(pair, wanted, layers=layers, quiet=quiet)
     raise typer.Exit(0 if report.passed else DIVERGED)
 
 
-def _verify(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Report":
+def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Report":
     """Verify and write the report; interrupted, write what was finished and raise typer.Exit."""
     from parity.models import load
     from parity.render.progress import progress_bar

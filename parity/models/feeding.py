@@ -38,6 +38,7 @@ class Place:
     kind: str = FLOAT
     vocabulary: int | None = None
     port_name: str = ""
+    port_layout: str = ""
 
 
 @dataclass
@@ -100,7 +101,7 @@ class Feeding:
         return both(self.pair)
 
     @cached_property
-    def _places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[Place, ...]:
         """The inputs in the order of the reference's forward."""
         names = forward_names(self._built.reference)
         known = declared(self._built.port)
@@ -157,6 +158,7 @@ class Feeding:
             kind=kind,
             vocabulary=vocabulary,
             port_name=known.name,
+            port_layout=port,
         )
 
     def _places_told(self, names: Sequence[str]) -> tuple[Place, ...]:
@@ -176,7 +178,7 @@ class Feeding:
 
     def _as_fed(self) -> Pair:
         """The pair with its sides built, and told which input is which where the two orders differ."""
-        port_names = [place.port_name for place in self._places]
+        port_names = [place.port_name for place in self.places]
         known = [each.name for each in declared(self._built.port) or ()]
         if port_names == known or self._built.input_map or not known:
             return self._built
@@ -185,15 +187,19 @@ class Feeding:
     # -- made up ------------------------------------------------------------------------------------------------------
 
     def _made(self, word: str) -> Input:
-        slots = [self._slot(place) for place in self._places]
+        return from_signature(self.slots(), word, seed=self.settings.seed, values=self.settings.values)
+
+    def slots(self) -> tuple[Slot, ...]:
+        """What is made up: the inputs with the shapes that were asked for, or those that fit. Raises InputError."""
+        slots = tuple(self._slot(place) for place in self.places)
         self._refuse_unknown_shapes()
-        return from_signature(slots, word, seed=self.settings.seed, values=self.settings.values)
+        return slots
 
     def _refuse_unknown_shapes(self) -> None:
-        known = {name for place in self._places for name in place.names}
+        known = {name for place in self.places for name in place.names}
         for name in self.settings.shapes:
             if name not in known:
-                which = ", ".join(place.names[0] for place in self._places)
+                which = ", ".join(place.names[0] for place in self.places)
                 label = f"{name}=" if name else ""
                 raise InputError(f"--shape {label}...: {self.pair.name} has the inputs {which}; say which one it is of")
 
@@ -269,7 +275,7 @@ class Feeding:
         positions = [f"arr_{index}" for index in range(len(arrays))]
         if list(arrays) == positions:  # what np.savez calls arrays without a name
             return Input(name=str(file), args=tuple(arrays.values()), origin=f"{file}")
-        places = self._places
+        places = self.places
         found = {name: place for place in places for name in place.names if name in arrays}
         if len(found) != len(arrays) or len({id(place) for place in found.values()}) != len(places):
             wanted = ", ".join(place.names[0] for place in places)
@@ -278,7 +284,7 @@ class Feeding:
         return Input(name=str(file), args=tuple(arrays[name_of[id(place)]] for place in places), origin=f"{file}")
 
     def _from_pictures(self, paths: Sequence[Path]) -> Input:
-        places = self._places
+        places = self.places
         if len(places) != len(paths):
             raise InputError(
                 f"{len(paths)} pictures given, and {self.pair.name} has {len(places)} inputs;"
@@ -289,7 +295,7 @@ class Feeding:
 
     def _picture(self, path: Path, index: int) -> Array:
         """A picture as the network's input of that number takes it."""
-        place = self._places[index]
+        place = self.places[index]
         sizes = dict(zip(place.layout, place.sizes or (), strict=False))
         size = self.settings.size
         if size is None and sizes.get("W") and sizes.get("H"):

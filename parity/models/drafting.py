@@ -1,0 +1,149 @@
+"""The first draft of a user's pair: what `parity init` finds out about both sides, and the file that it writes."""
+
+import keyword
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from parity.errors import UsageError
+from parity.inputs.signature import FLOAT, INTEGER, RANGE, Slot
+from parity.lookup import both, users_code
+from parity.models.feeding import Feeding, Place
+from parity.models.settings import Settings
+from parity.pair import Input, Pair
+from parity.runners.torch_module import TorchModule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A pair to be written: where its sides are, and what was found out by building them.
+
+    `slots` are the networks' inputs; `axes` the layouts that are not those of their rank, by input; `input_map` which
+    input is which, where the two orders differ.
+    """
+
+    name: str
+    reference: str
+    port: str
+    slots: tuple[Slot, ...]
+    layouts: tuple[str, ...]
+    values: tuple[float, float] = RANGE
+    axes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    input_map: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self, file: str) -> str:
+        """The file's text; `file` is its name, for the commands it mentions."""
+        return "\n".join([*self._head(file), *self._pair(), ""])
+
+    def _head(self, file: str) -> Iterator[str]:
+        yield f'"""{self.name}: a network in torch and its port.'
+        yield ""
+        yield f"    parity verify {file}"
+        yield f"    pytest --model {file}:{self.identifier}"
+        yield '"""'
+        yield ""
+        yield "import parity"
+        yield ""
+
+    def _pair(self) -> Iterator[str]:
+        yield f"{self.identifier} = parity.Pair("
+        yield f'    name="{self.name}",'
+        yield "    # Each side: a class or a function that needs no arguments, as module:name or file.py:name."
+        yield f"    reference={quoted(self.reference)},"
+        yield f"    port={quoted(self.port)},  # or the path of a .keras file"
+        yield f"    # What both are run on, as the reference takes it: {', '.join(self.layouts)}."
+        yield f"    inputs=lambda: [{self._inputs()}],"
+        if self.axes:
+            yield "    # The axes of the inputs, in the reference and in the port."
+            yield f"    axes={_dict(self.axes)},"
+        if self.input_map:
+            yield "    # Which input of the reference is which of the port's."
+            yield f"    input_map={_dict(self.input_map)},"
+        yield "    # Where parity finds no partner for a layer: the reference's name, and the port's."
+        yield '    # layers={"features.conv1": "conv2d_1"},'
+        yield "    # Layers that are left out on purpose."
+        yield '    # waived=frozenset({"auxiliary_head"}),'
+        yield ")"
+
+    def _inputs(self) -> str:
+        low, high = (f"{value:g}" for value in self.values)
+        first = self.slots[0]
+        if len(self.slots) > 1:
+            return f"parity.inputs.from_signature({self._slots()}, values=({low}, {high}))"
+        if first.kind == FLOAT:
+            return f"parity.inputs.noise({first.shape}, low={low}, high={high})"
+        if first.kind == INTEGER and first.vocabulary:
+            return f"parity.inputs.tokens({first.shape}, {first.vocabulary})"
+        return f"parity.inputs.from_signature({self._slots()})"
+
+    def _slots(self) -> str:
+        return f"[\n        {''.join(f'{_slot(slot)},{chr(10)}        ' for slot in self.slots)}]"
+
+    @property
+    def identifier(self) -> str:
+        """The pair's name in the file."""
+        return identifier(self.name)
+
+
+def identifier(name: str) -> str:
+    """A name as Python takes it. Raises UsageError for what cannot be made one.
+
+    >>> identifier("my-net.v2")
+    'my_net_v2'
+    """
+    made = re.sub(r"\W", "_", name)
+    if not re.fullmatch(r"[\w.-]+", name) or not made.isidentifier() or keyword.iskeyword(made):
+        raise UsageError(f"{name!r} cannot be a pair's name: letters, digits, - and _, beginning with a letter")
+    return made
+
+
+def draft(name: str, reference: str, port: str, settings: Settings) -> Draft:
+    """What can be found out about a pair by building both sides and running the reference once on noise.
+
+    `settings` have the shapes and the range of values that the user gives. Raises UsageError where a side is not there,
+    UserCodeError where it cannot be built or run, InputError where the port does not say what it takes.
+    """
+    identifier(name)
+    pair = both(Pair(name=name, reference=reference, port=port))
+    feeding = Feeding(pair, settings)
+    slots, places = feeding.slots(), feeding.places
+    fed, (given,) = feeding.fed()
+    _run(fed, given)
+    return Draft(
+        name=name,
+        reference=reference,
+        port=port,
+        slots=slots,
+        layouts=tuple(f"{slot.name} {place.layout}" for slot, place in zip(slots, places, strict=True)),
+        values=settings.values or RANGE,
+        axes={place.way: (place.layout, place.port_layout) for place in places if _is_unusual(place, pair)},
+        input_map=fed.input_map,
+    )
+
+
+def _is_unusual(place: Place, pair: Pair) -> bool:
+    """Whether a place has another layout than its rank has; the axes of tokens and masks are never moved."""
+    return place.kind == FLOAT and (place.layout, place.port_layout) != pair.axes.of(place.way, len(place.layout))
+
+
+def _run(pair: Pair, given: Input) -> None:
+    shapes = ", ".join(f"{name} {array.shape}" for name, array in given.arrays.items())
+    with users_code(f"running the reference of {pair.name} on {shapes}"):
+        TorchModule(pair.reference).taps(given)
+
+
+def quoted(text: str) -> str:
+    """A text as Python and its formatters write it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _dict(values: Mapping[str, str | tuple[str, str]]) -> str:
+    def written(value: str | tuple[str, str]) -> str:
+        return quoted(value) if isinstance(value, str) else f"({', '.join(map(quoted, value))})"
+
+    return "{" + ", ".join(f"{quoted(key)}: {written(value)}" for key, value in values.items()) + "}"
+
+
+def _slot(slot: Slot) -> str:
+    vocabulary = f", vocabulary={slot.vocabulary}" if slot.vocabulary else ""
+    return f'parity.inputs.Slot(name="{slot.name}", shape={slot.shape}, kind="{slot.kind}"{vocabulary})'
