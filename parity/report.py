@@ -6,6 +6,7 @@
     │   ├── layers[]          LayerResult: propagated and introduced Measure, floor, verdict
     │   ├── output            the uninstrumented port's own output, against the reference
     │   └── watching          whether instrumenting the port changed what it computes
+    ├── gradients[]           one input in one mode, differentiated; only where that was asked for
     ├── findings[]            every layer that introduces error, in every run, each with its Cause
     ├── first_divergence      the first layer, in the reference's order, that leaves its limits end to end
     └── deaths[]              processes that ended before their work was done; what they had found is kept
@@ -27,6 +28,9 @@ SCHEMA = 1
 
 PASS, INTRODUCES, INHERITS, NOT_COMPARED = "pass", "introduces", "inherits", "not compared"
 DIVERGED, DIED = "diverged", "died"
+
+VALUES, GRADIENTS, TRAINING, TRAINABLE = "values", "gradients", "training", "trainable"
+"""What a finding is about."""
 
 
 class _Record:
@@ -117,7 +121,11 @@ class Cause(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding(_Record):
-    """A layer that differs in one run. `error` is what it introduces (or, for a first divergence, what reached it)."""
+    """A layer that differs in one run. `error` is what it introduces (or, for a first divergence, what reached it).
+
+    `about` says in what it differs: "values", "gradients", "training" (what it computes and keeps in training mode), or
+    "trainable" (which of its weights are trained at all).
+    """
 
     layer: str
     port_layer: str
@@ -127,6 +135,7 @@ class Finding(_Record):
     floor: float
     cause: Cause
     introduced: bool = True
+    about: str = VALUES
 
     @property
     def ratio(self) -> float:
@@ -208,6 +217,50 @@ class Death(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerGradients(_Record):
+    """One layer in one run, differentiated: the port's gradients against the reference's, in the reference's layout.
+
+    `arriving` is the gradient of the loss that arrives at its value, end to end. Alone, with the reference's values
+    and the gradient that arrives there, `to` has what the layer hands to each value that it reads, `weights` what it
+    gives each of its weights, by the reference's names. `training` has the layer's value ("value") in training mode,
+    its gradients there, and its running statistics after one step. `verdict` is as in LayerResult.
+    """
+
+    layer: str
+    port_layer: str
+    verdict: str
+    arriving: Measure | None
+    to: Mapping[str, Measure] = field(default_factory=dict)
+    weights: Mapping[str, Measure] = field(default_factory=dict)
+    training: Mapping[str, Measure] = field(default_factory=dict)
+    weighted: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def alone(self) -> tuple[Measure, ...]:
+        """Everything that is this layer's own."""
+        return (*self.to.values(), *self.weights.values(), *self.training.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientRun(_Record):
+    """One input in one mode, differentiated. `inputs` has the gradient that arrives at each input, end to end."""
+
+    input: str
+    mode: str
+    verdict: str
+    layers: tuple[LayerGradients, ...]
+    inputs: Mapping[str, Measure] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Every layer and input within limits, and something compared at all."""
+        inputs = all(measure.passed for measure in self.inputs.values())
+        return bool(self.layers) and all(layer.verdict == PASS for layer in self.layers) and inputs
+
+
+@dataclass(frozen=True, kw_only=True)
 class Coverage(_Record):
     """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it.
 
@@ -245,6 +298,7 @@ class Report(_Record):
     environment: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     deaths: tuple[Death, ...] = ()
+    gradients: tuple[GradientRun, ...] = ()
     schema: int = SCHEMA
     verdict: str = ""
 
@@ -257,7 +311,7 @@ class Report(_Record):
 
     def _agrees(self) -> bool:
         compared = bool(self.runs) and all(run.layers for run in self.runs)
-        agrees = all(run.verdict == PASS and run.agrees for run in self.runs)
+        agrees = all(run.verdict == PASS and run.agrees for run in (*self.runs, *self.gradients))
         return compared and agrees and not self.findings and not self.first_divergence and self.coverage.complete
 
     @property
@@ -303,6 +357,7 @@ def merge(reports: Sequence[Report]) -> Report:
         environment=first.environment,
         settings=first.settings,
         deaths=tuple(death for report in reports for death in report.deaths),
+        gradients=tuple(run for report in reports for run in report.gradients),
     )
 
 
@@ -318,7 +373,7 @@ def write_whole(path: Path, text: str) -> Path:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write(text)
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, 0o666 & ~umask())
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -328,7 +383,7 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
-def _umask() -> int:
+def umask() -> int:
     """The process's file mode mask: temporary files ignore it, reports should not."""
     mask = os.umask(0o077)
     os.umask(mask)

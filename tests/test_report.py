@@ -180,7 +180,8 @@ def test_the_file_has_the_agreed_names() -> None:
     """The names other programs read are these; a new one is added here on purpose, and a lost one is a new schema."""
     data = json.loads(report(faulty=["cat"]).to_json())
     assert set(data) == {
-        *("schema", "pair", "verdict", "environment", "settings", "coverage", "runs", "findings", "first_divergence")
+        *("schema", "pair", "verdict", "environment", "settings", "coverage", "runs", "findings", "first_divergence"),
+        *("deaths", "gradients"),
     }
     assert set(data["coverage"]) == {
         *("matched", "weighted", "inside", "apart", "unmatched_reference", "unmatched_port", "waived"),
