@@ -10,6 +10,7 @@ ParityError                 exit 3: could not verify
 ├── MapError                a layer map that names taps which do not exist
 ├── PairError               a reference or port that cannot be run as a pair
 ├── UserCodeError           the code that defines or builds a pair has failed
+├── RecordingError          a recording that cannot be written, or read as what it should be
 └── RepairError             a repaired copy that cannot be written
 """
 
@@ -56,6 +57,10 @@ class PairError(ParityError):
 
 class UserCodeError(ParityError):
     """The code that defines or builds a pair has failed; the message has its exception and the line of its file."""
+
+
+class RecordingError(ParityError):
+    """A recording that cannot be written, or is not of what is asked for, not whole, or of another schema."""
 
 
 class RepairError(ParityError):

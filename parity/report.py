@@ -373,7 +373,7 @@ def write_whole(path: Path, text: str) -> Path:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write(text)
-            os.chmod(temporary, 0o666 & ~umask())
+            os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -383,7 +383,7 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
-def umask() -> int:
+def _umask() -> int:
     """The process's file mode mask: temporary files ignore it, reports should not."""
     mask = os.umask(0o077)
     os.umask(mask)
