@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from parity.axes import move
 from parity.diagnosis import Diagnosis
 from parity.errors import PairError, UsageError
 from parity.examination import Examination, Progress, Subject, Witness
 from parity.explanation import Explanation
+from parity.layouts import derived_for
 from parity.lookup import both
 from parity.pair import Input, Pair
 from parity.report import Report, merge
 from parity.runners.keras_model import KerasModel, Segment
+from parity.runners.ports import Port
 from parity.runners.taps import MODES
 from parity.runners.torch_module import TorchModule
 from parity.tolerance import NoiseFloor, Policy
@@ -58,14 +63,28 @@ class Verifier:
         self.policy = policy
         self._apart: dict[str, frozenset[str]] = {}
         self.reference = TorchModule(pair.reference, device)
-        self.port = KerasModel(pair.port)
+        self._port = Port(pair.port)
 
-    def _subject(self) -> Subject:
-        return Subject(pair=self.pair, policy=self.policy, reference=self.reference, port=self.port)
+    @property
+    def port(self) -> KerasModel:
+        """What runs the port. Raises PairError for one that is opened for the inputs it is given, before the first."""
+        return self._port.used
+
+    def _subject(self, given: Input) -> Subject:
+        port = self._port.used if self._port.is_flat else self._opened(given)
+        return Subject(pair=self.pair, policy=self.policy, reference=self.reference, port=port)
+
+    def _opened(self, given: Input) -> KerasModel:
+        """What runs the port on inputs of these shapes."""
+        axes = derived_for(self.pair, self.reference, given).axes
+        arrays = {
+            name: np.ascontiguousarray(move(array, *axes.of(name, array.ndim))) for name, array in given.arrays.items()
+        }
+        return self._port.engine(arrays, self.reference.names_of(given), self.pair.input_map)
 
     def segments(self, given: Input) -> tuple[Segment, ...]:
         """The port cut at the taps that answer to the reference's on this input. Raises as `verify` does."""
-        return Examination(self._subject(), given, MODES, lambda text, fraction: None).segments
+        return Examination(self._subject(given), given, MODES, lambda text, fraction: None).segments
 
     def report(
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
@@ -80,12 +99,12 @@ class Verifier:
 
         Raises UsageError for a name that no layer has, PairError for a layer that could not be compared.
         """
-        verification = Examination(self._subject(), given, _known((mode,)), progress)
+        verification = Examination(self._subject(given), given, _known((mode,)), progress)
         verification.wanted = verification.layer_called(layer)
         try:
             verification.report()
         finally:
-            self.port.restore()
+            self._port.restore()
         if verification.explanation is None:
             raise PairError(f"layer {layer!r} could not be compared on {given.name}: what reaches it is not finite")
         return verification.explanation
@@ -103,13 +122,13 @@ class Verifier:
         Raises UsageError for a name that no layer has.
         """
         apart = self._apart.get(given.name, frozenset())
-        verification = Examination(self._subject(), given, _known((mode,)), progress, apart)
+        verification = Examination(self._subject(given), given, _known((mode,)), progress, apart)
         verification.wanted = verification.layer_called(layer) if layer else ""
         verification.witness = see
         try:
             verification.report()
         finally:
-            self.port.restore()
+            self._port.restore()
 
     def examine(
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
@@ -117,14 +136,14 @@ class Verifier:
         """The report of one input, and for each layer at fault its diagnosis in the first mode in which it is."""
         modes, known = _known(modes), frozenset[str]()
         try:
-            verification = Examination(self._subject(), given, modes, progress)
+            verification = Examination(self._subject(given), given, modes, progress)
             report = verification.report()
             while (odd := verification.not_corresponding()) - known:
                 known = self._apart[given.name] = known | odd
-                verification = Examination(self._subject(), given, modes, progress, known)
+                verification = Examination(self._subject(given), given, modes, progress, known)
                 report = verification.report()
         finally:
-            self.port.restore()
+            self._port.restore()
         found: dict[str, Diagnosis] = {}
         for (layer, _), diagnosis in verification.diagnoses.items():
             found.setdefault(layer, diagnosis)

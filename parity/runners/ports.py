@@ -37,20 +37,32 @@ class Port:
         self.model = loaded(Path(port)) if isinstance(port, (str, Path)) else port
         if not callable(self.model):
             raise PairError(f"the port is a {type(self.model).__name__}; a Keras model or a callable is needed")
-        self._flat = KerasModel(self.model) if is_flat(self.model) else None
+        self.is_flat = is_flat(self.model)
+        self._used = KerasModel(self.model) if self.is_flat else None
         self._engines: dict[tuple[Any, ...], KerasModel] = {}
+
+    @property
+    def used(self) -> KerasModel:
+        """What ran the port last. Raises PairError for a model that was not opened yet."""
+        if self._used is None:
+            raise PairError(f"the port, {type(self.model).__name__}, is opened when it is given its first input")
+        return self._used
 
     def engine(self, arrays: Mapping[str, Array], names: Names, input_map: Mapping[str, str]) -> KerasModel:
         """What runs the port on inputs of these shapes. `names` says what else the reference calls them.
 
         Raises PairError where the port takes no such inputs, or can neither be opened nor watched.
         """
-        if self._flat is not None:
-            return self._flat
         key = tuple((name, array.shape, array.dtype.str) for name, array in arrays.items())
-        if key not in self._engines:
+        if not self.is_flat and key not in self._engines:
             self._engines[key] = _engine(self.model, *_call(self.model, arrays, names, input_map))
-        return self._engines[key]
+        self._used = self._engines.get(key, self._used)
+        return self.used
+
+    def restore(self) -> None:
+        """Undo what runs may have done to the port's weights."""
+        if self._used is not None:
+            self._used.restore()
 
 
 def _engine(model: Any, example: Input, others: Names) -> KerasModel:
