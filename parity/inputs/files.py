@@ -24,8 +24,9 @@ def arrays_from(path: FilePath) -> Mapping[str, Array]:
     that cannot be read, holds no array, or holds Python objects, which are never loaded.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        found = {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            found = {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if not found:
