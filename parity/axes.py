@@ -51,10 +51,17 @@ def in_port(layout: str, *, channels_last: bool = True) -> str:
     >>> in_port("NCHW"), in_port("LNC"), in_port("NALC"), in_port("NHWC", channels_last=False)
     ('NHWC', 'NLC', 'NALC', 'NCHW')
     """
-    before, batch, after = layout.partition("N") if "N" in layout else ("", "", layout)
-    if not set(before) <= set(SPACE):
+    first = batch_first(layout)
+    batch = "N" if first.startswith("N") else ""
+    if "N" in first and not batch:
         return layout
-    return batch + _channels_moved(before + after, channels_last=channels_last)
+    return batch + _channels_moved(first.removeprefix("N"), channels_last=channels_last)
+
+
+def batch_first(layout: str) -> str:
+    """A layout with the batch before the axes of space or time that precede it, as Keras has it: NLC for LNC."""
+    before, batch, after = layout.partition("N")
+    return batch + before + after if set(before) <= set(SPACE) else layout
 
 
 def _channels_moved(layout: str, *, channels_last: bool) -> str:
@@ -88,7 +95,7 @@ class Axes:
         """Refuse layouts that name an axis twice, and pairs of layouts with different axes."""
         for name, declared in self.by_name.items():
             for layout in (declared,) if isinstance(declared, str) else declared:
-                if not layout.isalpha() or len(set(layout)) != len(layout):
+                if (layout and not layout.isalpha()) or len(set(layout)) != len(layout):
                     raise PairError(
                         f"layout {layout!r} of {name!r} does not have one letter for each axis, like 'NHWC'"
                     )

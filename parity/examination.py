@@ -1,5 +1,6 @@
 """One input, in every mode: both sides run, every layer is judged, and what is wrong is explained.
 
+derived     which axes every tensor of this run has, where the pair does not declare them
 aligned     which tap of the port answers to which of the reference; the port is cut into segments there
 judge       the reference in float64: what noise is, at every tap
 anchored    the reference in float32, once; each segment on its values, in each mode (introduced error)
@@ -32,6 +33,7 @@ from parity.errors import PairError, UsageError
 from parity.explanation import Explanation
 from parity.frameworks import torch
 from parity.judge import Judge
+from parity.layouts import derived_for
 from parity.pair import INPUT, Input, Pair
 from parity.report import (
     DIVERGED,
@@ -92,6 +94,7 @@ class Examination:
         progress: Progress,
         odd: Collection[str] = (),
     ) -> None:
+        subject = replace(subject, pair=derived_for(subject.pair, subject.reference, given))
         self.subject = subject
         self.given = given
         self.modes = modes

@@ -1,6 +1,7 @@
 """Forms in which right ports come: activations built in, the last step of a sequence, weights that do not show."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -128,11 +129,22 @@ def test_weights_that_do_not_show_are_told() -> None:
     assert any("the weights of 2 are not the reference's" in warning for warning in report.runs[0].warnings)
 
 
-def test_sequences_taken_for_channels_are_told_in_a_sentence() -> None:
-    """Without declared axes torch's (batch, steps, features) is taken for channels first: a PairError, no traceback."""
+def last_step() -> Pair:
+    """An LSTM, of which the last step is read, and its port, without declared axes."""
     reference = LastStep()
     start = keras.Input((9, 5))
     port = keras.Model(start, layers.Dense(3, name="out")(layers.LSTM(6, name="rnn")(start)))
-    pair = Pair(name="last", reference=reference, port=port, layers={"out": "out"})
+    transfer(reference, port, {"rnn": "rnn", "out": "out"})
+    return Pair(name="last", reference=reference, port=port, layers={"out": "out"})
+
+
+def test_sequences_need_no_declared_axes() -> None:
+    """That torch has (batch, steps, features) there follows from the LSTM's batch_first."""
+    assert judged(last_step(), noise((2, 9, 5), seed=3, low=-1, high=1)).passed
+
+
+def test_sequences_taken_for_channels_are_told_in_a_sentence() -> None:
+    """Axes declared wrongly are taken, and what the port then cannot run is a PairError, no traceback."""
+    pair = replace(last_step(), axes=Axes(by_name={"input": ("NCL", "NLC")}))
     with pytest.raises(PairError, match="cannot run in eager"):
         judged(pair, noise((2, 9, 5), seed=3, low=-1, high=1))

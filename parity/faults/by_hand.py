@@ -7,6 +7,7 @@ import numpy as np
 
 from parity.errors import UsageError
 from parity.faults.planting import Ground, Planted, Site, operators, plant
+from parity.layouts import derived_for
 from parity.pair import Input, Pair
 from parity.verification import Verifier
 
@@ -30,7 +31,7 @@ def plant_by_hand(pair: Pair, given: Input, layer: str, cause: str, draw: int = 
         port=verifier.port,
         segments=verifier.segments(given),
         modules=dict(verifier.reference.module.named_modules()),
-        axes=pair.axes,
+        axes=derived_for(pair, verifier.reference, given).axes,
     )
     planted = _planted(_sites(ground, layer), cause, draw)
     if planted is None:

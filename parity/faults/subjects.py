@@ -18,6 +18,7 @@ from parity.align import Alignment, align
 from parity.axes import Array, move
 from parity.errors import PairError
 from parity.faults.planting import Ground, Planted, plant
+from parity.layouts import derived_for
 from parity.models import Settings, load
 from parity.models.small import NETWORKS
 from parity.pair import INPUT, Input, Pair
@@ -66,6 +67,7 @@ class Subject:
         self.pair, self._noise = _pair(model, seed, size)
         self.given = self._noise(seed)
         self.verifier = Verifier(self.pair)
+        self.pair = derived_for(self.pair, self.verifier.reference, self.given)
         self.alignment = self._aligned(self.verifier.port)
         self.ground = Ground(
             port=self.verifier.port,

@@ -13,10 +13,11 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, Axes, in_port
+from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, Axes, batch_first, in_port
 from parity.errors import PairError
-from parity.layouts.kinds import Step, Value, fixed, keeps, made, on_the_last_axis, passes_on, wanted
-from parity.runners.torch_module import Call
+from parity.layouts.kinds import Said, Step, Value, fixed, keeps, made, on_the_last_axis, passes_on, wanted
+from parity.pair import Input, Pair
+from parity.runners.torch_module import Call, TorchModule
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -50,6 +51,23 @@ def derived(
     return replace(axes, by_name={**axes.by_name, **by_name})
 
 
+def derived_for(pair: Pair, reference: TorchModule, given: Input) -> Pair:
+    """The pair with the axes of every tap and input of a run on that input; costs a run where none was made before.
+
+    Raises PairError as `derived` does.
+    """
+    trace, calls = reference.taps(given), reference.calls(given)
+    shapes = {tap.name: tuple(int(size or 0) for size in tap.shape) for tap in trace.taps}
+    axes = derived(
+        pair.axes,
+        {name: call for name, call in calls.items() if name in shapes},
+        shapes,
+        {name: array.shape for name, array in given.arrays.items()},
+        {**trace.aliases, **trace.output_taps},
+    )
+    return replace(pair, axes=axes)
+
+
 def layouts(
     axes: Axes, calls: Mapping[str, Call], shapes: Shapes, inputs: Shapes, names: Mapping[str, str] | None = None
 ) -> dict[str, Layout]:
@@ -66,7 +84,7 @@ class _Walk:
         self._calls = calls
         self._shapes = shapes
         self._declared = dict(self._check(names))
-        self._wanted: dict[str, set[str]] = {}
+        self._wanted: dict[str, list[Said]] = {}
         self._along_the_last: set[str] = set()
         self._elsewhere: set[str] = set()
         self._found: dict[str, Layout] = {}
@@ -76,16 +94,10 @@ class _Walk:
         for name in reversed(list(self._calls)):
             self._look_back(name, self._step(name))
         for name in inputs:
-            layout = self._said(name)
-            self._settle(name, layout, self._reader(name))
+            said = self._said(name)
+            self._settle(name, said.layout if said else None, said.reader if said else "")
         for name in self._calls:
-            step = self._step(name)
-            layout = made(step)
-            along = name in self._along_the_last and name not in self._elsewhere
-            origin = step.title if fixed(step, step.rank) or step.read is None else f"{step.read.name}'s"
-            if layout is None and (layout := self._said(name)):
-                origin = self._reader(name)
-            self._settle(name, layout, origin, kept=keeps(step, read_along_the_last=along))
+            self._look_forward(name, self._step(name))
         return self._found
 
     def _check(self, names: Mapping[str, str]) -> Iterator[tuple[str, str | tuple[str, str]]]:
@@ -114,27 +126,36 @@ class _Walk:
             known=layout.origin != "rank",
         )
 
+    def _look_forward(self, name: str, step: Step) -> None:
+        """Settle what a call makes: by its kind, by a reader that takes nothing else, by what it reads, by a reader."""
+        along = name in self._along_the_last and name not in self._elsewhere
+        kept = keeps(step, read_along_the_last=along)
+        is_fixed = fixed(step, step.rank) is not None
+        said, layout = self._said(name), made(step)
+        if said and not is_fixed and not kept and (said.firm or layout is None):
+            self._settle(name, said.layout, said.reader)
+        else:
+            origin = step.title if is_fixed or step.read is None else f"{step.read.name}'s"
+            self._settle(name, layout, origin, kept=kept)
+
     def _look_back(self, name: str, step: Step) -> None:
         """Tell what a call reads what the call, and those that read its result, say about it."""
         for read in set(step.call.reads):
-            layout = wanted(step, read, len(self._shapes[read]), self._said(name))
-            if layout is not None and len(layout) == len(self._shapes[read]):
-                self._wanted.setdefault(read, set()).add(layout)
+            said = wanted(step, read, self._shapes[read], self._said(name))
+            if said is not None:
+                self._wanted.setdefault(read, []).append(said)
             if on_the_last_axis(step) or (passes_on(step) and name in self._along_the_last):
                 self._along_the_last.add(read)
             if fixed(step, step.rank) is not None or (passes_on(step) and name in self._elsewhere):
                 self._elsewhere.add(read)
 
-    def _said(self, name: str) -> str | None:
-        """What the declaration or the readers of a tensor say it is; None where they say nothing, or two things."""
+    def _said(self, name: str) -> Said | None:
+        """What the declaration or the readers of a tensor say it is, the firm ones first; None where these differ."""
         if (own := self._own(name)) is not None:
-            return own[0]
-        said = self._wanted.get(name, set())
-        return next(iter(said)) if len(said) == 1 else None
-
-    def _reader(self, name: str) -> str:
-        """The first layer that says what a tensor is."""
-        return next((self._step(reader).title for reader, call in self._calls.items() if name in call.reads), "")
+            return Said(layout=own[0], reader="declared", firm=True)
+        said = self._wanted.get(name, [])
+        said = [one for one in said if one.firm] or said
+        return said[-1] if len({one.layout for one in said}) == 1 else None
 
     def _own(self, name: str) -> tuple[str, str] | None:
         """What the user declared, by name or by a rank that has another layout than usual."""
@@ -151,9 +172,7 @@ class _Walk:
         if (own := self._own(name)) is not None:
             self._found[name] = Layout(reference=own[0], port=own[1], origin="declared")
         elif layout is not None:
-            last = self._axes.channels_last and not kept
-            port = layout if kept and layout[:1] != "L" else in_port(layout, channels_last=last)
+            port = batch_first(layout) if kept else in_port(layout, channels_last=self._axes.channels_last)
             self._found[name] = Layout(reference=layout, port=port, origin=origin, kept=kept)
         elif rank in self._axes.reference and rank in self._axes.port:
-            reference, port = self._axes.of(name, rank) if name not in self._axes.by_name else ("", "")
-            self._found[name] = Layout(reference=reference, port=port, origin="rank")
+            self._found[name] = Layout(reference=self._axes.reference[rank], port=self._axes.port[rank], origin="rank")

@@ -6,12 +6,12 @@ sizes are used for reshapes alone, whose meaning they are.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parity.axes import CHANNELS_FIRST, CHANNELS_LAST
 from parity.frameworks import torch
-from parity.layouts.letters import broadcast, fresh, inserted, reshaped
+from parity.layouts.letters import broadcast, fresh, inserted, only_batches_merge, reshaped
 from parity.runners.taps import kind_of
 from parity.runners.torch_module import Call, Read
 
@@ -34,6 +34,7 @@ _REDUCTIONS = frozenset({
     "mean", "sum", "amax", "amin", "max", "min", "std", "var", "prod", "norm", "argmax", "argmin", "logsumexp",
     "median", "nanmean", "nansum", "quantile", "kthvalue", "vectornorm", "linalgvectornorm", "mode", "aminmax",
 })
+_RESHAPES = frozenset({"view", "reshape", "flatten", "unflatten", "ravel", "viewas", "reshapeas"})
 _RECURRENT = frozenset({"lstm", "gru", "rnn"})
 _ATTENTION = frozenset({"multiheadattention", "transformerencoderlayer", "transformerdecoderlayer", "transformer"})
 # fmt: on
@@ -109,6 +110,15 @@ class Step:
         return isinstance(first, Read) and first.name == name
 
 
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """The layout that a layer says a tensor has that it reads; `firm` where it takes no other, as a convolution."""
+
+    layout: str
+    reader: str
+    firm: bool = False
+
+
 def fixed(step: Step, rank: int) -> str | None:
     """The layout of what a layer takes and makes, where its kind alone says it: channels first, or a sequence."""
     kind = step.kind
@@ -143,27 +153,40 @@ def made(step: Step) -> str | None:
     return layout if fits else None
 
 
-def wanted(step: Step, name: str, rank: int, of_result: str | None) -> str | None:
-    """The layout that a call says the tensor `name`, which it reads, has; `of_result` is what is wanted of its result.
+def wanted(step: Step, name: str, shape: tuple[int, ...], of_result: Said | None) -> Said | None:
+    """What a call says about the tensor `name` of `shape`, which it reads; `of_result` is what is said of its result.
 
-    None where its kind does not say.
+    None where neither its kind nor that says anything.
     """
-    kind = step.kind
+    kind, rank = step.kind, len(shape)
     if step.leads(name) or kind in _ATTENTION or kind == "multiheadattentionforward":
         if (layout := fixed(step, rank)) is not None:
-            return layout
+            return Said(layout=layout, reader=step.title, firm=True)
         if kind in _ON_THE_LAST_AXIS and rank in CHANNELS_LAST:
-            return "NALC" if kind == "scaleddotproductattention" and rank == 4 else CHANNELS_LAST[rank]
-        if kind == "embedding":
-            return of_result[:-1] if of_result and len(of_result) == rank + 1 else {1: "N", 2: "NL"}.get(rank)
-    if of_result is None or len(of_result) != step.rank:
+            heads = kind == "scaleddotproductattention" and rank == 4
+            return Said(layout="NALC" if heads else CHANNELS_LAST[rank], reader=step.title)
+        if kind == "embedding" and of_result is None and rank in (1, 2):
+            return Said(layout="NL"[:rank], reader=step.title)
+    if of_result is None or fixed(step, step.rank) is not None:
         return None
+    before = _before(step, shape, of_result.layout)
+    return replace(of_result, layout=before) if before is not None and len(set(before)) == len(before) == rank else None
+
+
+def _before(step: Step, shape: tuple[int, ...], after: str) -> str | None:
+    """The layout of a tensor of `shape`, of which a call makes one in the layout `after`."""
+    rank, kind = len(shape), step.kind
     places = _places(step, rank)
     if places is not None:
-        letters = dict(zip(places, of_result, strict=True))
-        return "".join(letters[axis] for axis in range(rank)) if set(range(rank)) <= set(letters) else None
-    moves = kind in _RULES or kind in _REDUCTIONS
-    return of_result if not moves and rank == step.rank and fixed(step, rank) is None else None
+        letters = dict(zip(places, after, strict=True))
+        return "".join(letters.get(axis, "") for axis in range(rank))
+    if kind in _RESHAPES:
+        return reshaped(after, step.shape, shape) if only_batches_merge(after, shape, step.shape) else None
+    if kind == "embedding":
+        return after[:-1]
+    if kind in _PRODUCTS:
+        return after if len(step.call.reads) == 1 else None
+    return after if passes_on(step) else None
 
 
 def on_the_last_axis(step: Step) -> bool:
@@ -180,8 +203,7 @@ def keeps(step: Step, *, read_along_the_last: bool) -> bool:
         return True
     if _places(step, step.rank) is not None:
         return read_along_the_last and step.kind in _TRANSPOSES
-    passes_on = step.kind not in _RULES and step.kind not in _REDUCTIONS
-    return passes_on and step.read is not None and step.read.kept
+    return passes_on(step) and step.read is not None and step.read.kept
 
 
 def passes_on(step: Step) -> bool:
@@ -394,7 +416,7 @@ def _summed(step: Step) -> str | None:
 
 _RULES: Mapping[str, Callable[[Step], str | None]] = {
     **dict.fromkeys((*_TRANSPOSES, "getitem", "unsqueeze"), _moved),
-    **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "ravel", "viewas", "reshapeas"), _reshaped),
+    **dict.fromkeys(_RESHAPES, _reshaped),
     **dict.fromkeys(("select", "unbind"), _selected),
     **dict.fromkeys(("expand", "expandas", "broadcastto"), _expanded),
     **dict.fromkeys(("matmul", "rmatmul", "bmm", "mm", "baddbmm"), _product),

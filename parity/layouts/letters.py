@@ -21,14 +21,18 @@ def fresh(like: str, used: Collection[str]) -> str:
 
 
 def merged(letters: str, sizes: Sequence[int]) -> str:
-    """The letter of one axis that several were merged into: the batch's if it is among them, else the channels'."""
+    """The letter of one axis that several were merged into: the batch's if it is among them, else that of the
+    channels, else that of places: of one place and parts of it the place, of several a length."""
     large = [letter for letter, size in zip(letters, sizes, strict=True) if size > 1 or letter in BATCH]
     if len(large) == 1 or len(letters) == 1:
         return (large or letters)[0]
-    for kind, one in ((BATCH, "N"), (CHANNELS, "C"), (SPACE, "L")):
-        if set(letters) & set(kind):
+    for one in (BATCH[0], CHANNELS[0]):
+        if one in letters:
             return one
-    return letters[0]
+    places = [letter for letter in letters if letter in SPACE]
+    if places:
+        return places[0] if sum(letter in "THWL" for letter in places) == 1 else "L"
+    return "C" if set(letters) & set(CHANNELS) else letters[0]
 
 
 def split(letter: str, sizes: Sequence[int], used: Collection[str], *, channels_first: bool) -> str:
@@ -75,11 +79,10 @@ def reshaped(layout: str, before: Sequence[int], after: Sequence[int]) -> str | 
     groups = _groups(before, after)
     if groups is None:
         return None
-    kept = {layout[old.start] for old, new in groups if len(old) == len(new) == 1}
     result = ""
     for old, new in groups:
         letters, sizes = layout[old.start : old.stop], [after[axis] for axis in new]
-        used = {*kept, *result}
+        used = {*layout, *result} - set(letters)
         if len(old) == len(new) == 1:
             result += letters
         elif not old:
@@ -88,11 +91,17 @@ def reshaped(layout: str, before: Sequence[int], after: Sequence[int]) -> str | 
             one = merged(letters, [before[axis] for axis in old])
             result += one if one not in used else fresh(one, used)
         elif len(old) == 1:
-            channels_first = bool(set(layout[old.stop :]) & set(SPACE))
+            channels_first = not set(layout[: old.start]) & set(SPACE) and bool(set(layout[old.stop :]) & set(SPACE))
             result += split(letters, sizes, used, channels_first=channels_first)
         elif new:
             return None
     return result
+
+
+def only_batches_merge(layout: str, before: Sequence[int], after: Sequence[int]) -> bool:
+    """Whether a reshape, whose result has `layout`, does nothing but merge axes into the batch."""
+    groups = _groups(before, after) or []
+    return bool(groups) and all(len(new) == 1 and (len(old) == 1 or layout[new.start] in BATCH) for old, new in groups)
 
 
 def _groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[range, range]] | None:
@@ -115,10 +124,13 @@ def _groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[range, ra
 
 
 def inserted(layout: str, at: int) -> str:
-    """The layout with a new axis at a place: frames, right after the channels of a map; of no kind elsewhere."""
+    """The layout with a new axis at a place: frames right after the channels of a map, a place at the end of a map or
+    of channels alone, and of no kind elsewhere."""
     before, after = layout[:at], layout[at:]
-    frames = before[-1:] == "C" and after[:1] in set(SPACE)
-    return before + fresh("T" if frames else "A", layout) + after
+    _, channels, places = before.rpartition("C")
+    if channels and set(places + after) <= set(SPACE) and not (set(before.partition("C")[0]) & set(SPACE)):
+        return before + fresh("T" if after else "L", layout) + after
+    return before + fresh("A", layout) + after
 
 
 def broadcast(parts: Sequence[tuple[str, Sequence[int]]]) -> str:

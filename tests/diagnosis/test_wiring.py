@@ -468,7 +468,6 @@ def test_attention_without_its_root(head: int) -> None:
         "transpose#3",
         "matmul",
         "matmul#2",
-        "truediv",
         "div",
         "softmax",
     )
