@@ -118,9 +118,39 @@ def test_the_command_repeats_what_differs_from_the_defaults() -> None:
 
 
 def test_an_input_has_a_size_in_words() -> None:
-    """Images are width by height; flatter inputs give their shape."""
+    """Images are width by height; flatter inputs give their shape; several are joined, equal ones counted."""
     assert size_of(Input(name="a", array=np.zeros((1, 3, 2, 5, 7), np.float32))) == "7x5"
     assert size_of(Input(name="a", array=np.zeros((2, 7), np.float32))) == "2x7"
+    image, tokens = np.zeros((1, 3, 5, 7), np.float32), np.zeros((2, 7), np.int64)
+    assert size_of(Input(name="a", args=(image, tokens))) == "7x5+2x7"
+    assert size_of(Input(name="a", args=(image,), kwargs={"ids": tokens, "mask": tokens > 0})) == "7x5+2*2x7"
+
+
+def test_shapes_and_ranges_are_read() -> None:
+    """With or without an input's name; what is none is refused, and the message repeats it."""
+    run = RunSettings.of("own.py:pair", Options(shapes=["1,3,5,7", "mask=2x7"], range="-1,0.5", map="m.yaml"))
+    assert run.settings.shapes == {"": (1, 3, 5, 7), "mask": (2, 7)}
+    assert (run.settings.values, run.settings.map) == ((-1.0, 0.5), Path("m.yaml"))
+    assert run.command() == ("parity verify own.py:pair --map m.yaml --shape 1,3,5,7 --shape mask=2,7 --range=-1,0.5")
+    assert (run.words()["weights"], run.words()["map"]) == ("the pair's own", "m.yaml")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (Options(shapes=["3,0"]), "shape '3,0' is not a list of sizes, such as 1,3,64,96 or mask=1,7"),
+        (Options(shapes=["mask"]), "shape 'mask' is not a list of sizes"),
+        (Options(shapes=["a=1", "a=2"]), "shape 'a=2': there is one for a already"),
+        (Options(range="255"), "range '255' is not LOW,HIGH, such as 0,255"),
+        (Options(range="1,1"), "range '1,1': low must be less than high"),
+        (Options(range="0,inf"), "range '0,inf': low must be less than high, and both finite"),
+        (Options(limit=0), "limit=0: at least one file is needed"),
+    ],
+)
+def test_a_senseless_shape_or_range_is_refused_by_value(options: Options, sentence: str) -> None:
+    """What is wrong is said with its value, as wrong use."""
+    with pytest.raises(UsageError, match=sentence):
+        RunSettings.of("own.py:pair", options)
 
 
 def test_a_folder_that_can_be_made_is_writable_and_not_made() -> None:
