@@ -151,7 +151,7 @@ def softmaxes(evidence: Evidence) -> Iterator[Hypothesis]:
 def _declared(evidence: Evidence) -> str | None:
     """The activation that the port's layer is declared to be, where that is another than the reference's."""
     operation = evidence.segment.node.operation
-    if isinstance(operation, keras.layers.Activation):
+    if type(operation).__name__ == "Activation":
         name = getattr(operation.activation, "__name__", "")
         return name if name and name != IN_KERAS.get(evidence.kind, evidence.kind) else None
     plain = type(operation).__name__.lower().replace("_", "")

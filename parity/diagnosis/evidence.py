@@ -85,8 +85,9 @@ class Evidence:
 
     @cached_property
     def weight_names(self) -> tuple[str, ...]:
-        """What Keras calls them: kernel, bias, gamma, moving_mean, ..."""
-        return tuple(str(weight.name) for weight in getattr(self.operation, "weights", ()))
+        """What Keras calls them: kernel, bias, gamma, moving_mean, ...; `tf_keras` puts the layer before it."""
+        names = (str(weight.name) for weight in getattr(self.operation, "weights", ()))
+        return tuple(name.rpartition("/")[2].partition(":")[0] for name in names)
 
     @cached_property
     def walked(self) -> Mapping[int, Any]:

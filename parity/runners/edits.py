@@ -186,7 +186,8 @@ def copy_of(operation: Operation, *, dtype: str | None = None, **changes: Any) -
             if getattr(operation, "weights", False) or changes:
                 raise PairError(f"Keras cannot copy the layer {operation.name!r}: {error}") from error
             return operation
-    copy.name = operation.name
+    if copy.name != operation.name:
+        copy.name = operation.name
     return copy
 
 

@@ -35,7 +35,7 @@ from parity.trees import leaves, rebuilt
 def is_flat(model: Any) -> bool:
     """Whether the model is a functional or sequential one of single layers: then its own graph shows all it does."""
     graph = getattr(model, "_functional", None) or model
-    if not hasattr(graph, "_nodes_by_depth") or written_by_user(model):
+    if not isinstance(model, keras.Model) or not hasattr(graph, "_nodes_by_depth") or written_by_user(model):
         return False
     return not any(is_composite(operation) for operation in graph.operations)
 

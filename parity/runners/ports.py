@@ -15,6 +15,7 @@ from typing import Any
 from parity.axes import Array
 from parity.ends import all_paired
 from parity.errors import PairError
+from parity.frameworks import keras
 from parity.pair import INPUT, Input
 from parity.runners.graphs import Graph, called, inferring, is_layer
 from parity.runners.keras_model import KerasModel, by_name, loaded
@@ -80,17 +81,13 @@ def _engine(model: Any, example: Input, others: Names) -> KerasModel:
 
 
 def _graph(model: Any, example: Input) -> Graph:
-    graph = opened(model, [example]) if is_layer(model) and _is_keras_3(model) else None
+    graph = opened(model, [example]) if isinstance(model, keras.layers.Layer) else None
     if graph is None or graph.closed:
         graph = watched(model, [example]) or graph
     if graph is None:
         kind = type(model).__name__
         raise PairError(f"the port, {kind}, cannot be traced: neither Keras nor TensorFlow can run it without values")
     return graph
-
-
-def _is_keras_3(model: Any) -> bool:
-    return any(base.__module__.partition(".")[0] == "keras" for base in type(model).__mro__)
 
 
 @dataclass(frozen=True, kw_only=True)
