@@ -4,12 +4,13 @@ Order is what both sides' authors wrote down: positional arguments, the elements
 whether the shapes fit; a pairing that is wrong shows as a divergence.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from parity.errors import PairError
 
-Names = Mapping[str, str]
-"""Names of ends, and for each what else it is called: the parameter it is passed as, the name of an InputLayer."""
+Names = Mapping[str, str] | Mapping[str, tuple[str, ...]]
+"""Names of ends, and for each what else it is called: the parameter it is passed as, the name of an InputLayer, the key
+of the only entry of a dict."""
 
 
 def paired(reference: Names, port: Names, given: Mapping[str, str], what: str) -> dict[str, str]:
@@ -53,8 +54,12 @@ def _same_name(theirs: str, ours: str, reference: Names, port: Names) -> bool:
 
 
 def _same_other_name(theirs: str, ours: str, reference: Names, port: Names) -> bool:
-    names = ({_last(end), other[end]} - {""} for end, other in ((theirs, reference), (ours, port)))
+    names = ({_last(end), *_called(other[end])} - {""} for end, other in ((theirs, reference), (ours, port)))
     return bool(set.intersection(*names))
+
+
+def _called(other: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (other,) if isinstance(other, str) else other
 
 
 def _last(name: str) -> str:
@@ -65,10 +70,10 @@ def _last(name: str) -> str:
 
 def _known(name: str, ends: Names, trouble: str) -> str:
     for end, other in ends.items():
-        if name in (end, other, _last(end)):
+        if name in (end, *_called(other), _last(end)):
             return end
     raise PairError(f"{trouble} {name!r}; it has {_listed(ends)}")
 
 
-def _listed(ends: Sequence[str] | Names) -> str:
+def _listed(ends: Names) -> str:
     return ", ".join(map(repr, ends))

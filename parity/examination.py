@@ -149,9 +149,9 @@ class Examination:
         """Tell the port which of its inputs is given what; the port's output for each of the reference's."""
         pair, port = self.subject.pair, self.subject.port
         names = self.subject.reference.names_of(self.given)
-        port.feeds = all_paired(names, {name: port.other_name(name) for name in port.inputs}, pair.input_map, "input")
+        port.feeds = all_paired(names, {name: port.other_names(name) for name in port.inputs}, pair.input_map, "input")
         theirs = dict.fromkeys(self.judge.trace.output_taps, "")
-        return paired(theirs, {name: port.other_name(name) for name in port.output_taps}, pair.output_map, "output")
+        return paired(theirs, {name: port.other_names(name) for name in port.output_taps}, pair.output_map, "output")
 
     def _end_taps(self) -> dict[str, str]:
         """The port's tap that is an output, for each tap of the reference that is the answering one."""
@@ -365,6 +365,11 @@ class Examination:
                 *blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),
                 *self._other_weights(mode),
                 *self._idle_weights(mode),
+                *(
+                    ["the port shows no layers: only what it returns is compared"]
+                    if self.subject.port.only_ends
+                    else []
+                ),
             ),
         )
 
@@ -440,16 +445,19 @@ class Examination:
         is one of the port that does a part of a weighted one, before a crop.
         """
         coverage = self.alignment.coverage
+        port = self.subject.port
         within = {
-            node.operation.name
+            name
             for segment in self.segments
             if self.judge.taps[segment.layer].weighted and not segment.tap.weighted
-            for node in segment.nodes
+            for name in port.taps_of(segment.nodes)
         }
         held = dict(coverage.inside)
+        if port.only_ends:
+            held |= dict.fromkeys(coverage.unmatched_reference, self.segments[-1].layer)
         for segment in self.segments:
             theirs = self._unmatched_before(segment.layer, coverage.unmatched_reference)
-            ours = {n.operation.name for n in segment.nodes if n.operation.name in coverage.unmatched_port}
+            ours = {name for name in port.taps_of(segment.nodes) if name in coverage.unmatched_port}
             ours |= (
                 {segment.tap.name} if segment.tap.weighted and not self.judge.taps[segment.layer].weighted else set()
             )
@@ -457,7 +465,7 @@ class Examination:
                 within |= ours
                 held |= dict.fromkeys(theirs, segment.layer)
         lacking = [name for name in self.judge.trace.output_taps if name not in self.outputs]
-        surplus = [name for name in self.subject.port.output_taps if name not in self.outputs.values()]
+        surplus = [name for name in port.output_taps if name not in self.outputs.values()]
         twins = {name for name in coverage.unmatched_reference if self.scene.twin(name) in coverage.matched}
         return replace(
             coverage,

@@ -127,11 +127,17 @@ class KerasModel:
         self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._untrained = [(weight, np.asarray(weight)) for weight in model.non_trainable_weights]
 
-    def other_name(self, name: str) -> str:
-        """What Keras calls an input or output: the name of the InputLayer, or of the operation that makes it."""
+    def other_names(self, name: str) -> tuple[str, ...]:
+        """What else an input or output is called: the name of its InputLayer, or of the operation that makes it, and
+        its key in the structure that the model takes or returns."""
         if name in self._inputs:
-            return str(self._inputs[name].name)
-        return str(self._producer[id(self._outputs[name])].operation.name)
+            structure, tensor = self._graph._inputs_struct, self._inputs[name]
+            own = str(tensor.name)
+        else:
+            structure, tensor = self._graph._outputs_struct, self._outputs[name]
+            own = str(self._producer[id(tensor)].operation.name)
+        keys = (path.rpartition(".")[2] for path, leaf in leaves(structure, "") if leaf is tensor and "." in path)
+        return (own, *keys)
 
     def _ends(self) -> Mapping[str, str]:
         taps = {tap.key: tap.name for tap in self.taps}
@@ -154,6 +160,16 @@ class KerasModel:
         for weight, value in self._untrained:
             if not np.array_equal(np.asarray(weight), value, equal_nan=True):
                 weight.assign(value)
+
+    @property
+    def only_ends(self) -> bool:
+        """Whether no layer of the port can be seen: it is a function, of which only the outputs can be compared."""
+        return bool(getattr(self._graph, "only_ends", False))
+
+    def taps_of(self, nodes: Sequence[Any]) -> list[str]:
+        """The names of the values that these nodes make."""
+        made = {id(tensor) for node in nodes for tensor in node.outputs}
+        return [tap.name for tap in self.taps if tap.key in made]
 
     def symbolic(self, name: str) -> Any:
         """The symbolic tensor of a tap, or of what an input of the reference is given to."""
