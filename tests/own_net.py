@@ -40,6 +40,10 @@ def wrong():
     port = build()
     port.get_layer("second").kernel.assign(port.get_layer("second").kernel * 1.5)
     return port
+
+
+def broken():
+    raise RuntimeError("no weights")
 """
 
 PAIRS = """
