@@ -190,8 +190,8 @@ class _Aligning:
 
     def _reason(self, choice: Choice) -> str:
         ours, theirs = self.reference.weights[choice.reference], self.port.weights[choice.port]
-        words = {"weights": _weights_in_words(choice.likeness, fingerprints.moved_alike(ours, theirs))}
-        return ", ".join(words.get(witness, witness) for witness in choice.witnesses) or ORDER
+        weights = _weights_in_words(choice, in_place=fingerprints.moved_alike(ours, theirs))
+        return ", ".join(weights if each == "weights" else each for each in choice.witnesses) or ORDER
 
     def _rehang(self) -> None:
         """Compare a layer of another shape than the reference's where a crop or a move after it has given it that one,
@@ -236,7 +236,7 @@ class _Aligning:
                     self._pin(ours, theirs, OUTPUT)
                 continue
             node = self._node(self.reference, ours)
-            if joined.only_moves(self.reference, node, ours) and self._ends_at(node, theirs, ours):
+            if node >= 0 and self.reference.only_moves(node, ours) and self._ends_at(node, theirs, ours):
                 self._move(node, theirs, ours, theirs)
             elif self._continues(ours, theirs):
                 self._move(ours, self.matched[ours], ours, theirs)
@@ -338,12 +338,14 @@ class _Aligning:
         )
 
 
-def _weights_in_words(likeness: float, in_place: bool) -> str:
-    if likeness < fingerprints.ALIKE:
+def _weights_in_words(choice: Choice, *, in_place: bool) -> str:
+    if choice.likeness < fingerprints.ALIKE:
         return "some weights equal"
+    if choice.folded:
+        return "weights equal with the next layer folded in"
     if in_place:
         return "weights equal"
-    return "weights equal but permuted" if likeness >= fingerprints.EQUAL else "weights alike"
+    return "weights equal but permuted" if choice.likeness >= fingerprints.EQUAL else "weights alike"
 
 
 def _numbers(inputs: Mapping[str, str]) -> tuple[Mapping[str, int], Mapping[str, int]]:

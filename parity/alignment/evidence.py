@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from parity.alignment import fingerprints, names
 from parity.alignment.graphs import Graph, Interned, Marks, places
-from parity.axes import Axes
+from parity.axes import Array, Axes
 from parity.errors import PairError
 from parity.runners.taps import Tap
 
@@ -48,6 +48,21 @@ def shapes_fit(reference: Sequence[Tap], port: Sequence[Tap], axes: Axes) -> Tab
             if key not in known:
                 known[key] = shape is not None and _same(shape, candidate.shape)
             found[i, j] = known[key]
+    return found
+
+
+def fit_once_moved(reference: Graph, port: Graph, axes: Axes) -> Table:
+    """(reference nodes, port nodes): whether a crop or another move after one of the two gives it the other's shape."""
+    sides = (reference, port)
+    moves = [[(k, tap) for k, node in enumerate(g.nodes) for tap in g.moves_after(node)] for g in sides]
+    nodes = [[graph.taps[i] for i in graph.nodes] for graph in sides]
+    after = [[graph.taps[tap] for _, tap in side] for graph, side in zip(sides, moves, strict=True)]
+    found = np.zeros((len(reference.nodes), len(port.nodes)), bool)
+    here, there = shapes_fit(after[0], nodes[1], axes), shapes_fit(nodes[0], after[1], axes)
+    for row, (k, _) in enumerate(moves[0]):
+        found[k] |= here[row]
+    for column, (k, _) in enumerate(moves[1]):
+        found[:, k] |= there[:, column]
     return found
 
 
@@ -99,22 +114,32 @@ class Evidence:
     ) -> None:
         """`weighed` says, for the nodes of each side, whose weights are looked at: those that no map speaks of."""
         self.reference, self.port = reference, port
-        ours, theirs = ([graph.taps[i] for i in graph.nodes] for graph in (reference, port))
-        self.kind: Table = np.array([tap.kind for tap in ours])[:, None] == np.array([tap.kind for tap in theirs])
-        self.fits = shapes_fit(ours, theirs, axes)
-        self.names = names.similarity(ours, theirs)
+        taps, others = ([graph.taps[i] for i in graph.nodes] for graph in (reference, port))
+        self.kind: Table = np.array([tap.kind for tap in taps])[:, None] == np.array([tap.kind for tap in others])
+        self.fits = shapes_fit(taps, others, axes)
+        self.fit_later = self.kind & fit_once_moved(reference, port, axes)
+        self.names = names.similarity(taps, others)
         self.names[self.names < NAMED] = 0.0
         sizes = [np.array([graph.size(i) for i in graph.nodes]) for graph in (reference, port)]
         self.sizes: Table = (sizes[0][:, None] == sizes[1]) & (sizes[1] > 0)
-        self.weights = fingerprints.similarity(
-            *(
-                [graph.weights[i] if looked else [] for i, looked in zip(graph.nodes, side, strict=True)]
-                for graph, side in zip((reference, port), weighed, strict=True)
-            )
+        ours, theirs = (
+            [graph.weights[i] if looked else [] for i, looked in zip(graph.nodes, side, strict=True)]
+            for graph, side in zip((reference, port), weighed, strict=True)
         )
-        self.trusted = self.weights.copy()
+        self.folded = fingerprints.similarity(
+            [self._folded(i, a) for i, a in zip(reference.nodes, ours, strict=True)], theirs
+        )
+        self.trusted = np.maximum(fingerprints.similarity(ours, theirs), self.folded)
         """The weights that count; those that contradict the data flow do not."""
         self._interned: Interned = {}
+
+    def _folded(self, node: int, arrays: Sequence[Array]) -> list[Array]:
+        """The weights of a node that a port may have folded the next one into."""
+        after = self.reference.folded(node)
+        if after is None or not arrays:
+            return []
+        transposed = "transpose" in self.reference.taps[node].kind
+        return fingerprints.folded(arrays, self.reference.weights[after], transposed)
 
     @cached_property
     def carry(self) -> Table:
@@ -126,8 +151,10 @@ class Evidence:
 
     @property
     def possible(self) -> Table:
-        """Which nodes may be matched: of one shape and kind, or as many weights; or with weights that are alike."""
-        return self.carry & ((self.fits & (self.kind | self.sizes)) | (self.trusted >= fingerprints.ALIKE))
+        """Which nodes may be matched: of one shape, perhaps once moved, and of one kind or as many weights; or with
+        weights that are alike."""
+        fits = (self.fits & (self.kind | self.sizes)) | (self.fit_later & self.sizes)
+        return np.asarray(self.carry & (fits | (self.trusted >= fingerprints.ALIKE)))
 
     def distrust(self, rows: Sequence[int], columns: Sequence[int]) -> bool:
         """Let the weights of these nodes no longer count; whether any did."""

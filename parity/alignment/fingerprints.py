@@ -27,6 +27,9 @@ ALIKE = 0.5
 EQUAL = 0.97
 """The share from which they are called equal: sketches of equal arrays are equal, up to rare collisions."""
 
+EPSILON = 1e-5
+"""What torch adds to a variance by default."""
+
 Matrix = npt.NDArray[np.float64]
 
 
@@ -61,6 +64,22 @@ def moved_alike(reference: Sequence[Array], port: Sequence[Array]) -> bool:
     axes = (*range(2, ours.ndim), *range(min(2, ours.ndim)))[: ours.ndim]
     usual = [ours, ours.transpose((*axes[:-2], *axes[:-3:-1]))] if ours.ndim > 1 else [ours]
     return any(np.array_equal(each.reshape(-1), theirs.reshape(-1)) for each in usual)
+
+
+def folded(arrays: Sequence[Array], norm: Sequence[Array], transposed: bool) -> list[Array]:
+    """The kernel of a layer of the reference with the scale of the BatchNorm after it multiplied in, as ports fold it;
+    nothing where the arrays are not those of such layers.
+
+    A kernel is (out, in, ...), or (in, out, ...) where the convolution is `transposed`; the norm's arrays are weight,
+    bias, mean and variance. The bias is left out: it takes an epsilon to tell, which the kernel hardly shows.
+    """
+    kernel = max(arrays, key=lambda a: a.ndim, default=np.empty(0))
+    axis = 1 if transposed else 0
+    if len(norm) != 4 or kernel.ndim < 2 or any(a.shape != kernel.shape[axis : axis + 1] for a in norm):
+        return []
+    scale = norm[0] / np.sqrt(norm[3] + EPSILON)
+    shape = [-1 if i == axis else 1 for i in range(kernel.ndim)]
+    return [np.asarray(kernel * scale.reshape(shape), np.float32)]
 
 
 def _says_something(array: Array) -> bool:

@@ -17,13 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from parity.axes import Array
-from parity.runners.taps import Tap
+from parity.runners.taps import MOVES_ONLY, Tap
 
 COMMUTATIVE = frozenset({"add", "average", "maximum", "minimum", "scale"})
 """Joins whose arguments may come in any order."""
 
 FOLDABLE = frozenset({"batchnorm"})
 """Layers that ports fold into the one before them: places are also compared without them."""
+
+MOVES = (MOVES_ONLY - {"maxpool1d", "maxpool2d", "relu"}) | {
+    "cropping1d", "cropping2d", "cropping3d", "dropout", "dropout1d", "dropout2d", "dropout3d", "identity", "slice",
+}  # fmt: skip
+"""Kinds that compute nothing: they move, cut or pass on values."""
 
 Source = int | str | None
 """The index of a skeleton tap, the name of an input, or None for what is made of constants alone."""
@@ -107,6 +112,12 @@ class Graph:
             and isinstance(next(iter(self.arguments(i)), None), int)
         )
 
+    def folded(self, node: int) -> int | None:
+        """The foldable node that alone reads a node's value."""
+        sinks = self.sinks[node]
+        after = next(iter(sinks)) if len(sinks) == 1 else None
+        return after if after in self.foldable and self.carries(node) else None
+
     @cached_property
     def before(self) -> npt.NDArray[np.bool_]:
         """(taps, taps): whether the value of the first is needed, at whatever distance, for the second."""
@@ -117,6 +128,30 @@ class Graph:
                     found[:, i] |= found[:, read]
                     found[read, i] = True
         return found
+
+    @cached_property
+    def edges(self) -> npt.NDArray[np.float64]:
+        """(nodes, nodes): 1 where the first is an argument of the second."""
+        place = {node: k for k, node in enumerate(self.nodes)}
+        found = np.zeros((len(self.nodes), len(self.nodes)))
+        for node in self.nodes:
+            for source in self.arguments(node):
+                if isinstance(source, int):
+                    found[place[source], place[node]] = 1.0
+        return found
+
+    def moves_after(self, node: int) -> list[int]:
+        """The taps between which and the node before them nothing is computed, in order."""
+        return [i for i, source in enumerate(self.source) if source == node != i and self.only_moves(node, i)]
+
+    def only_moves(self, node: int, tap: int) -> bool:
+        """Whether nothing is computed between a node and a tap that follows it."""
+        while tap != node:
+            before = [read for read in self.reads[tap] if isinstance(read, int) and self.source[read] == node]
+            if self.taps[tap].kind not in MOVES or not before:
+                return False
+            tap = before[0]
+        return True
 
     def size(self, i: int) -> int:
         """The number of values in the largest array of a tap's weights."""

@@ -4,18 +4,12 @@ Where one layer of the port does what several taps of the reference do, the comp
 the port needs several, it is at the last of those.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from parity.alignment import fingerprints
 from parity.alignment.evidence import shapes_fit
 from parity.alignment.graphs import Graph
 from parity.axes import Axes
-from parity.runners.taps import MOVES_ONLY
-
-MOVES = (MOVES_ONLY - {"maxpool1d", "maxpool2d", "relu"}) | {
-    "cropping1d", "cropping2d", "cropping3d", "dropout", "dropout1d", "dropout2d", "dropout3d", "identity", "slice",
-}  # fmt: skip
-"""Kinds that compute nothing: they move, cut or pass on values."""
 
 
 def nodes_of(reference: Graph, port: Graph, matched: Mapping[int, int], without: Collection[int]) -> dict[int, int]:
@@ -37,27 +31,13 @@ def nodes_of(reference: Graph, port: Graph, matched: Mapping[int, int], without:
 
 def moved_into_shape(reference: Graph, port: Graph, ours: int, theirs: int, axes: Axes) -> tuple[int, int] | None:
     """Where a match of two shapes can be compared: at the first move after either node that gives it the other's."""
-    for after in _moves_after(port, theirs):
+    for after in port.moves_after(theirs):
         if shapes_fit([reference.taps[ours]], [port.taps[after]], axes)[0, 0]:
             return ours, after
-    for after in _moves_after(reference, ours):
+    for after in reference.moves_after(ours):
         if shapes_fit([reference.taps[after]], [port.taps[theirs]], axes)[0, 0]:
             return after, theirs
     return None
-
-
-def _moves_after(graph: Graph, node: int) -> Sequence[int]:
-    return [i for i, source in enumerate(graph.source) if source == node and i != node and only_moves(graph, node, i)]
-
-
-def only_moves(graph: Graph, node: int, tap: int) -> bool:
-    """Whether nothing is computed between a node and a tap that follows it."""
-    while tap != node:
-        before = [read for read in graph.reads[tap] if isinstance(read, int) and graph.source[read] == node]
-        if graph.taps[tap].kind not in MOVES or not before:
-            return False
-        tap = before[0]
-    return True
 
 
 def folded_into(reference: Graph, port: Graph, tap: int, nodes: Mapping[int, int], axes: Axes) -> int | None:

@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
-from parity.alignment.evidence import LEAST, Evidence, Matrix, Placed, Table
+from parity.alignment.evidence import LEAST, WEIGHTS, Evidence, Matrix, Placed, Table
 from parity.alignment.graphs import Graph, Marks
 
 MARGIN = 0.25
 """By how much a match must be better than any other of either tap to be sure."""
+HOPS = 3
+"""How far the weights of neighbours support a match."""
 ORDER = 0.001
 """What order counts: it decides between equals alone."""
 
@@ -30,6 +34,8 @@ class Choice:
     score: float
     likeness: float = 0.0
     """The share of weights that are alike."""
+    folded: bool = False
+    """Whether they are so once the next layer is folded in."""
     witnesses: tuple[str, ...] = ()
     alternatives: tuple[int, ...] = ()
     rivals: tuple[int, ...] = ()
@@ -86,8 +92,29 @@ class _Assignment:
         if crossed and self.evidence.distrust([i for i, _ in crossed], [j for _, j in crossed]):
             return
         sure = [pair for pair in sure if pair not in crossed]
-        for i, j in sure or [max(pairs, key=lambda pair: (scores[pair], -pair[0]))]:
+        others = scores - WEIGHTS * self.evidence.trusted * (scores > 0)
+        told = [(i, j) for i, j in sure if _is_sure(others, i, j)]
+        for i, j in told or self._seeds(sure) or [max(pairs, key=lambda pair: (scores[pair], -pair[0]))]:
             self._keep(i, j, scores, placed)
+
+    def _seeds(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Of pairs that weights alone tell apart, in each connected part of the reference the one that the weights of
+        its neighbourhood support most. The rest of that part then follows from its place: branches of one form whose
+        weights are mixed up are matched as wholes."""
+        if not pairs:
+            return []
+        edges = self.ours.edges
+        support = self.evidence.trusted
+        for _ in range(HOPS):
+            around = edges @ support @ self.theirs.edges.T + edges.T @ support @ self.theirs.edges
+            support = self.evidence.trusted + 0.5 * around
+        rows = [i for i, _ in pairs]
+        parts = connected_components(csr_matrix(edges[np.ix_(rows, rows)]), directed=False)[1]
+        best: dict[int, tuple[int, int]] = {}
+        for part, pair in zip(parts, pairs, strict=True):
+            if part not in best or support[pair] > support[best[part]]:
+                best[part] = pair
+        return list(best.values())
 
     def _best(self, scores: Matrix) -> list[tuple[int, int]]:
         """The assignment of greatest total score, in the reference's order."""
@@ -113,6 +140,7 @@ class _Assignment:
                 port=self.theirs.nodes[j],
                 score=round(float(scores[i, j]), 2),
                 likeness=float(self.evidence.trusted[i, j]),
+                folded=bool(self.evidence.folded[i, j] >= max(0.5, self.evidence.trusted[i, j])),
                 witnesses=self._witnesses(i, j, placed),
                 alternatives=() if sure else tuple(alternatives),
                 rivals=() if sure else tuple(rivals),
