@@ -21,10 +21,11 @@ from parity.alignment.names import normalised
 from parity.alignment.operations import Between, operations
 from parity.alignment.skeleton import Choice, Known, assigned
 from parity.axes import Axes
+from parity.pair import Pair
 from parity.report import Ambiguity, Coverage
 from parity.runners.taps import Tap
 
-__all__ = ["Alignment", "Match", "Pairs", "align", "apart", "normalised", "read_map"]
+__all__ = ["Alignment", "Match", "Pairs", "align", "apart", "normalised", "read_map", "with_map"]
 
 GIVEN, OUTPUT, ORDER = "given", "output", "order, kind and shape"
 
@@ -80,6 +81,12 @@ def align(
     mapped = entries(given, [tap.name for tap in reference], [tap.name for tap in port], aliases or {})
     aligning = _Aligning(Graph(reference), Graph(port), axes, mapped)
     return aligning.run(_pairs(outputs), inputs or {}, tuple(waived))
+
+
+def with_map(pair: Pair) -> Pair:
+    """The pair, its layer map read where it is given as a file. Raises MapError for what cannot be read."""
+    layers = pair.layers
+    return replace(pair, layers=read_map(layers)) if isinstance(layers, (str, os.PathLike)) else pair
 
 
 def _pairs(pairs: Pairs) -> list[tuple[str, str]]:

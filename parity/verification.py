@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from parity.align import Alignment, with_map
 from parity.axes import move
 from parity.diagnosis import Diagnosis
 from parity.errors import PairError, UsageError
@@ -59,7 +60,7 @@ class Verifier:
         for name, tolerance in pair.tolerances.items():
             if not tolerance.why:
                 raise PairError(f"the tolerance of layer {name!r} has no why; a widened tolerance must say its reason")
-        self.pair = pair = both(pair)
+        self.pair = pair = with_map(both(pair))
         self.policy = policy
         self._apart: dict[str, frozenset[str]] = {}
         self.reference = TorchModule(pair.reference, device)
@@ -85,6 +86,10 @@ class Verifier:
     def segments(self, given: Input) -> tuple[Segment, ...]:
         """The port cut at the taps that answer to the reference's on this input. Raises as `verify` does."""
         return Examination(self._subject(given), given, MODES, lambda text, fraction: None).segments
+
+    def alignment(self, given: Input) -> Alignment:
+        """Which tap of the port answers to which of the reference's on this input, and why. Raises as `verify` does."""
+        return Examination(self._subject(given), given, MODES, lambda text, fraction: None).alignment
 
     def report(
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None

@@ -5,6 +5,7 @@ command gets a line in COMMANDS.
 """
 
 from parity.cli import explain, faults, init, models, plant, repair, verify
+from parity.cli import map as map_
 from parity.cli.program import app
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -14,6 +15,7 @@ COMMANDS = {
     "models": models.models,
     "verify": verify.verify,
     "explain": explain.explain,
+    "map": map_.layer_map,
     "repair": repair.repair,
     "plant": plant.plant,
     "faults": faults.faults,
