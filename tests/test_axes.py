@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, DATA_FORMATS, Axes, flat_positions, move, pattern
+from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, DATA_FORMATS, Axes, flat_positions, in_port, move, pattern
 from parity.errors import PairError
 
 SIZES = {"N": 2, "C": 3, "T": 4, "H": 5, "W": 7}
@@ -90,3 +90,66 @@ def test_an_undeclared_rank_is_refused_with_the_remedy() -> None:
         Axes().of("volume", 6)
     with pytest.raises(PairError, match="rank 2"):
         Axes(reference=CHANNELS_FIRST, port={4: "NHWC"}).of("only on one side", 2)
+
+
+@pytest.mark.parametrize(
+    ("layout", "last", "first"),
+    [
+        ("NCHW", "NHWC", "NCHW"),
+        ("NHWC", "NHWC", "NCHW"),
+        ("NCTHW", "NTHWC", "NCTHW"),
+        ("NTCHW", "NTHWC", "NCTHW"),
+        ("NGCHW", "NHWGC", "NGCHW"),
+        ("NCHGWD", "NHGWDC", "NCHGWD"),
+        ("CHW", "HWC", "CHW"),
+        ("NCL", "NLC", "NCL"),
+        ("NLC", "NLC", "NLC"),
+        ("LNC", "NLC", "NLC"),
+        ("NALC", "NALC", "NALC"),
+        ("NACL", "NACL", "NACL"),
+        ("ANC", "ANC", "ANC"),
+        ("NC", "NC", "NC"),
+        ("", "", ""),
+    ],
+)
+def test_the_port_has_its_own_order(layout: str, last: str, first: str) -> None:
+    """Batches come before time, channels after the pixels or right after the batch; heads and layers stay."""
+    assert in_port(layout) == last
+    assert in_port(layout, channels_last=False) == first
+
+
+def test_one_layout_is_enough() -> None:
+    """A single layout is the reference's, and the port's follows from its data format."""
+    axes = Axes.given({"input": "LNC", "image": "NCHW"})
+    assert [axes.of("input", 3), axes.of("image", 4)] == [("LNC", "NLC"), ("NCHW", "NHWC")]
+    first = Axes(port=CHANNELS_FIRST, by_name={"image": "NCHW"})
+    assert first.of("image", 4) == ("NCHW", "NCHW")
+
+
+def test_axes_are_given_whole_or_by_name() -> None:
+    """Axes stay what they are, nothing is the default, a mapping is by name, and anything else is refused."""
+    whole = Axes(port=CHANNELS_FIRST)
+    assert Axes.given(whole) is whole
+    assert Axes.given(None) == Axes()
+    with pytest.raises(PairError, match="axes are 'NLC'; give Axes"):
+        Axes.given("NLC")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ("NLL", "layout 'NLL' of 'input' does not have one letter for each axis"),
+        ("N C", "layout 'N C' of 'input' does not have one letter for each axis"),
+        (("NLC", "NHC"), "layouts NLC and NHC of 'input' do not have the same letters"),
+    ],
+)
+def test_a_layout_that_is_none_is_refused(declared: str, message: str) -> None:
+    """Letters that are doubled or are no letters, and sides that differ in them, are refused where they are given."""
+    with pytest.raises(PairError, match=message):
+        Axes.given({"input": declared})
+
+
+def test_a_layout_of_another_rank_is_refused() -> None:
+    """A layout by name for another number of axes than the tensor has is an error with both numbers."""
+    with pytest.raises(PairError, match="layout 'NLC' of 'input' has 3 axes, the tensor has 4"):
+        Axes.given({"input": "NLC"}).of("input", 4)

@@ -152,7 +152,7 @@ class _Walk:
     def _said(self, name: str) -> Said | None:
         """What the declaration or the readers of a tensor say it is, the firm ones first; None where these differ."""
         if (own := self._own(name)) is not None:
-            return Said(layout=own[0], reader="declared", firm=True)
+            return Said(layout=own[0], reader=f"{name}'s", firm=True)
         said = self._wanted.get(name, [])
         said = [one for one in said if one.firm] or said
         return said[-1] if len({one.layout for one in said}) == 1 else None
