@@ -95,6 +95,11 @@ class Graph:
         return {id(node): node.name for node in self.nodes}
 
     @property
+    def only_ends(self) -> bool:
+        """Whether no layer was seen, nor anything else but what a whole trace computes."""
+        return all(hasattr(node.operation, "reads_weights") for node in self.nodes)
+
+    @property
     def inputs(self) -> list[Any]:
         """The symbolic tensors that the model is called with, in order."""
         return symbolic_leaves((self.args, dict(self.kwargs)))

@@ -229,8 +229,8 @@ class _Cut:
         while id(tensor) not in self._symbols and tensor.op.type == "Identity":
             tensor = tensor.op.inputs[0]
         if id(tensor) not in self._symbols:
-            feeds, kinds = self._way_to(tensor)
-            between = _between(self._trace.prune(list(feeds.values()), tensor), kinds)
+            feeds, operations = self._way_to(tensor)
+            between = _between(self._trace.prune(list(feeds.values()), tensor), operations)
             arguments = Arguments(tuple(self._symbols[key] for key in feeds), {})
             self._symbols[id(tensor)] = _symbolic(tensor)
             name = "/".join(filter(None, (path, snake(type(between).__name__))))
@@ -238,8 +238,8 @@ class _Cut:
             self.firings.append(Firing(operation=between, arguments=arguments, outputs=made, name=name))
         return self._symbols[id(tensor)]
 
-    def _way_to(self, tensor: Any) -> tuple[dict[int, Any], list[str]]:
-        """The known tensors that a tensor is computed from, by their ids, and by which kinds of operations."""
+    def _way_to(self, tensor: Any) -> tuple[dict[int, Any], list[Any]]:
+        """The known tensors that a tensor is computed from, by their ids, and by which operations, the last first."""
         feeds: dict[int, Any] = {}
         operations: dict[Any, None] = {}
         waiting = [tensor]
@@ -250,14 +250,15 @@ class _Cut:
             elif current.op not in operations:
                 operations[current.op] = None
                 waiting += reversed(current.op.inputs)
-        return feeds, [operation.type for operation in operations]
+        return feeds, list(operations)
 
 
 class Between:
     """What TensorFlow computes between two layers; its class has the name of its only operation."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], *, reads_weights: bool) -> None:
         self._function = function
+        self.reads_weights = reads_weights
         self.name = snake(type(self).__name__)
 
     def __call__(self, *tensors: Any) -> Any:
@@ -265,11 +266,13 @@ class Between:
         return self._function(*tensors)
 
 
-def _between(function: Callable[..., Any], kinds: Sequence[str]) -> Between:
+def _between(function: Callable[..., Any], operations: Sequence[Any]) -> Between:
     """What was cut out, as an operation named after what it does: Relu, Pad, Between where it does several things."""
+    kinds = [operation.type for operation in operations]
     telling = [kind for kind in kinds if kind not in NO_VALUE] or [kinds[0]]
     name = OTHER_NAMES.get(telling[0], re.sub(r"V\d$", "", telling[0])) if len(telling) == 1 else "Between"
-    between: Between = type(name, (Between,), {})(function)
+    reads_weights = any(output.dtype == tf.resource for operation in operations for output in operation.outputs)
+    between: Between = type(name, (Between,), {})(function, reads_weights=reads_weights)
     return between
 
 
