@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("diagnosis",),
     ("examination",),
     ("verification",),
-    ("repair",),
+    ("repair", "repro"),
     ("render",),
     ("faults", "settings"),
     ("plugin",),

@@ -4,7 +4,7 @@ One file per command, each loaded with the program but none of them importing an
 command gets a line in COMMANDS.
 """
 
-from parity.cli import explain, faults, init, models, plant, repair, verify
+from parity.cli import explain, faults, init, models, plant, repair, repro, verify
 from parity.cli import map as map_
 from parity.cli.program import app
 
@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": explain.explain,
     "map": map_.layer_map,
     "repair": repair.repair,
+    "repro": repro.repro,
     "plant": plant.plant,
     "faults": faults.faults,
 }
