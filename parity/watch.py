@@ -7,14 +7,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pydantic import ConfigDict
+
 from parity.report import Coverage, Finding, LayerResult, Measure
 
 PORT, REFERENCE = "port", "reference"
 """The sides of a pair, by the name that a step has for them."""
 
 
+class _Event:
+    """What all events share: infinities and NaN are written as strings, since JSON has no numbers for them."""
+
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="strings")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(_Event):
     """What begins now: the side at work, in words what it does, and in which mode; "" leaves the mode as it was."""
 
     side: str
@@ -23,7 +31,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class Begun(_Event):
     """An examination begins: what it will compare, and the compared layers in the reference's order.
 
     What was judged on the same input before is judged again.
@@ -34,7 +42,7 @@ class Begun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Judged(_Event):
     """A layer was judged on the reference's values, in a mode; where it is at fault, the finding."""
 
     mode: str
@@ -43,7 +51,7 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class Ended(_Event):
     """A mode was run end to end: the error of each layer."""
 
     mode: str

@@ -1,0 +1,14 @@
+"""A pair in a process of its own, so that an engine that takes its process down leaves a report all the same.
+
+    supervisor   starts the process, asks it for one input after another, notices how it ends
+    worker       the process: loads the pair, verifies what it is asked for, writes down every step before it begins
+    journal      what is written down, as lines of a file that outlives the process
+    endings      how a process ended, in words: signals, exit codes, memory
+    remains      the report of what a process had found when it died
+
+The supervising process imports no engine.
+"""
+
+from parity.isolation.supervisor import Isolated, Limits, ProcessDiedError
+
+__all__ = ["Isolated", "Limits", "ProcessDiedError"]
