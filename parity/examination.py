@@ -13,7 +13,7 @@ import os
 import platform
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import cast
 
 import numpy as np
@@ -31,7 +31,6 @@ from parity.diagnosis.scene import Scene
 from parity.ends import all_paired, paired
 from parity.errors import PairError, UsageError
 from parity.explanation import Explanation
-from parity.frameworks import torch
 from parity.judge import Judge
 from parity.layouts import derived_for
 from parity.pair import INPUT, Input, Pair
@@ -51,8 +50,8 @@ from parity.report import (
     Watching,
 )
 from parity.runners.keras_model import REFUSED, KerasModel, Segment
+from parity.runners.reference import Reference, Value
 from parity.runners.taps import Tap, positions_in
-from parity.runners.torch_module import TorchModule
 from parity.switches import thread_count
 from parity.tolerance import Limits, Policy
 from parity.watch import Begun, Ended, Judged, tell
@@ -70,7 +69,7 @@ class Subject:
 
     pair: Pair
     policy: Policy
-    reference: TorchModule
+    reference: Reference
     port: KerasModel
 
 
@@ -137,7 +136,7 @@ class Examination:
         runs = tuple(self._run(mode, ends[mode]) for mode in self.modes)
         return Report(
             pair=self.subject.pair.name,
-            environment=environment(),
+            environment=environment(self.subject.reference.versions),
             settings={"policy": str(self.subject.policy), "modes": ", ".join(self.modes)},
             coverage=self._coverage(),
             runs=runs,
@@ -245,7 +244,7 @@ class Examination:
             return
         seen = 0
 
-        def see(tap: Tap, value: torch.Tensor) -> None:
+        def see(tap: Tap, value: Value) -> None:
             nonlocal seen
             seen += 1
             self.progress(f"layer by layer, {tap.name}", 0.2 + 0.4 * seen / len(self.judge.taps))
@@ -544,13 +543,20 @@ class Examination:
         )  # fmt: skip
 
 
-def environment() -> dict[str, str]:
-    """Versions and the machine, for the record."""
-    packages = {name: version(name) for name in ("torch", "tensorflow", "keras", "numpy")}
+def environment(recorded: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Versions and the machine, for the record; `recorded` has those of engines that ran elsewhere."""
     return {
         "python": platform.python_version(),
-        **packages,
+        **{name: _version(name) for name in ("torch", "tensorflow", "keras", "numpy")},
+        **(recorded or {}),
         "machine": platform.machine(),
         "threads": str(thread_count()),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

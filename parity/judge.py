@@ -50,7 +50,7 @@ class Judge:
     def prepare(self) -> None:
         """Run the reference as the judge needs it: in float64, whole or on its centre, or in float32 alone."""
         float64 = self._policy.uses_float64
-        centre = _centre(self._given, self._pair) if float64 else None
+        centre = centre_of(self._given, self._pair) if float64 else None
         if centre is not None:
             exact, rounded = (self._reference.sample(centre, float64=wide) for wide in (True, False))
             self._on_centre = {name: noise_of(rounded.samples[name], exact.samples[name]) for name in exact.samples}
@@ -165,7 +165,7 @@ class Judge:
         )
 
 
-def _centre(given: Input, pair: Pair) -> Input | None:
+def centre_of(given: Input, pair: Pair) -> Input | None:
     """The centre of a large image, in sizes the reference takes; None for an input to be run whole."""
     array = given.array
     layout = pair.axes.of(INPUT, array.ndim)[0]

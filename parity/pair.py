@@ -88,7 +88,8 @@ class Pair:
     is then measured on its centre. `inputs` are the inputs to verify on, or a function without arguments that makes
     them. `input_map` and `output_map` say, where names and order do not, which input (`input[1]`, `input.mask`) and
     which output (`output[0]`, `output.flow`) of the reference answers to which of the port's, by the same kind of name
-    or by the name Keras has for it.
+    or by the name Keras has for it. `transfer` says that the port has fresh weights, to be filled with the reference's;
+    as a map it also says which port layers take a module's weights without answering to it.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Pair:
     inputs: Sequence[Input] | Callable[[], Sequence[Input]] = ()
     input_map: Mapping[str, str] = field(default_factory=dict)
     output_map: Mapping[str, str] = field(default_factory=dict)
+    transfer: bool | Mapping[str, str] = False
 
     def __post_init__(self) -> None:
         """Take layouts by name alone (`axes={"input": "NLC"}`) as well. Raises PairError for other things."""

@@ -1,21 +1,25 @@
 """The one loop: every input of a pair is examined, in every mode, and what came of it is one report."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from parity.align import Alignment, with_map
 from parity.axes import move
+from parity.converters import transfer
 from parity.diagnosis import Diagnosis
 from parity.errors import PairError, UsageError
 from parity.examination import Examination, Progress, Subject, Witness
 from parity.explanation import Explanation
+from parity.golden import recorded_reference
 from parity.layouts import derived_for
 from parity.lookup import both
 from parity.pair import Input, Pair
 from parity.report import Report, merge
 from parity.runners.keras_model import KerasModel, Segment
 from parity.runners.ports import Port
+from parity.runners.reference import Reference
 from parity.runners.taps import MODES
 from parity.runners.torch_module import TorchModule
 from parity.tolerance import NoiseFloor, Policy
@@ -63,7 +67,7 @@ class Verifier:
         self.pair = pair = with_map(both(pair))
         self.policy = policy
         self._apart: dict[str, frozenset[str]] = {}
-        self.reference = TorchModule(pair.reference, device)
+        self.reference: Reference = recorded_reference(pair) or TorchModule(pair.reference, device)
         self._port = Port(pair.port)
 
     @property
@@ -71,7 +75,26 @@ class Verifier:
         """What runs the port. Raises PairError for one that is opened for the inputs it is given, before the first."""
         return self._port.used
 
+    def filled(self, given: Input) -> Pair:
+        """The pair, its port filled with the reference's weights where the pair asks for that; it no longer does then.
+
+        Which layer is filled from which is what the alignment finds on an input, and what `transfer` says beyond it.
+        """
+        if self.pair.transfer:
+            more = self.pair.transfer if isinstance(self.pair.transfer, Mapping) else {}
+            subject = self._unfilled(given)
+            matched = Examination(subject, given, MODES, lambda text, fraction: None).alignment.matched
+            layers = {tap: subject.port.operation(name) for tap, name in matched.items()}
+            transfer(self.reference.module, self._port.model, {**layers, **more})
+            self.pair = replace(self.pair, transfer=False)
+            self._port = Port(self._port.model)
+        return self.pair
+
     def _subject(self, given: Input) -> Subject:
+        self.filled(given)
+        return self._unfilled(given)
+
+    def _unfilled(self, given: Input) -> Subject:
         port = self._port.used if self._port.is_flat else self._opened(given)
         return Subject(pair=self.pair, policy=self.policy, reference=self.reference, port=port)
 

@@ -20,7 +20,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("runners", "inputs", "converters", "checkpoints"),
     ("layouts", "alignment"),
     ("align", "adequacy", "anchored", "judge", "models"),
-    ("diagnosis",),
+    ("diagnosis", "golden"),
     ("examination",),
     ("verification",),
     ("repair", "repro"),

@@ -10,21 +10,21 @@ from parity.errors import WeightError
 from parity.frameworks import torch
 
 
-def transfer(module: torch.nn.Module, port: Any, layers: Mapping[str, str]) -> None:
+def transfer(module: torch.nn.Module, port: Any, layers: Mapping[str, Any]) -> None:
     """Copy the weights of `module` into the `keras.Model` `port`.
 
-    `layers` maps module paths of the reference (`conv0.0`) to names of the port's layers (`conv0`); one of several
-    outputs of a module (`lstm[0]`) stands for the module. Entries without weights (activations, functional operations
-    such as `cat#2`) are passed over, so a pair's whole layer map will do. Raises one WeightError that names everything
-    wrong, before anything is assigned: reference weights no layer takes, port weights nobody fills, weights used
-    twice, shapes that differ, layer kinds without a converter.
+    `module` may be one that was recorded. `layers` maps module paths of the reference (`conv0.0`) to the port's layers
+    or their names (`conv0`); one of several outputs of a module (`lstm[0]`) stands for the module. Entries without
+    weights (activations, functional operations such as `cat#2`) are passed over, so a pair's whole layer map will do.
+    Raises one WeightError that names everything wrong, before anything is assigned: reference weights no layer takes,
+    port weights nobody fills, weights used twice, shapes that differ, layer kinds without a converter.
     """
     plan = _Plan()
     modules = dict(module.named_modules(remove_duplicate=False))
-    pairs = ((path.partition("[")[0], name.partition("[")[0]) for path, name in layers.items())
-    for path, name in dict.fromkeys(pairs):
+    pairs = {(path.partition("[")[0], _name(layer)): layer for path, layer in layers.items()}
+    for (path, name), layer in pairs.items():
         if path in modules and _weights(modules[path]):
-            plan.load(path, modules[path], _layer(port, name), name)
+            plan.load(path, modules[path], _layer(port, name) if isinstance(layer, str) else layer, name)
     plan.finish(module, port)
     if plan.problems:
         raise WeightError("\n".join(plan.problems))
@@ -66,7 +66,7 @@ class _Plan:
 
     def _take(self, path: str, module: torch.nn.Module) -> None:
         for key, tensor in _weights(module).items():
-            if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            if "float" in str(tensor.dtype) and str(tensor.dtype).removeprefix("torch.") != "float32":
                 self.problems.append(f"{path}.{key} is {tensor.dtype}; ports hold float32, so call .float() first")
             if id(tensor) in self.taken:
                 self.problems.append(f"{path}.{key} is used twice: {self.taken[id(tensor)]!r} takes it too")
@@ -100,6 +100,11 @@ def _weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Everything a module computes with: parameters and saved buffers, but no counters of training steps."""
     state = module.state_dict(keep_vars=True)
     return {key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
+
+
+def _name(layer: Any) -> str:
+    """What a layer of the port is called, given itself or its name; without which of its outputs it is."""
+    return str(layer if isinstance(layer, str) else layer.name).partition("[")[0]
 
 
 def _layer(port: Any, name: str) -> Any:

@@ -17,7 +17,8 @@ from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, Axes, batch_first, in_por
 from parity.errors import PairError
 from parity.layouts.kinds import Said, Step, Value, fixed, keeps, made, on_the_last_axis, passes_on, wanted
 from parity.pair import Input, Pair
-from parity.runners.torch_module import Call, TorchModule
+from parity.runners.reference import Reference
+from parity.runners.torch_module import Call
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -51,7 +52,7 @@ def derived(
     return replace(axes, by_name={**axes.by_name, **by_name})
 
 
-def derived_for(pair: Pair, reference: TorchModule, given: Input) -> Pair:
+def derived_for(pair: Pair, reference: Reference, given: Input) -> Pair:
     """The pair with the axes of every tap and input of a run on that input; costs a run where none was made before.
 
     Raises PairError as `derived` does.

@@ -20,6 +20,10 @@ class Reference(Protocol):
     def module(self) -> Any:
         """The network: its `named_modules` and `state_dict` have the weights."""
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The versions of an engine that it ran with elsewhere; none of one that runs here."""
+
     def names_of(self, given: Input) -> dict[str, str]:
         """The names of an input's arrays, and for each the parameter of `forward` that it is passed as."""
 

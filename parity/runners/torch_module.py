@@ -115,6 +115,11 @@ class TorchModule:
         self._taps: dict[Any, Trace] = {}
         self._calls: dict[Any, Mapping[str, Call]] = {}
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """None but those of this process."""
+        return {}
+
     def run(self, given: Input, sink: Sink, *, float64: bool = False) -> Ran:
         """Run on an input, showing each tap's value to `sink` as it is made. Values come back to the CPU."""
         module = self._in_float64() if float64 else self._here
