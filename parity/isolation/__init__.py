@@ -5,10 +5,13 @@
     journal      what is written down, as lines of a file that outlives the process
     endings      how a process ended, in words: signals, exit codes, memory
     remains      the report of what a process had found when it died
+    together     whether both engines can be loaded into one process
+    source       a pair in this process or in one of its own, alike to whoever asks for reports
 
 The supervising process imports no engine.
 """
 
+from parity.isolation.source import Source, opened
 from parity.isolation.supervisor import Isolated, Limits, ProcessDiedError
 
-__all__ = ["Isolated", "Limits", "ProcessDiedError"]
+__all__ = ["Isolated", "Limits", "ProcessDiedError", "Source", "opened"]

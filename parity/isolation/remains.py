@@ -98,7 +98,6 @@ class Remains:
             layers=tuple(layers[name] for name in self.order if name in layers),
             output=NOT_RUN,
             watching=Watching(same=True, relative=0.0, within=True),
-            warnings=(f"{len(layers)} of {len(self.order)} layers had been judged when the process died",),
         )
 
 

@@ -21,7 +21,7 @@ from types import TracebackType
 from parity import errors
 from parity.errors import ParityError
 from parity.isolation.endings import Memory, how_it_ended, last_words, plain, users_line
-from parity.isolation.journal import Entry, Finished, Loaded, Progressed, Raised, Reader, Refused
+from parity.isolation.journal import Described, Entry, Finished, Loaded, Progressed, Raised, Reader, Refused
 from parity.isolation.remains import Remains, combined, nothing_but
 from parity.isolation.worker import JOURNAL, SHOW_STACKS, STACKS, STDERR, Request
 from parity.render.progress import Show, silent
@@ -95,6 +95,24 @@ class Isolated:
             self._process.close()
         self._process = None
 
+    @property
+    def pair(self) -> str:
+        """The pair's name."""
+        return self._known().pair
+
+    @property
+    def inputs(self) -> Sequence[Described]:
+        """Its inputs."""
+        return self._known().inputs
+
+    @property
+    def weighted(self) -> Sequence[str]:
+        """The reference's layers with weights, in order of registration."""
+        return self._known().weighted
+
+    def _known(self) -> Loaded:
+        return self._loaded or self.load()
+
     def load(self, show: Show = silent) -> Loaded:
         """What the pair is called, and its inputs. Raises ProcessDiedError where making it ends the process."""
         if self._process is None:
@@ -117,14 +135,19 @@ class Isolated:
         """
         if self._deaths >= MOST_DEATHS:
             raise ProcessDiedError(f"{self._deaths} processes of the pair have died; no other was started")
-        attempts: list[Report] = []
+        attempts = [self._attempt(name, modes, show)]
         left = list(modes)
-        while left and self._deaths < MOST_DEATHS:
-            attempts.append(self._attempt(name, left, show))
-            if not attempts[-1].deaths or attempts[-1].deaths[0].mode not in left:
+        while (deaths := attempts[-1].deaths) and deaths[0].mode in left and self._deaths < MOST_DEATHS:
+            left.remove(deaths[0].mode)
+            if not left:
                 break
-            left.remove(attempts[-1].deaths[0].mode)
-        return combined(attempts, modes) if len(attempts) > 1 else attempts[0]
+            try:
+                attempts.append(self._attempt(name, left, show))
+            except ProcessDiedError as error:  # another one does not even start
+                attempts.append(error.report(self.pair))
+            except ParityError:
+                break
+        return combined(attempts, modes)
 
     def _attempt(self, name: str, modes: Sequence[str], show: Show) -> Report:
         loaded = self.load(show)

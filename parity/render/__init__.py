@@ -4,6 +4,7 @@ from parity.render.explanation import explanation
 from parity.render.repaired import repaired
 from parity.render.terminal import (
     coverage_failure,
+    died_failure,
     failure,
     failures,
     layer_table,
@@ -16,6 +17,7 @@ from parity.render.terminal import (
 
 __all__ = [
     "coverage_failure",
+    "died_failure",
     "explanation",
     "failure",
     "failures",

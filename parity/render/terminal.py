@@ -14,7 +14,9 @@ from rich.text import Text
 
 from parity.numbers import short, times
 from parity.render.page import Page, clip, columns, packed, plain_table
+from parity.render.deaths import again, how_it_died, what_was_found, who_died
 from parity.report import (
+    DIED,
     DIVERGED,
     INHERITS,
     INTRODUCES,
@@ -32,7 +34,7 @@ SHOWN = 8
 NARROW = 100
 """Below this width a table puts the port's names under the reference's."""
 NON_FINITE = "non-finite"
-STYLES = {PASS: "green", DIVERGED: "bold red", INTRODUCES: "bold red", INHERITS: "yellow"}
+STYLES = {PASS: "green", DIVERGED: "bold red", DIED: "bold red", INTRODUCES: "bold red", INHERITS: "yellow"}
 
 
 # --- one failure -------------------------------------------------------------------------------------------
@@ -67,6 +69,8 @@ def failures(report: Report, findings: Iterable[Finding], *, width: int | None =
 
 def output_failure(report: Report, run: Run, *, width: int | None = None) -> str:
     """The output of a run is beyond its limits: how far, how far allowed, where it leaves them first."""
+    if run.verdict == DIED:
+        return died_failure(report, run.input, width=width)
     measure = run.output
     if measure.note:
         how_far = f"cannot be compared: {measure.note}"
@@ -114,11 +118,27 @@ def watching_failure(report: Report, run: Run, *, width: int | None = None) -> s
 
 def uncompared_failure(report: Report, layer: str, runs: Sequence[Run], *, width: int | None = None) -> str:
     """A layer that has weights and was compared in none of `runs`, or not in all of those there are."""
+    if report.deaths and all(run.verdict == DIED for run in runs):
+        return f"{report.pair} / {layer}  was not compared\n{died_failure(report, width=width)}"
     return _message(
         [f"{report.pair} / {layer}  was not compared"],
         [f"in {_runs_in_words(report, [(run.input, run.mode) for run in runs])}"],
         ["next: name the port's layer for it in Pair(layers={...})"],
         width=width,
+    )
+
+
+def died_failure(report: Report, input_name: str = "", *, width: int | None = None) -> str:
+    """A process has died, on one input or on any: how, while doing what, what to do next."""
+    deaths = [death for death in report.deaths if not input_name or death.input in (input_name, "")]
+    return "\n\n".join(
+        _message(
+            [f"{report.pair}  died"],
+            *([piece] for piece in how_it_died(death)),
+            [f"next: {again(report, death)}"],
+            width=width,
+        )
+        for death in deaths
     )
 
 
@@ -268,11 +288,16 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
     """The whole verification on one page: settings, runs, coverage, findings, warnings, verdict."""
     page = Page(width, colour)
     page.line(f"parity: {report.pair}", style="bold")
+    for death in report.deaths:
+        page.item("died", *how_it_died(death), style=STYLES[DIED])
+        page.item("kept", what_was_found(report, death))
+        page.item("again", again(report, death))
     for key, value in _header(report).items():
         page.item(key, value)
     page.gap()
-    page.table(_runs_table(report, page.width))
-    page.gap()
+    if report.runs:
+        page.table(_runs_table(report, page.width))
+        page.gap()
     page.item("", _coverage_line(report), style="" if report.coverage.complete else STYLES[DIVERGED])
     for side, names in _unmatched(report.coverage):
         page.item("unmatched", f"in the {side}: {_listed(names, f'coverage.unmatched_{side}')}")
@@ -289,7 +314,7 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
         page.item("finding", *pieces)
     for text in _warning_lines(report):
         page.item("warning", text, style=STYLES[INHERITS])
-    failed = next((run for run in report.runs if run.verdict != PASS), None)
+    failed = next((run for run in report.runs if run.verdict not in (PASS, DIED)), None)
     if report.findings:
         page.item("next", _explain(report, report.findings[0]))
     elif failed:
@@ -320,10 +345,19 @@ def _runs_table(report: Report, width: int) -> Table:
             Text(run.mode),
             Text(run.verdict, style=STYLES.get(run.verdict, "")),
             Text(_worst(run, names)),
-            Text(short(run.output.relative), style="" if run.output.passed else STYLES[DIVERGED]),
-            Text(_watching(run), style="" if run.watching.within else STYLES[DIVERGED]),
+            *_ends(run),
         )
     return table
+
+
+def _ends(run: Run) -> tuple[Text, Text]:
+    """The output's error and what watching changed; neither is known of a run whose process died."""
+    if run.verdict == DIED:
+        return Text("-"), Text("-")
+    return (
+        Text(short(run.output.relative), style="" if run.output.passed else STYLES[DIVERGED]),
+        Text(_watching(run), style="" if run.watching.within else STYLES[DIVERGED]),
+    )
 
 
 def _worst(run: Run, width: int) -> str:
@@ -398,6 +432,8 @@ def verdict(report: Report) -> str:
     runs = f"{agreeing} of {len(report.runs)} runs"
     if report.passed:
         return f"PASS: the port of {report.pair} computes what its reference computes, in {runs}{tail}"
+    if report.deaths:
+        return f"DIED: {who_died(report)}; {report.pair} agrees in {runs}{tail}"
     if not report.runs or not report.coverage.matched:
         return f"NOTHING COMPARED: {report.pair} is not verified{tail}"
     if not report.coverage.complete:
