@@ -10,7 +10,7 @@ import typer
 
 from parity.errors import ParityError
 
-DIVERGED, INTERRUPTED = 1, 130
+DIVERGED, COULD_NOT_VERIFY, INTERRUPTED = 1, ParityError.exit_code, 130
 
 app = typer.Typer(
     no_args_is_help=True,

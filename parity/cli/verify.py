@@ -1,6 +1,7 @@
 """`parity verify`: every layer of a port against its reference, on every input, in every mode."""
 
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parity.cli.options import PairName, request, takes
-from parity.cli.program import DIVERGED, INTERRUPTED, errors_as_sentences, in_colour
+from parity.cli.program import COULD_NOT_VERIFY, DIVERGED, INTERRUPTED, errors_as_sentences, in_colour
 
 if TYPE_CHECKING:
-    from parity.pair import Input, Pair
+    from parity.isolation import Source
     from parity.render.progress import Show
     from parity.report import Report
     from parity.settings import Options, RunSettings
+
+INTERRUPTED_BY_USER = "interrupted"
 
 
 @takes(request)
@@ -29,6 +32,13 @@ def verify(
     report_dir: Annotated[
         Path | None,
         typer.Option("--report-dir", metavar="DIR", help="Where PAIR/report.json goes; reports by default."),
+    ] = None,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Verify in a process of its own; if that dies, report what it found.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", help="End a step that takes longer; this isolates as well."),
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Print a table of all layers of every run.")] = False,
     quiet: Annotated[
@@ -47,50 +57,73 @@ def verify(
 
     The report is written to DIR/PAIR/report.json, whether the port agrees or not.
     """
-    wanted = replace(options, rtol=rtol, atol=atol, report_dir=report_dir)
+    wanted = replace(options, rtol=rtol, atol=atol, report_dir=report_dir, isolate=isolate, timeout=timeout)
     with errors_as_sentences():
         report = verified(pair, wanted, layers=layers, quiet=quiet)
-    raise typer.Exit(0 if report.passed else DIVERGED)
+    raise typer.Exit(exit_code(report))
+
+
+def exit_code(report: "Report") -> int:
+    """What the command ends with: 3 where a process died, whatever else was found."""
+    if report.deaths:
+        return COULD_NOT_VERIFY
+    return 0 if report.passed else DIVERGED
 
 
 def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Report":
     """Verify and write the report; interrupted, write what was finished and raise typer.Exit."""
-    from parity.models import load
     from parity.render.progress import progress_bar
-    from parity.settings import REPORT_FILE, RunSettings, ensure_writable, gathered, report_folder
+    from parity.settings import REPORT_FILE, RunSettings, ensure_writable, report_folder
 
     settings = RunSettings.of(name, options)
     ensure_writable(report_folder(settings.report_dir, name))
     with progress_bar(sys.stderr) as show:
         show(f"loading {name}", 0.0)
-        pair, inputs = load(name, settings.settings)
-        folder = report_folder(settings.report_dir, pair.name)
-        ensure_writable(folder)
-        finished = _finished(settings, pair, inputs, show)
-    missing = [given.name for given in inputs[len(finished) :]]
-    report = gathered(finished, f"interrupted before {', '.join(missing)}" if missing else "")
-    path = report.save(folder / REPORT_FILE)
+        report, interrupted = _made(settings, show)
+    path = report.save(report_folder(settings.report_dir, report.pair) / REPORT_FILE)
     _print(report, path, layers=layers, quiet=quiet)
-    if missing:
-        kept = ", ".join(given.name for given in inputs[: len(finished)])
+    if interrupted:
+        kept = ", ".join(dict.fromkeys(run.input for run in report.runs))
         typer.echo(f"parity: interrupted; what was finished ({kept}) is kept in {path}", err=True)
         raise typer.Exit(INTERRUPTED)
     return report
 
 
-def _finished(settings: "RunSettings", pair: "Pair", inputs: "list[Input]", show: "Show") -> "list[Report]":
-    """A report for each input; fewer where the user interrupts. An interruption before the first is passed on."""
+def _made(settings: "RunSettings", show: "Show") -> "tuple[Report, bool]":
+    """A report of all inputs, and whether the user has interrupted; where loading ends the process, of that."""
+    from parity.isolation import ProcessDiedError, opened
+    from parity.settings import ensure_writable, gathered, report_folder
+
+    try:
+        source = opened(settings, show)
+    except ProcessDiedError as died:
+        return died.report(settings.name, {**settings.words(), "command": settings.command()}), False
+    with closing(source):
+        ensure_writable(report_folder(settings.report_dir, source.pair))
+        finished, stopped = _finished(settings, source, show)
+        missing = [given.name for given in source.inputs[len(finished) :]]
+    unfinished = f"{stopped} before {', '.join(missing)}" if missing else ""
+    return gathered(finished, unfinished), bool(missing) and stopped == INTERRUPTED_BY_USER
+
+
+def _finished(settings: "RunSettings", source: "Source", show: "Show") -> "tuple[list[Report], str]":
+    """A report for each input, and what stopped that early. An interruption before the first is passed on."""
+    from parity.isolation import ProcessDiedError
     from parity.render.progress import part
 
     finished: list[Report] = []
-    verifier = settings.verifier(pair)
     try:
-        for index, given in enumerate(inputs):
-            finished.append(settings.verify(verifier, given, inputs, part(show, index, len(inputs))))
+        for index, given in enumerate(source.inputs):
+            finished.append(source.verify(given.name, settings.modes, part(show, index, len(source.inputs))))
     except KeyboardInterrupt:
         if not finished:
             raise
-    return finished
+        return finished, INTERRUPTED_BY_USER
+    except ProcessDiedError as died:
+        if not finished:
+            raise
+        return finished, f"ended, since {died},"
+    return finished, ""
 
 
 def _print(report: "Report", path: Path, *, layers: bool, quiet: bool) -> None:

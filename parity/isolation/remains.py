@@ -101,9 +101,11 @@ class Remains:
         )
 
 
-def nothing_but(pair: str, death: Death) -> Report:
+def nothing_but(pair: str, death: Death, settings: Mapping[str, str]) -> Report:
     """The report of a process that died before there was anything to compare."""
-    return Report(pair=pair, coverage=NOTHING, runs=(), findings=(), first_divergence=None, deaths=(death,))
+    return Report(
+        pair=pair, coverage=NOTHING, runs=(), findings=(), first_divergence=None, deaths=(death,), settings=settings
+    )
 
 
 def combined(attempts: Sequence[Report], modes: Iterable[str]) -> Report:

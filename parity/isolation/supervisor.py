@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,10 +56,10 @@ class ProcessDiedError(ParityError):
         super().__init__(message)
         self.death = death
 
-    def report(self, pair: str) -> Report:
-        """The report that says so."""
+    def report(self, pair: str, settings: Mapping[str, str]) -> Report:
+        """The report that says so; `settings` is what it records of them."""
         assert self.death is not None
-        return nothing_but(pair, self.death)
+        return nothing_but(pair, self.death, settings)
 
 
 class _DiedError(Exception):
@@ -144,7 +144,7 @@ class Isolated:
             try:
                 attempts.append(self._attempt(name, left, show))
             except ProcessDiedError as error:  # another one does not even start
-                attempts.append(error.report(self.pair))
+                attempts.append(error.report(self.pair, self._known().settings))
             except ParityError:
                 break
         return combined(attempts, modes)

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from parity.numbers import short, times
-from parity.render.page import Page, clip, columns, packed, plain_table
 from parity.render.deaths import again, how_it_died, what_was_found, who_died
+from parity.render.page import Page, clip, columns, packed, plain_table
 from parity.report import (
     DIED,
     DIVERGED,
