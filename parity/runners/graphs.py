@@ -311,7 +311,8 @@ def snake(name: str) -> str:
 
 
 def _is_made_up(operation: Any) -> bool:
-    return re.fullmatch(rf"{re.escape(snake(type(operation).__name__))}(_\d+)?", operation.name) is not None
+    kind = "model|functional" if type(operation).__name__ == "Functional" else snake(type(operation).__name__)
+    return re.fullmatch(rf"({kind})(_\d+)?", operation.name) is not None
 
 
 def _attribute(parent: Any, child: Any) -> str:

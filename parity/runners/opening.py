@@ -7,6 +7,7 @@ nodes, and they are kept here instead of in the user's layers: nothing of the mo
 it computes bit for bit what the model computes: a wrong graph would be worse than none.
 """
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -129,8 +130,10 @@ class _Trace:
             self._inlined.discard(id(operation))
             return
         # What the calls around it decide for this one: whether to train, and which masks its inputs have.
-        inherited = {key: value for key, value in passed.items() if value is not None}
-        args, kwargs = self.plain((tuple(call_args), {**inherited, **(call_kwargs or {})}))
+        given = {**{key: value for key, value in passed.items() if value is not None}, **(call_kwargs or {})}
+        if "training" in given and "training" not in inspect.signature(operation.call).parameters:
+            del given["training"]  # functional models say it to every layer
+        args, kwargs = self.plain((tuple(call_args), given))
         made = keras.tree.flatten(outputs)
         if _is_identity(operation, args, made):
             self._same[id(made[0])] = (made[0], args[0])

@@ -140,7 +140,7 @@ def _call(model: Any, arrays: Mapping[str, Array], names: Names, input_map: Mapp
 def _ways(model: Any, names: Names) -> Iterator[_Way]:
     """The ways in which a model may take inputs that the reference calls by these names."""
     graph = getattr(model, "_functional", None) or model
-    structure = getattr(graph, "_inputs_struct", None) or getattr(model, "_nested_inputs", None)
+    structure = getattr(graph, "_inputs_struct", getattr(model, "_nested_inputs", None))
     if structure is not None:
         tensors = dict(leaves(structure, INPUT))
         keys = [INPUT] if len(tensors) == 1 else list(tensors)

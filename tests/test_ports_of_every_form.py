@@ -1,0 +1,320 @@
+"""Ports that are no flat functional model: subclassed, nested, of tf_keras, plain functions."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity.converters.registry import convert
+from parity.errors import PairError
+from parity.frameworks import keras, tf, torch
+from parity.inputs import noise
+from parity.pair import Input, Pair
+from parity.report import Report
+from parity.runners.ports import Port
+from parity.verification import verify
+
+tf_keras = pytest.importorskip("tf_keras")
+nn, layers, ops = torch.nn, keras.layers, keras.ops
+
+
+def image() -> Input:
+    """Noise of both signs, of even height and width: there `same` pads another side than torch at stride 2."""
+    return noise((2, 3, 20, 12), seed=3, low=-1, high=1)
+
+
+class TorchBlock(nn.Module):
+    """Convolution at stride 2, norm and activation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, stride=2)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(self.conv(x)))
+
+
+class TorchNet(nn.Module):
+    """A stem, two blocks, and two outputs by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 5, 3, padding=1)
+        self.blocks = nn.ModuleList([TorchBlock(5), TorchBlock(5)])
+        self.head = nn.Linear(5, 4)
+        for block in self.blocks:
+            block.norm.running_mean.normal_()
+            block.norm.running_var.uniform_(0.5, 2)
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return {"classes": self.head(x.mean((2, 3))), "map": x}
+
+
+def loaded(port: Any, reference: nn.Module, pairs: Mapping[str, Any]) -> Any:
+    """The port with the reference's weights; `pairs` has its layer for each module path."""
+    for path, layer in pairs.items():
+        layer.set_weights(convert(reference.get_submodule(path), path, layer))
+    return port
+
+
+PADS = [[0, 0], [1, 1], [1, 1], [0, 0]]
+
+
+class Block(layers.Layer):
+    """The port of the block: with `wrong`, padded by Keras; with `of`, by that library's functions."""
+
+    def __init__(self, of: Any, wrong: bool) -> None:
+        super().__init__()
+        self.of, self.wrong = of, wrong
+        self.conv = layers.Conv2D(5, 3, strides=2, padding="same" if wrong else "valid")
+        self.norm = layers.BatchNormalization(epsilon=1e-5)
+
+    def call(self, x: Any) -> Any:
+        x = x if self.wrong else self.of.pad(x, PADS)
+        return (ops if self.of is ops else tf.nn).relu(self.norm(self.conv(x)))
+
+
+class Subclassed(keras.Model):
+    """The port as a subclassed model of subclassed layers in a list."""
+
+    def __init__(self, of: Any, wrong: bool) -> None:
+        super().__init__()
+        self.stem = layers.Conv2D(5, 3, padding="same")
+        self.blocks = [Block(of, False), Block(of, wrong)]
+        self.head = layers.Dense(4)
+
+    def call(self, x: Any) -> Any:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return {"classes": self.head(ops.mean(x, (1, 2))), "map": x}
+
+
+def subclassed(of: Any, wrong: bool) -> Any:
+    """The subclassed port, loaded."""
+    port, reference = Subclassed(of, wrong), TorchNet()
+    port(np.zeros((1, 20, 12, 3), np.float32))
+    pairs = {"stem": port.stem, "head": port.head}
+    for n, block in enumerate(port.blocks):
+        pairs |= {f"blocks.{n}.conv": block.conv, f"blocks.{n}.norm": block.norm}
+    return loaded(port, reference, pairs)
+
+
+def nested(of: Any, wrong: bool) -> Any:
+    """The port as a functional model of `of`, either Keras; the blocks in it are models of their own."""
+    known: dict[str, Any] = {}
+
+    def block(name: str, wrong: bool) -> Any:
+        start = of.layers.Input((None, None, 5))
+        known[f"{name}.conv"] = of.layers.Conv2D(5, 3, strides=2, padding="same" if wrong else "valid", name="conv")
+        known[f"{name}.norm"] = of.layers.BatchNormalization(epsilon=1e-5, name="norm")
+        padded = start if wrong else of.layers.ZeroPadding2D(1, name="pad")(start)
+        value = of.layers.ReLU(name="act")(known[f"{name}.norm"](known[f"{name}.conv"](padded)))
+        return of.Model(start, value, name=name.replace(".", "_"))
+
+    start = of.layers.Input((20, 12, 3))
+    known["stem"] = of.layers.Conv2D(5, 3, padding="same", name="stem")
+    value = block("blocks.1", wrong)(block("blocks.0", False)(known["stem"](start)))
+    known["head"] = of.layers.Dense(4, name="head")
+    classes = known["head"](of.layers.GlobalAveragePooling2D(name="mean")(value))
+    return loaded(of.Model(start, {"classes": classes, "map": value}), TorchNet(), known)
+
+
+class Around(keras.Model):
+    """A subclassed model around a nested one."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x)
+
+
+class AroundLegacy(tf_keras.Model):  # type: ignore[misc]
+    """The same in tf_keras."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x)
+
+
+FORMS: dict[str, tuple[Callable[[bool], Any], str]] = {
+    "subclassed": (lambda wrong: subclassed(ops, wrong), "blocks/1/conv"),
+    "subclassed, of tf": (lambda wrong: subclassed(tf, wrong), "blocks/1/conv"),
+    "nested": (lambda wrong: nested(keras, wrong), "blocks_1/conv"),
+    "nested in subclassed": (lambda wrong: Around(nested(keras, wrong)), "inner/blocks_1/conv"),
+    "tf_keras": (lambda wrong: nested(tf_keras, wrong), "blocks_1/conv"),
+    "tf_keras, subclassed": (lambda wrong: AroundLegacy(nested(tf_keras, wrong)), "inner/blocks_1/conv"),
+}
+
+
+def report_of(reference: Any, port: Any, given: Input, *modes: str, **of_pair: Any) -> Report:
+    """What parity finds, without a map of the layers."""
+    return verify(Pair(name="form", reference=reference, port=port, **of_pair), [given], modes or ("eager",))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_faithful_port_passes(form: str) -> None:
+    """Every weighted layer is matched, nothing introduces error, and the graph's output is the model's own."""
+    report = report_of(TorchNet(), FORMS[form][0](False), image(), "eager", "graph")
+    assert report.passed
+    assert report.coverage.weighted == 6
+    assert all(run.watching.same for run in report.runs)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_fault_inside_is_found_and_explained(form: str) -> None:
+    """The layer that pads another side is named by its path, alone, with the cause."""
+    make, layer = FORMS[form]
+    report = report_of(TorchNet(), make(True), image())
+    found = [(found.layer, found.port_layer, found.cause.slug) for found in report.findings]
+    assert found == [("blocks.1.conv", layer, "padding")], report.findings
+
+
+def test_xla_runs_what_was_cut_out() -> None:
+    """Layers and what lies between them are compiled like any other."""
+    assert report_of(TorchNet(), subclassed(tf, False), image(), "xla").passed
+
+
+def convolutional() -> nn.Module:
+    """A chain of layers, two of them with weights."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4)
+    ).eval()
+
+
+def sequential() -> Any:
+    """Its port as a sequential model of tf_keras, with the activation built in."""
+    conv = tf_keras.layers.Conv2D(5, 3, padding="same", activation="relu", input_shape=(20, 12, 3))
+    port = tf_keras.Sequential([conv, tf_keras.layers.GlobalAveragePooling2D(), tf_keras.layers.Dense(4)])
+    return loaded(port, convolutional(), {"0": port.layers[0], "4": port.layers[-1]})
+
+
+class Function(tf.Module):
+    """Its port by functions and variables of TensorFlow, scaled in the end."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.kernel, self.bias, self.weight, self.shift = map(tf.Variable, sequential().get_weights())
+        self.scale = scale
+
+    def __call__(self, x: Any) -> Any:
+        x = tf.nn.relu(tf.nn.conv2d(x, self.kernel, 1, "SAME") + self.bias)
+        return (tf.matmul(tf.reduce_mean(x, (1, 2)), self.weight) + self.shift) * self.scale
+
+
+def test_a_sequential_model_of_tf_keras_passes() -> None:
+    """Both layers with weights are compared."""
+    report = report_of(convolutional(), sequential(), image())
+    assert report.passed
+    assert {*report.coverage.matched, *report.coverage.inside} >= {"0", "4"}
+
+
+@pytest.mark.parametrize("wrap", [lambda port: port, lambda port: tf.function(port), lambda port: lambda x: port(x)])
+def test_a_function_is_compared_by_what_it_returns(wrap: Callable[[Any], Any]) -> None:
+    """A plain function passes as a whole, and the report says that only its output was compared."""
+    report = report_of(convolutional(), wrap(Function()), image(), "eager", "graph", "xla")
+    assert report.passed
+    assert report.coverage.complete
+    assert set(report.coverage.matched) == {"4"}
+    assert all("shows no layers" in run.warnings[-1] for run in report.runs)
+
+
+def test_a_wrong_function_is_wrong_at_its_output() -> None:
+    """There is nothing inside that the fault could be traced to."""
+    report = report_of(convolutional(), Function(scale=1.01), image())
+    assert not report.passed
+    assert [found.layer for found in report.findings] == ["4"]
+
+
+class TorchPairwise(nn.Module):
+    """Two inputs of different channels, and a mask by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second = nn.Linear(3, 5), nn.Linear(2, 5)
+        self.eval()
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        return (self.first(left) - self.second(right)) * valid
+
+
+class Pairwise(keras.Model):
+    """Its port; `order` is that of the parameters, or says that one takes all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = layers.Dense(5), layers.Dense(5)
+
+    def compared(self, left: Any, right: Any, valid: Any) -> Any:
+        return (self.first(left) - self.second(right)) * valid
+
+
+class ByName(Pairwise):
+    """Parameters in another order, and one that nobody gives."""
+
+    def call(self, right: Any, valid: Any, left: Any, scale: float = 1.0) -> Any:
+        return self.compared(left, right, valid) * scale
+
+
+class ByList(Pairwise):
+    """One parameter with a list."""
+
+    def call(self, inputs: Any) -> Any:
+        left, right, valid = inputs
+        return self.compared(left, right, valid)
+
+
+class ByKey(Pairwise):
+    """One parameter with a dict."""
+
+    def call(self, inputs: Any) -> Any:
+        return self.compared(inputs["left"], inputs["right"], inputs["valid"])
+
+
+@pytest.mark.parametrize("kind", [ByName, ByList, ByKey])
+def test_inputs_find_their_way(kind: type[Any]) -> None:
+    """Several inputs are passed by the parameters' names, as a list or as a dict, whatever the call takes."""
+    generator = np.random.default_rng(0)
+    left, right, valid = (generator.standard_normal((7, size), dtype=np.float32) for size in (3, 2, 1))
+    port = kind()
+    for layer, size in ((port.first, 3), (port.second, 2)):
+        layer.build((None, size))
+    reference = TorchPairwise()
+    loaded(port, reference, {"first": port.first, "second": port.second})
+    assert report_of(reference, port, Input(name="three", args=(left, right), kwargs={"valid": valid})).passed
+
+
+def test_inputs_of_other_shapes_are_verified_too() -> None:
+    """A model that had to be opened is opened again for other sizes."""
+    pair = Pair(name="sizes", reference=TorchNet(), port=subclassed(ops, True))
+    given = [image(), noise((1, 3, 10, 14), seed=1, low=-1, high=1)]
+    report = verify(pair, given, ("eager",))
+    assert [found.layer for found in report.findings] == ["blocks.1.conv"]  # at 5 x 7, `same` is symmetrical
+    assert [run.input for run in report.runs if run.agrees] == [given[1].name]
+
+
+def test_a_port_that_takes_no_such_input_is_told_in_a_sentence() -> None:
+    """What the port itself says is passed on, with the shapes that it was given."""
+    port = subclassed(ops, False)
+    with pytest.raises(PairError, match=r"cannot be run on input \(2, 20, 12, 4\)"):
+        Port(port).engine({"input": np.zeros((2, 20, 12, 4), np.float32)}, {"input": "x"}, {})
+
+
+def test_what_cannot_be_called_is_no_port() -> None:
+    """A port is a model or a callable."""
+    with pytest.raises(PairError, match="the port is a dict"):
+        Port({})
