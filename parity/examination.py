@@ -441,7 +441,8 @@ class Examination:
         """What was compared.
 
         Layers with weights that a segment holds on both sides, as many here as there, are compared as parts of it; so
-        is one of the port that does a part of a weighted one, before a crop.
+        is one of the port that does a part of a weighted one, before a crop, and what the port computes from weights
+        without a layer.
         """
         coverage = self.alignment.coverage
         port = self.subject.port
@@ -452,15 +453,13 @@ class Examination:
             for name in port.taps_of(segment.nodes)
         }
         held = dict(coverage.inside)
-        if port.only_ends:
-            held |= dict.fromkeys(coverage.unmatched_reference, self.segments[-1].layer)
         for segment in self.segments:
             theirs = self._unmatched_before(segment.layer, coverage.unmatched_reference)
             ours = {name for name in port.taps_of(segment.nodes) if name in coverage.unmatched_port}
             ours |= (
                 {segment.tap.name} if segment.tap.weighted and not self.judge.taps[segment.layer].weighted else set()
             )
-            if len(theirs) == len(ours) > 0:
+            if len(theirs) == len(ours) > 0 or (theirs and segment.reads_weights):
                 within |= ours
                 held |= dict.fromkeys(theirs, segment.layer)
         lacking = [name for name in self.judge.trace.output_taps if name not in self.outputs]

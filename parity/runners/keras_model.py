@@ -71,6 +71,11 @@ class Segment:
         return all(kind_of(type(node.operation).__name__) in MOVES_ONLY for node in self.nodes)
 
     @property
+    def reads_weights(self) -> bool:
+        """Whether something in it that is no layer computes with weights."""
+        return any(getattr(node.operation, "reads_weights", False) for node in self.nodes)
+
+    @property
     def node(self) -> Any:
         """The firing that makes the segment's value; the nodes before it are the way to it."""
         return self.nodes[-1]
