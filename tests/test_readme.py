@@ -1,31 +1,19 @@
-"""The README is run: its commands and its Python, against the output that it prints.
+"""The README is run: its commands and its Python, against the output that it prints; how is in documents.py.
 
-A fenced block is run unless its info string says `not-run`, and those are listed below. In a `console` block the
-lines after `$ command` are its output, and `$ echo $?` prints its exit code; `$ make target` is not run, but the
-Makefile must have the target. A `text` block right after a `python` block is that block's output.
-
-What every machine measures or words differently is left out of the comparison: errors and their ratios, what
-follows the verdict in a run's row, the versions.
+What is not run is listed below, each with its reason.
 """
 
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 import typer.main
+from documents import ROOT, Block, BrokenReadmeError, blocks, check, commands, key_lines
 
 from parity import cli, pytest_plugin
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-BIN = Path(sys.executable).parent
 
 NOT_RUN = {
     "$ pytest --model flownet --parity-images left.png right.png"
@@ -34,133 +22,13 @@ NOT_RUN = {
 """The first line of each block marked `not-run`, and why it is."""
 
 
-class BrokenReadmeError(AssertionError):
-    """The README says what is not so."""
-
-
-# --- reading it ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """A fenced block: its language, whether it is to be run, its text, and the line it starts on."""
-
-    language: str
-    marks: tuple[str, ...]
-    text: str
-    line: int
-    output: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """A `$ command` of a console block, the output printed below it, and the exit code if `$ echo $?` gives it."""
-
-    words: str
-    output: str
-    code: int | None
-
-
-def blocks(text: str) -> Iterator[Block]:
-    """Every fenced block; a `text` block is the output of the `python` block just before it."""
-    found = list(re.finditer(r"^```(?P<info>\S[^\n]*)\n(?P<text>.*?)^```$", text, flags=re.M | re.S))
-    for match, after in zip(found, [*found[1:], None][: len(found)], strict=True):
-        language, *marks = match["info"].split()
-        follows = after and after["info"] == "text" and not text[match.end() : after.start()].strip()
-        if language == "text":
-            continue
-        yield Block(
-            language=language,
-            marks=tuple(marks),
-            text=match["text"],
-            line=text.count("\n", 0, match.start()) + 1,
-            output=after["text"] if after and follows else None,
-        )
-
-
-def commands(block: Block) -> Iterator[Command]:
-    """The commands of a console block."""
-    parts = [part.partition("\n") for part in re.split(r"^\$ ", block.text, flags=re.M)[1:]]
-    for (words, _, output), after in zip(parts, [*parts[1:], None], strict=True):
-        if words != "echo $?":
-            code = int(after[2]) if after and after[0] == "echo $?" else None
-            yield Command(words=words, output=output, code=code)
-
-
-# --- running it ----------------------------------------------------------------------------------------------
-
-
-def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """A process in `folder`, with a terminal's width of 80 and this environment's commands."""
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONWARNINGS": "default"}
-    return subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
-    )
-
-
-def check(block: Block, folder: Path) -> None:
-    """Run a block in `folder`. Raises BrokenReadmeError where it does not do what the README shows."""
-    if block.language == "python":
-        done = run([sys.executable, "-c", block.text], folder)
-        _compare("the Python example", block.output or "", 0, done)
-        return
-    if block.language != "console":
-        raise BrokenReadmeError(f"line {block.line}: nobody runs a {block.language} block; use console or python")
-    for command in commands(block):
-        program, *arguments = command.words.split()
-        if program == "make":
-            check_target(command.words)
-        elif program in ("parity", "pytest"):
-            done = run([str(BIN / program), *arguments], folder)
-            _compare(command.words, command.output, command.code or 0, done)
-        else:
-            raise BrokenReadmeError(f"line {block.line}: {program} is not run by this test; mark the block not-run")
-
-
-def check_target(words: str) -> None:
-    """Raise BrokenReadmeError unless every target of a `make` line is in the Makefile."""
-    for target in words.split()[1:]:
-        if not re.search(rf"^{re.escape(target)}:", MAKEFILE, flags=re.M):
-            raise BrokenReadmeError(f"`{words}`: the Makefile has no target {target}")
-
-
-def _compare(what: str, output: str, code: int, done: subprocess.CompletedProcess[str]) -> None:
-    if done.returncode != code:
-        raise BrokenReadmeError(f"{what}: exit code {done.returncode}, {code} in the README\n{done.stderr[-2000:]}")
-    lines = iter(key_lines(done.stdout))
-    for wanted in key_lines(output):
-        if wanted not in lines:  # consumes what comes before it, so the order counts
-            raise BrokenReadmeError(f"{what}: not printed, or not there: {wanted!r}\n{done.stdout[-4000:]}")
-
-
-_MEASURED = re.compile(r"(?<![\w.])\d+(?:\.\d+)?e[-+]?\d+x?|(?<=, )[\d. ]+x(?=\))")
-_RUN = re.compile(r"(\S+ (?:eager|graph|xla) (?:pass|diverged)) .*")
-
-
-def key_lines(output: str) -> list[str]:
-    """The lines of an output without what differs from machine to machine; spaces count as one."""
-    kept, versions = [], False
-    for line in output.splitlines():
-        words = _MEASURED.sub("#", " ".join(line.split()))
-        versions = words.startswith("versions ") or (versions and line.startswith(" " * 13))
-        if words and not versions:
-            ran = _RUN.fullmatch(words)
-            kept.append(ran[1] if ran else words)
-    return kept
-
-
 # --- the tests -----------------------------------------------------------------------------------------------
 
 ALL = tuple(blocks(README))
-RUN = [block for block in ALL if "not-run" not in block.marks]
-DOCS = [
-    pytest.param(block, id=f"{page.stem}-line{block.line}")
-    for page in sorted((ROOT / "docs").glob("*.md"))
-    for block in blocks(page.read_text(encoding="utf-8"))
-]
+RUN = [block for block in ALL if block.is_run]
 
 
-@pytest.mark.parametrize("block", [*(pytest.param(block, id=f"line{block.line}") for block in RUN), *DOCS])
+@pytest.mark.parametrize("block", [pytest.param(block, id=f"line{block.line}") for block in RUN])
 def test_a_block_does_what_the_readme_shows(block: Block, tmp_path: Path) -> None:
     """The block runs in an empty folder, ends with the exit code shown, and prints the lines shown."""
     try:
