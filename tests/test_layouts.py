@@ -14,7 +14,7 @@ from parity.layouts import derived, derived_for, layouts
 from parity.layouts.letters import broadcast, fresh, inserted, merged, reshaped
 from parity.models.small import NETWORKS
 from parity.pair import Input, Pair
-from parity.runners.torch_module import TorchModule
+from parity.runners.torch_module import Call, Read, TorchModule
 
 nn, functional, layers, ops = torch.nn, torch.nn.functional, keras.layers, keras.ops
 Made = Mapping[str, Any]
@@ -454,6 +454,42 @@ def test_calls_without_a_run_are_enough() -> None:
     assert {name: axes.of(name, 4) for name in ("input", "output", tap.name)} == dict.fromkeys(
         ("input", "output", tap.name), ("NCHW", "NHWC")
     )
+
+
+def test_a_call_of_another_form_says_nothing() -> None:
+    """Arguments that a rule does not know leave a tensor to its rank, and are no error."""
+    unknown = Call(function=torch.transpose, args=(Read("input"), "N", "C"), kwargs={})
+    found = layouts(Axes(), {"transpose": unknown}, {"transpose": (3, 2, 5)}, {"input": (2, 3, 5)})
+    assert (found["transpose"].reference, found["transpose"].origin) == ("NCL", "rank")
+
+
+@pytest.mark.parametrize(
+    ("function", "layout"),
+    [
+        (lambda x: x.movedim((1, 2), (-1, 1)), "NHWC"),
+        (lambda x: x.permute([0, 3, 1, 2]), "NWCH"),
+        (lambda x: x.select(2, 0), "NCW"),
+        (lambda x: x[..., 0], "NCH"),
+        (lambda x: x[:, [2, 0]], "NCHW"),
+        (lambda x: x[None, 0], "ACHW"),
+        (lambda x: x[:, :1].squeeze(1), "NHW"),
+        (lambda x: x.std(dim=(2, 3), keepdim=True), "NCHW"),
+        (lambda x: x.max(dim=1)[0], "NHW"),
+        (lambda x: torch.linalg.vector_norm(x, dim=-1), "NCH"),
+        (lambda x: x.chunk(3, 1)[2], "NCHW"),
+        (lambda x: x.unbind(3)[1], "NCH"),
+        (lambda x: x.unfold(3, 2, 1), "NCHWM"),
+        (lambda x: functional.unfold(x, 2), "NCL"),
+        (lambda x: x[:1].expand(4, 2, -1, -1, -1), "ANCHW"),
+        (lambda x: x @ x.transpose(2, 3), "NAHW"),
+    ],
+)
+def test_what_functions_do_to_an_image(function: Callable[[torch.Tensor], torch.Tensor], layout: str) -> None:
+    """Functions of torch move, drop and add letters as they do axes."""
+    reference = Network(lambda m, x: function(m.conv(x)), conv=nn.Conv2d(3, 3, 1))
+    axes = axes_of(reference, floats((2, 3, 5, 7)))
+    tap = TorchModule(reference).taps(floats((2, 3, 5, 7))).output_taps["output"]
+    assert axes.of(tap, len(layout))[0] == layout
 
 
 # -- letters ----------------------------------------------------------------------------------------------------------

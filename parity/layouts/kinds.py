@@ -7,7 +7,7 @@ sizes are used for reshapes alone, whose meaning they are.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from parity.axes import CHANNELS_FIRST, CHANNELS_LAST
 from parity.frameworks import torch
@@ -15,6 +15,7 @@ from parity.layouts.letters import broadcast, fresh, inserted, only_batches_merg
 from parity.runners.taps import kind_of
 from parity.runners.torch_module import Call, Read
 
+Told = TypeVar("Told")
 _OF_A_RANK = re.compile(
     r"(?:lazy)?(?:conv|convtranspose|maxpool|avgpool|adaptiveavgpool|adaptivemaxpool|lppool|fractionalmaxpool|maxunpool"
     r"|instancenorm|reflectionpad|replicationpad|constantpad|circularpad|zeropad)([123])d(?:withindices)?"
@@ -33,6 +34,7 @@ _PRODUCTS = frozenset({"matmul", "bmm", "mm", "baddbmm", "einsum", "rmatmul"})
 _REDUCTIONS = frozenset({
     "mean", "sum", "amax", "amin", "max", "min", "std", "var", "prod", "norm", "argmax", "argmin", "logsumexp",
     "median", "nanmean", "nansum", "quantile", "kthvalue", "vectornorm", "linalgvectornorm", "mode", "aminmax",
+    "cosinesimilarity",
 })
 _RESHAPES = frozenset({"view", "reshape", "flatten", "unflatten", "ravel", "viewas", "reshapeas"})
 _RECURRENT = frozenset({"lstm", "gru", "rnn"})
@@ -144,7 +146,7 @@ def made(step: Step) -> str | None:
         return {4: "NALM", 3: "NLM", 2: "LM"}.get(step.rank)
     layout = fixed(step, step.rank)
     if layout is None and (rule := _RULES.get(kind)) is not None:
-        layout = rule(step)
+        layout = _told(rule, step)
     elif layout is None and kind in _REDUCTIONS:
         layout = _reduced(step)
     elif layout is None:
@@ -211,6 +213,14 @@ def passes_on(step: Step) -> bool:
     return fixed(step, step.rank) is None and step.kind not in _RULES and step.kind not in _REDUCTIONS
 
 
+def _told(rule: Callable[..., Told | None], *about: Any) -> Told | None:
+    """What a rule says; nothing of a call with arguments of another form than it reads."""
+    try:
+        return rule(*about)
+    except (TypeError, ValueError, IndexError, ZeroDivisionError):
+        return None
+
+
 # -- rules ------------------------------------------------------------------------------------------------------------
 
 
@@ -228,7 +238,7 @@ def _places(step: Step, rank: int) -> list[int] | None:
     None for a call that does more than move, drop and add axes.
     """
     finder = _TRANSPOSES.get(step.kind) or {"getitem": _indexed, "unsqueeze": _unsqueezed}.get(step.kind)
-    places = finder(step, rank) if finder is not None else None
+    places = _told(finder, step, rank) if finder is not None else None
     return places if places is not None and len(places) == step.rank else None
 
 
@@ -327,7 +337,9 @@ def _reduced(step: Step) -> str | None:
     read = step.read
     if read is None or step.rank in (0, len(read.shape)):
         return _as_read(step) if step.rank else ""
-    place = 2 if step.kind in ("norm", "quantile", "kthvalue", "vectornorm", "linalgvectornorm") else 1
+    place = (
+        2 if step.kind in ("norm", "quantile", "kthvalue", "vectornorm", "linalgvectornorm", "cosinesimilarity") else 1
+    )
     dims = _dims(step.argument(place, "dim", "axis"), len(read.shape))
     return _without(read.layout, dims) if dims is not None else None
 
