@@ -162,12 +162,23 @@ class Examination:
         return align(
             trace.taps,
             self.subject.port.taps,
-            layers=pair.layers,
+            layers=self._layers(),
             axes=pair.axes,
             outputs=self._end_taps(),
             aliases=trace.aliases,
             waived=pair.waived,
         )
+
+    def _layers(self) -> Mapping[str, str | Sequence[str]] | None:
+        """The user's map; the name of a model or layer that was opened stands for the tap that makes its value."""
+        layers, aliases = self.subject.pair.layers, self.subject.port.aliases
+        if not layers or not aliases:
+            return layers
+
+        def tap(name: str) -> str:
+            return aliases.get(name, name)
+
+        return {key: tap(value) if isinstance(value, str) else tuple(map(tap, value)) for key, value in layers.items()}
 
     def not_corresponding(self) -> frozenset[str]:
         """Taps that differ although they are right: a layer that reads them is wrong on the reference's values of them,

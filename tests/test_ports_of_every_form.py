@@ -182,6 +182,14 @@ def test_a_fault_inside_is_found_and_explained(form: str) -> None:
     assert found == [("blocks.1.conv", layer, "padding")], report.findings
 
 
+def test_a_map_may_name_what_was_opened() -> None:
+    """The name of a block stands for the tap that makes its value, that of a layer for itself."""
+    layers = {"blocks.0": "blocks/0", "blocks.1.conv": "blocks/1/conv"}
+    report = report_of(TorchNet(), subclassed(ops, False), image(), layers=layers)
+    assert report.passed
+    assert report.coverage.matched["blocks.0.relu"] == "blocks/0/relu"
+
+
 def test_xla_runs_what_was_cut_out() -> None:
     """Layers and what lies between them are compiled like any other."""
     assert report_of(TorchNet(), subclassed(tf, False), image(), "xla").passed

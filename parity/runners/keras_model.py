@@ -167,6 +167,12 @@ class KerasModel:
                 weight.assign(value)
 
     @property
+    def aliases(self) -> Mapping[str, str]:
+        """Other names of taps: a model or layer that was opened is called by its last operation's."""
+        taps = {tap.name for tap in self.taps}
+        return {name: tap for name, tap in getattr(self._graph, "aliases", {}).items() if name not in taps}
+
+    @property
     def only_ends(self) -> bool:
         """Whether no layer of the port can be seen: it is a function, of which only the outputs can be compared."""
         return bool(getattr(self._graph, "only_ends", False))
