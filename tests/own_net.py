@@ -46,6 +46,28 @@ def broken():
     raise RuntimeError("no weights")
 """
 
+TOKENS = """
+import keras
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = torch.nn.Embedding(11, 5)
+
+    def forward(self, ids, mask, bias):
+        return self.embed(ids) * mask[..., None] + bias[:, None]
+
+
+def build():
+    bias = keras.Input((5,), name="bias")
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    mask = keras.Input((None,), dtype="bool", name="mask")
+    value = keras.layers.Embedding(11, 5)(ids) * keras.ops.cast(mask, "float32")[..., None]
+    return keras.Model([bias, ids, mask], value + bias[:, None])
+"""
+
 PAIRS = """
 import parity
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import parity.frameworks  # noqa: F401  (before what the files import)
 from parity.cli import app
+from parity.models import load
 from parity.report import Report
 
 Invoke = Callable[..., Any]
@@ -54,6 +55,22 @@ def test_init_asks_for_what_is_not_given(invoke: Invoke) -> None:
     assert "The shape of image NCHW [1,3,64,96]:" in done.stdout
     assert "parity.inputs.noise((1, 3, 5, 7), low=0, high=255)" in Path("parity_net.py").read_text()
     assert not Path("reports").exists()
+
+
+def test_several_inputs_are_written_down(invoke: Invoke) -> None:
+    """Each with its shape and kind, in the reference's order, and which of the port's it is; the file gives them."""
+    Path("tokens.py").write_text(own_net.TOKENS)
+    words = ("--reference", "tokens.py:Net", "--port", "tokens.py:build", "--name", "tokens", "--yes", "--no-run")
+    done = invoke("init", *words, "--range=-3,3")
+    assert done.exit_code == 0, done.output
+    text = Path("parity_tokens.py").read_text()
+    assert 'parity.inputs.Slot(name="ids", shape=(1, 16), kind="int", vocabulary=11),' in text
+    assert "as the reference takes it: ids int, mask bool, bias NC." in text
+    assert 'input_map={"input[0]": "ids", "input[1]": "mask", "input[2]": "bias"},' in text
+    pair, (given,) = load("parity_tokens.py")
+    assert [array.dtype.name for array in given.args] == ["int64", "bool", "float32"]
+    assert 1 < abs(given.args[2]).max() <= 3
+    assert pair.input_map["input[2]"] == "bias"
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,11 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from parity.errors import UnknownModelError, UsageError
+from parity.golden import ENGINES, side_of
 from parity.lookup import is_place, is_spec, module_of
 from parity.models.settings import Settings
 from parity.pair import Input, Pair
-from parity.switches import allow_channels_first
+from parity.switches import allow_channels_first, leave_out
 
 __all__ = [
     "MODELS",
@@ -103,10 +104,22 @@ def is_own(name: str) -> bool:
 def load(name: str, settings: Settings | None = None) -> tuple[Pair, list[Input]]:
     """Build the pair of that name and the inputs to compare it on; this loads the frameworks.
 
+    A recording that the settings name takes the place of its side, whose engine is then not loaded.
     Raises UnknownModelError for a name that nobody knows, UsageError for what is not a pair, UserCodeError where the
     user's code fails, and whatever the model's builder raises.
     """
     settings = settings or Settings()
+    if settings.against is None or settings.recorded:
+        return _loaded(name, settings)
+    leave_out(ENGINES[side_of(settings.against)])
+    from parity.models.recorded import Recorded
+
+    recorded = Recorded(settings.against)
+    pair, inputs = _loaded(name, recorded.settings(settings))
+    return recorded.in_its_place(pair), inputs
+
+
+def _loaded(name: str, settings: Settings) -> tuple[Pair, list[Input]]:
     _ensure_files(settings)
     entry = _found(name)
     if settings.data_format == "channels_first":
@@ -138,7 +151,7 @@ def _built_in(name: str, entry: ModelEntry, settings: Settings) -> tuple[Pair, l
 
 
 def _ensure_files(settings: Settings) -> None:
-    for what, file in (("port", settings.port), ("map", settings.map)):
+    for what, file in (("port", settings.port), ("map", settings.map), ("recording", settings.against)):
         if file is not None and not file.is_file():
             raise UsageError(f"{what} {file}: no such file")
 

@@ -2,6 +2,7 @@
 
 import keyword
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -18,8 +19,8 @@ from parity.runners.torch_module import TorchModule
 class Draft:
     """A pair to be written: where its sides are, and what was found out by building them.
 
-    `slots` are the networks' inputs; `axes` the layouts that are not those of their rank, by input; `input_map` which
-    input is which, where the two orders differ.
+    `slots` are the networks' inputs, `layouts` says in words how the reference has them; `axes` has the layouts that are
+    not those of their rank, by input; `input_map` which input is which, where the two orders differ.
     """
 
     name: str
@@ -38,8 +39,7 @@ class Draft:
     def _head(self, file: str) -> Iterator[str]:
         yield f'"""{self.name}: a network in torch and its port.'
         yield ""
-        yield f"    parity verify {file}"
-        yield f"    pytest --model {file}:{self.identifier}"
+        yield f"`parity verify {file}`, or `pytest --model {file}:{self.identifier}`."
         yield '"""'
         yield ""
         yield "import parity"
@@ -68,16 +68,14 @@ class Draft:
     def _inputs(self) -> str:
         low, high = (f"{value:g}" for value in self.values)
         first = self.slots[0]
-        if len(self.slots) > 1:
-            return f"parity.inputs.from_signature({self._slots()}, values=({low}, {high}))"
-        if first.kind == FLOAT:
+        if len(self.slots) == 1 and first.kind == FLOAT:
             return f"parity.inputs.noise({first.shape}, low={low}, high={high})"
-        if first.kind == INTEGER and first.vocabulary:
+        if len(self.slots) == 1 and first.kind == INTEGER and first.vocabulary:
             return f"parity.inputs.tokens({first.shape}, {first.vocabulary})"
-        return f"parity.inputs.from_signature({self._slots()})"
-
-    def _slots(self) -> str:
-        return f"[\n        {''.join(f'{_slot(slot)},{chr(10)}        ' for slot in self.slots)}]"
+        slots = "".join(f"{_slot(slot)},\n" for slot in self.slots)
+        values = f"values=({low}, {high}),\n" if any(slot.kind == FLOAT for slot in self.slots) else ""
+        call = f"parity.inputs.from_signature(\n{_deeper(f'[{chr(10)}{_deeper(slots)}],{chr(10)}{values}')})\n"
+        return f"\n{_deeper(call, 8)}    "
 
     @property
     def identifier(self) -> str:
@@ -114,7 +112,10 @@ def draft(name: str, reference: str, port: str, settings: Settings) -> Draft:
         reference=reference,
         port=port,
         slots=slots,
-        layouts=tuple(f"{slot.name} {place.layout}" for slot, place in zip(slots, places, strict=True)),
+        layouts=tuple(
+            f"{slot.name} {place.layout if slot.kind == FLOAT else slot.kind}"
+            for slot, place in zip(slots, places, strict=True)
+        ),
         values=settings.values or RANGE,
         axes={place.way: (place.layout, place.port_layout) for place in places if _is_unusual(place, pair)},
         input_map=fed.input_map,
@@ -142,6 +143,10 @@ def _dict(values: Mapping[str, str | tuple[str, str]]) -> str:
         return quoted(value) if isinstance(value, str) else f"({', '.join(map(quoted, value))})"
 
     return "{" + ", ".join(f"{quoted(key)}: {written(value)}" for key, value in values.items()) + "}"
+
+
+def _deeper(lines: str, by: int = 4) -> str:
+    return textwrap.indent(lines, " " * by)
 
 
 def _slot(slot: Slot) -> str:

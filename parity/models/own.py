@@ -1,6 +1,6 @@
 """A user's pair, as the user's code defines it: the pair, and the inputs to compare it on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +23,7 @@ def load_own(name: str, thing: Any, settings: Settings, registered: Mapping[str,
         thing = named(thing) if is_spec(thing) else _only_pair(thing, module_of(thing), registered)
     if isinstance(thing, Pair):
         _refuse_untold(name, settings)
-        return Feeding(settings.applied(thing), settings).fed()
+        return _fed(settings.applied(thing), settings)
     if not callable(thing):
         raise UsageError(f"{name} is a {type(thing).__name__}, not a parity.Pair, nor a function that returns one")
     takes_settings = _takes_settings(name, thing)
@@ -35,9 +35,14 @@ def load_own(name: str, thing: Any, settings: Settings, registered: Mapping[str,
     if not isinstance(pair, Pair):
         raise UsageError(f"{name} returned a {type(pair).__name__}, not a parity.Pair or (Pair, inputs)")
     pair = settings.applied(pair)
-    if given is not None and takes_settings:
+    if given is not None and takes_settings and not settings.recorded:
         return pair, list(given)
-    return Feeding(pair, settings, given).fed()
+    return _fed(pair, settings, given)
+
+
+def _fed(pair: Pair, settings: Settings, given: Sequence[Input] | None = None) -> tuple[Pair, list[Input]]:
+    """The pair and its inputs: the recorded ones, or those that the settings ask for."""
+    return (pair, list(settings.recorded)) if settings.recorded else Feeding(pair, settings, given).fed()
 
 
 def _takes_settings(name: str, thing: Any) -> bool:

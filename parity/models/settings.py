@@ -7,7 +7,7 @@ from typing import Any
 
 from parity.axes import DATA_FORMATS
 from parity.errors import UsageError
-from parity.pair import Pair
+from parity.pair import Input, Pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class Settings:
     from `seed`; `port` is a `.keras` file that takes the place of the model's own port. For pairs of users' own:
     `shapes` of inputs by their name ("" for the only one), in the reference's layout; `values`, the range of values
     that the network expects; `limit`, how many files of a folder are inputs; `map`, a file that says which layer
-    answers to which. Raises UsageError for a size or a data format that no model can have.
+    answers to which. `against` is a recording that stands for one side of the pair, `recorded` has its inputs, which
+    take the place of all others. Raises UsageError for a size or a data format that no model can have.
     """
 
     inputs: tuple[str, ...] = ()
@@ -33,6 +34,8 @@ class Settings:
     values: tuple[float, float] | None = None
     limit: int | None = None
     map: Path | None = None
+    against: Path | None = None
+    recorded: tuple[Input, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what could not mean anything."""
@@ -45,4 +48,6 @@ class Settings:
         """The pair with the port and the map that were asked for in place of its own."""
         changes: dict[str, Any] = {"port": self.port, "layers": self.map}
         given = {field: value for field, value in changes.items() if value is not None}
+        if "port" in given:
+            given["transfer"] = False  # it comes with weights of its own
         return replace(pair, **given) if given else pair

@@ -32,26 +32,34 @@ def build(settings: Settings) -> tuple[Pair, list[Input]]:
     fit.
     """
     settings, chosen = _inputs(settings)
-    reference, port = networks(settings)
-    return pair_from(reference, port, settings.data_format), chosen
+    width, height = settings.size or SIZE
+    _check_size(width, height)
+    pair = pair_from(
+        lambda: _reference(settings), lambda: build_port(height, width, settings.data_format), settings.data_format
+    )
+    return replace(pair, transfer=True), chosen
 
 
 def networks(settings: Settings) -> tuple[FlowNet2SD, Any]:
     """The reference in evaluation mode, with the checkpoint's or the seed's weights; the port too."""
     width, height = settings.size or SIZE
     _check_size(width, height)
-    if settings.checkpoint is None:
-        reference = seeded(settings.seed)
-    else:
-        reference = blank()
-        load_into(reference, read_state_dict(settings.checkpoint), settings.checkpoint, prefixes=PREFIXES)
-    port = build_port(height, width, settings.data_format)
+    reference, port = _reference(settings), build_port(height, width, settings.data_format)
     transfer(reference, port, layer_map())
     return reference, port
 
 
-def pair_from(reference: FlowNet2SD, port: Any, data_format: str = "channels_last") -> Pair:
-    """The pair of these two; `port` is any whole port with the names of `build_port`, a faulty one too."""
+def _reference(settings: Settings) -> FlowNet2SD:
+    if settings.checkpoint is None:
+        return seeded(settings.seed)
+    reference = blank()
+    load_into(reference, read_state_dict(settings.checkpoint), settings.checkpoint, prefixes=PREFIXES)
+    return reference
+
+
+def pair_from(reference: Any, port: Any, data_format: str = "channels_last") -> Pair:
+    """The pair of these two, or of functions that make them; `port` is any whole port with the names of `build_port`, a
+    faulty one too."""
     axes = Axes(reference=CHANNELS_FIRST, port=DATA_FORMATS[data_format])
     return Pair(name="flownet", reference=reference, port=port, layers=layer_map(), axes=axes, multiple=MULTIPLE)
 
@@ -94,6 +102,9 @@ def _upsampled_flow(coarse: int, level: int) -> str:
 
 def _inputs(settings: Settings) -> tuple[Settings, list[Input]]:
     """The inputs, and the settings with the size these have. Pictures that are given are always used."""
+    if settings.recorded:
+        height, width = settings.recorded[0].array.shape[-2:]
+        return replace(settings, size=(width, height)), list(settings.recorded)
     names = settings.inputs or (("images",) if settings.images else ("noise", "motorcycle"))
     if settings.images and "images" not in names:
         names = (*names, "images")

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from parity.axes import CHANNELS_LAST, Axes
 from parity.converters import transfer
 from parity.errors import InputError, UsageError
 from parity.frameworks import torch
+from parity.lookup import both
 from parity.models import MODELS, Settings
 from parity.models.small.weights import seeded
 from parity.pair import Input, Pair
@@ -64,7 +65,8 @@ class Network(ABC):
         self.check_size(size)
         names = settings.inputs or ("noise",)
         self._check_names(names)
-        return self._pair(settings.seed, size), [self.input(name, size, settings.seed) for name in names]
+        inputs = settings.recorded or [self.input(name, size, settings.seed) for name in names]
+        return self._fresh(settings.seed, size), list(inputs)
 
     @property
     @abstractmethod
@@ -80,17 +82,21 @@ class Network(ABC):
         """One of the known inputs."""
 
     def _pair(self, seed: int, size: Size) -> Pair:
+        pair = both(self._fresh(seed, size))
+        transfer(pair.reference, pair.port, {**self.layers, **self.weights})
+        return replace(pair, transfer=False)
+
+    def _fresh(self, seed: int, size: Size) -> Pair:
+        """The pair with sides that are built when they are needed, and a port that is then filled."""
         extent = size[::-1]
-        reference = seeded(lambda: self.reference(*extent), seed, self.gains, self.shifts)
-        port = self.port(*extent)
-        transfer(reference, port, {**self.layers, **self.weights})
         return Pair(
             name=self.name,
-            reference=reference,
-            port=port,
+            reference=lambda: seeded(lambda: self.reference(*extent), seed, self.gains, self.shifts),
+            port=lambda: self.port(*extent),
             layers=self.layers,
             axes=self.axes,
             waived=self.waived,
+            transfer=self.weights or True,
         )
 
     def _refuse(self, settings: Settings) -> None:

@@ -10,8 +10,8 @@ from parity.models.small.network import ImageNetwork
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Per channel, red first."""
-EPSILON = 1e-5
-"""Torch's default; Keras's is 1e-3."""
+EPSILON, MOMENTUM = 1e-5, 0.9
+"""Torch's defaults, whose momentum of 0.1 is 1 - 0.9; Keras's are 1e-3 and 0.99."""
 
 
 class Block(torch.nn.Module):
@@ -95,7 +95,7 @@ def _block(name: str, x: Any, filters: int, *, stride: int) -> Any:
 
 
 def _normalised(name: str, x: Any) -> Any:
-    return keras.layers.BatchNormalization(epsilon=EPSILON, name=name)(x)
+    return keras.layers.BatchNormalization(epsilon=EPSILON, momentum=MOMENTUM, name=name)(x)
 
 
 _IN_BLOCKS = ("conv1", "bn1", "relu1", "conv2", "bn2", "shortcut", "add", "relu2")
