@@ -19,8 +19,8 @@ from parity.runners.torch_module import TorchModule
 class Draft:
     """A pair to be written: where its sides are, and what was found out by building them.
 
-    `slots` are the networks' inputs, `layouts` says in words how the reference has them; `axes` has the layouts that are
-    not those of their rank, by input; `input_map` which input is which, where the two orders differ.
+    `slots` are the networks' inputs, `layouts` says in words how the reference has them; `axes` has the layouts that
+    are not those of their rank, by input; `input_map` which input is which, where the two orders differ.
     """
 
     name: str
