@@ -73,14 +73,14 @@ def align(
     """Match the reference's taps to the port's. Both are listed in an order in which they may run.
 
     `layers` is the user's map, or the file it is in. `outputs` (reference tap, port tap) answer to each other whatever
-    their names; `inputs` (by name) are where data flow begins. Raises MapError where `layers` names a reference tap
+    their names; `inputs` (by name; those of one name, if not given) are where data flow begins. Raises MapError where `layers` names a reference tap
     that does not exist, or sends two taps to one port layer. A port layer that does not exist is no error: its
     reference tap is unmatched, and that is part of the verdict.
     """
     given = read_map(layers) if isinstance(layers, (str, os.PathLike)) else layers or {}
     mapped = entries(given, [tap.name for tap in reference], [tap.name for tap in port], aliases or {})
     aligning = _Aligning(Graph(reference), Graph(port), axes, mapped)
-    return aligning.run(_pairs(outputs), inputs or {}, tuple(waived))
+    return aligning.run(_pairs(outputs), inputs or aligning.same_inputs(), tuple(waived))
 
 
 def with_map(pair: Pair) -> Pair:
@@ -132,6 +132,14 @@ class _Aligning:
         self._match_operations(numbers)
         ambiguous = tuple(self._ambiguity(choice) for choice in choices if choice.alternatives or choice.rivals)
         return self._alignment(ambiguous, waived)
+
+    def same_inputs(self) -> dict[str, str]:
+        """The inputs that both sides call by one name."""
+        ours, theirs = (
+            {read for reads in graph.reads for read in reads if isinstance(read, str)}
+            for graph in (self.reference, self.port)
+        )
+        return {name: name for name in sorted(ours & theirs)}
 
     def _pin(self, ours: int, theirs: int, reason: str, score: float = 0.0) -> None:
         self.matched[ours], self.reasons[ours], self.scores[ours] = theirs, reason, score

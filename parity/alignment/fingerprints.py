@@ -7,7 +7,7 @@ hold one value throughout (zeros, ones: never trained) say nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -33,14 +33,19 @@ EPSILON = 1e-5
 Matrix = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
 class _Traits:
     """What is known of one array: how many values, the hashes kept, and the norms along its axes."""
 
-    size: int
-    kept: npt.NDArray[np.uint32]
-    dims: tuple[int, ...]
-    norms: npt.NDArray[np.float64]
+    def __init__(self, array: Array) -> None:
+        self.array = np.ascontiguousarray(array, np.float32)
+        self.size = self.array.size
+        self.dims = tuple(sorted(size for size in array.shape if size > 1))
+        self.kept = _kept(self.array.reshape(-1).view(np.uint32))
+
+    @cached_property
+    def norms(self) -> npt.NDArray[np.float64]:
+        """Standardised, sorted norms of its slices along each axis; taken only where its values are nobody else's."""
+        return _norms(self.array)
 
 
 def similarity(reference: Sequence[Sequence[Array]], port: Sequence[Sequence[Array]]) -> Matrix:
@@ -50,7 +55,7 @@ def similarity(reference: Sequence[Sequence[Array]], port: Sequence[Sequence[Arr
     convolution) is wholly alike.
     """
     ours, theirs = (
-        [[_traits(a) for a in arrays if _says_something(a)] for arrays in side] for side in (reference, port)
+        [[_Traits(a) for a in arrays if _says_something(a)] for arrays in side] for side in (reference, port)
     )
     alike = _alike([t for arrays in ours for t in arrays], [t for arrays in theirs for t in arrays])
     return np.maximum(_share(alike, ours, theirs), _share(alike.T, theirs, ours).T)
@@ -86,25 +91,27 @@ def _says_something(array: Array) -> bool:
     return array.size > 1 and array.dtype.kind == "f" and bool(array.min() != array.max())
 
 
-def _traits(array: Array) -> _Traits:
-    array = np.ascontiguousarray(array, np.float32)
-    dims, norms = _norms(array)
-    return _Traits(array.size, _kept(array), dims, norms)
+def _kept(bits: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The least KEPT hashes of values, given as their bits, without their sign; zeros are left out.
 
-
-def _kept(array: Array) -> npt.NDArray[np.uint32]:
-    """The least KEPT hashes of the array's values without their sign; zeros are left out."""
-    bits = array.reshape(-1).view(np.uint32) & np.uint32(0x7FFFFFFF)
-    hashes = bits * np.uint32(0x9E3779B1)
+    Of many values only those that end in certain bits are hashed, unless these are few: values rounded to 16 bits all
+    end in zeros.
+    """
+    spare = max(0, int(np.log2(max(1, bits.size) / (8 * KEPT))))
+    ending = np.uint32(2 ** min(spare, 20) - 1)
+    chosen = bits[(bits & ending) == (np.uint32(0x55555555) & ending)] if ending else bits
+    if len(chosen) < 2 * KEPT:
+        chosen = bits
+    values = chosen & np.uint32(0x7FFFFFFF)
+    hashes = values * np.uint32(0x9E3779B1)
     hashes ^= hashes >> np.uint32(15)
     hashes *= np.uint32(0x85EBCA77)
-    likely = min(2**32 - 1, 4 * KEPT * 2**32 // array.size)
-    few = hashes[(hashes <= likely) & (bits != 0)]
-    return np.unique(few)[:KEPT]
+    likely = min(2**32 - 1, 4 * KEPT * 2**32 // max(1, len(chosen)))
+    return np.unique(hashes[(hashes <= likely) & (values != 0)])[:KEPT]
 
 
-def _norms(array: Array) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
-    """The sizes of the axes longer than one, ascending, and for each the sorted norms of its slices, standardised."""
+def _norms(array: Array) -> npt.NDArray[np.float64]:
+    """For each axis of at least FEWEST slices the sorted norms of these, standardised; shorter axes first."""
     array = array.reshape([size for size in array.shape if size > 1])
     squares = np.square(array)
     found = []
@@ -113,11 +120,11 @@ def _norms(array: Array) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
             others = tuple(i for i in range(array.ndim) if i != axis)
             norms = np.sort(np.sqrt(squares.sum(others, dtype=np.float64)))
             spread = norms.std()
-            found.append((size, float(norms[0]), (norms - norms.mean()) / spread if spread else np.zeros(size)))
+            standard = (norms - norms.mean()) / spread if spread else np.zeros(size)
+            found.append((size, float(standard[0]), standard))
     # Of axes of one size, as in a square kernel, none is the first: their norms are ordered by what they are.
     found.sort(key=lambda each: (each[0], each[1]))
-    dims = tuple(sorted(array.shape))
-    return dims, np.concatenate([norms for _, _, norms in found]) if found else np.empty(0)
+    return np.concatenate([norms for _, _, norms in found]) if found else np.empty(0)
 
 
 def _alike(ours: Sequence[_Traits], theirs: Sequence[_Traits]) -> Matrix:
@@ -131,17 +138,20 @@ def _alike(ours: Sequence[_Traits], theirs: Sequence[_Traits]) -> Matrix:
     common = (table[: len(ours)] @ table[len(ours) :].T).toarray()
     alike = common / np.maximum(1, np.minimum.outer(counts[: len(ours)], counts[len(ours) :]))
     alike[alike < 0.1] = 0.0
-    for i, j in _same_dims(ours, theirs):
+    for i, j in _candidates(ours, theirs, alike >= EQUAL):
         if len(ours[i].norms) and np.sqrt(np.mean(np.square(ours[i].norms - theirs[j].norms))) < CLOSE:
             alike[i, j] = max(alike[i, j], 0.9)
     return np.asarray(alike, np.float64)
 
 
-def _same_dims(ours: Sequence[_Traits], theirs: Sequence[_Traits]) -> list[tuple[int, int]]:
+def _candidates(
+    ours: Sequence[_Traits], theirs: Sequence[_Traits], equal: npt.NDArray[np.bool_]
+) -> list[tuple[int, int]]:
+    """Pairs of arrays of equal sizes of which neither has an equal."""
     by_dims: dict[tuple[int, ...], list[int]] = {}
-    for j, traits in enumerate(theirs):
-        by_dims.setdefault(traits.dims, []).append(j)
-    return [(i, j) for i, traits in enumerate(ours) for j in by_dims.get(traits.dims, ())]
+    for j in map(int, np.flatnonzero(~equal.any(0))):
+        by_dims.setdefault(theirs[j].dims, []).append(j)
+    return [(i, j) for i in map(int, np.flatnonzero(~equal.any(1))) for j in by_dims.get(ours[i].dims, ())]
 
 
 def _share(alike: Matrix, ours: Sequence[Sequence[_Traits]], theirs: Sequence[Sequence[_Traits]]) -> Matrix:
