@@ -4,7 +4,7 @@ Of an examination that was not finished there is a run for each mode in which so
 the process died, its layers are those that were judged, and its output was not compared.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from parity.isolation.journal import Entry, Loaded, Progressed
@@ -76,14 +76,14 @@ class Remains:
             last_words=tuple(last_words),
         )
 
-    def report(self, loaded: Loaded, death: Death) -> Report:
-        """Everything that was found, and the death."""
+    def report(self, loaded: Loaded, modes: Sequence[str], death: Death) -> Report:
+        """Everything that was found in the modes that were asked for, and the death."""
         return Report(
             pair=loaded.pair,
             environment=loaded.environment,
             settings=loaded.settings,
             coverage=self.coverage,
-            runs=tuple(self._run(mode, layers) for mode, layers in self.judged.items()),
+            runs=tuple(self._run(mode, self.judged.get(mode, {})) for mode in modes),
             findings=tuple(self.findings),
             first_divergence=None,
             deaths=(death,),
@@ -108,7 +108,7 @@ def nothing_but(pair: str, death: Death, settings: Mapping[str, str]) -> Report:
     )
 
 
-def combined(attempts: Sequence[Report], modes: Iterable[str]) -> Report:
+def combined(attempts: Sequence[Report], modes: Sequence[str]) -> Report:
     """One report of several attempts at an input: for each mode the run that was finished, or the first that was not.
 
     `attempts` are in the order in which they were made, each in fewer modes than the one before.
@@ -122,6 +122,7 @@ def combined(attempts: Sequence[Report], modes: Iterable[str]) -> Report:
     kept = [chosen[mode] for mode in modes if mode in chosen]
     return replace(
         last,
+        settings={**last.settings, "modes": ", ".join(modes)},
         coverage=next((each.coverage for each in reversed(attempts) if each.coverage.matched), last.coverage),
         runs=tuple(run for run, _ in kept),
         findings=tuple(finding for run, report in kept for finding in report.findings if finding.mode == run.mode),

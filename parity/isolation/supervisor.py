@@ -157,7 +157,7 @@ class Isolated:
             return self._process.report(name, modes, remains, show)
         except _DiedError as died:
             self._died()
-            return remains.report(loaded, died.death)
+            return remains.report(loaded, modes, died.death)
 
     def _died(self) -> None:
         self._deaths += 1

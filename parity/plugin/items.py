@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from parity.errors import ParityError, UsageError
-from parity.pair import Input, Pair
+from parity.isolation import Source
+from parity.isolation.journal import Described
 from parity.plugin.results import Results
 from parity.plugin.verdicts import is_waived, layer_failure, network_failure
-from parity.runners.taps import weighted_layers
-from parity.settings import RunSettings, size_of
+from parity.settings import RunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +20,13 @@ class Plan:
     """What there is to test: the weighted layers in order of registration, the inputs, and the modes."""
 
     layers: tuple[str, ...]
-    inputs: tuple[Input, ...]
+    inputs: tuple[Described, ...]
     modes: tuple[str, ...]
 
     @classmethod
-    def of(cls, pair: Pair, inputs: Sequence[Input], settings: RunSettings) -> "Plan":
+    def of(cls, source: Source, settings: RunSettings) -> "Plan":
         """The plan for a pair."""
-        return cls(layers=weighted_layers(pair.reference), inputs=tuple(inputs), modes=settings.modes)
+        return cls(layers=tuple(source.weighted), inputs=tuple(source.inputs), modes=settings.modes)
 
     def all_places(self) -> tuple[tuple[str, str], ...]:
         """Every (input, mode)."""
@@ -71,7 +71,7 @@ class Model(pytest.Collector):
             yield self._item(Layer, f"layer[{layer}]", layer=layer)
         for given in self.plan.inputs:
             for mode in self.plan.modes:
-                name = f"network[{given.name}-{size_of(given)}-{mode}]"
+                name = f"network[{given.name}-{given.size}-{mode}]"
                 yield self._item(Network, name, input_name=given.name, mode=mode)
 
     def _item(self, kind: "type[Test]", name: str, **about: str) -> "Test":

@@ -8,21 +8,16 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from parity.errors import ParityError
-from parity.pair import Input, Pair
+from parity.isolation import Source
 from parity.render.progress import Show
 from parity.report import Report, write_whole
 from parity.settings import RunSettings, gathered
-
-if TYPE_CHECKING:
-    from parity.verification import Verifier
 
 DO_NOT_WAIT, WAIT = 0, -1
 NEEDED = "needed.json"
@@ -36,8 +31,7 @@ class Results:
     """The outcomes of one pair's inputs. `shared` is the workers' folder, None in a single process."""
 
     settings: RunSettings
-    pair: Pair
-    inputs: Sequence[Input]
+    source: Source
     shared: Path | None
     showing: Callable[[], AbstractContextManager[Show]]
     _modes: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -46,7 +40,7 @@ class Results:
     def need(self, places: Iterable[tuple[str, str]]) -> None:
         """Say which (input, mode) the selected tests look at; nothing else will be verified."""
         wanted = set(places)
-        for given in self.inputs:
+        for given in self.source.inputs:
             modes = tuple(mode for mode in self.settings.modes if (given.name, mode) in wanted)
             if modes:
                 self._modes[given.name] = modes
@@ -78,7 +72,7 @@ class Results:
         if self.shared is None:
             self._verify(name)
             return
-        index = [given.name for given in self.inputs].index(name)
+        index = [given.name for given in self.source.inputs].index(name)
         with suppress(Timeout), FileLock(self.shared / f"{index}.lock", timeout=patience):
             found = _read(self.shared, index)
             if found:
@@ -90,16 +84,10 @@ class Results:
                 if name in self._outcomes:
                     _write(self.shared, index, name, self._outcomes[name])
 
-    @cached_property
-    def _verifier(self) -> "Verifier":
-        return self.settings.verifier(self.pair)
-
     def _verify(self, name: str) -> None:
-        given = next(given for given in self.inputs if given.name == name)
-        settings = replace(self.settings, modes=self._modes[name])
         try:
             with self.showing() as show, calm():
-                self._outcomes[name] = settings.verify(self._verifier, given, self.inputs, show)
+                self._outcomes[name] = self.source.verify(name, self._modes[name], show)
         except ParityError as error:
             self._outcomes[name] = error
         except Exception as error:

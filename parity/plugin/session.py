@@ -14,8 +14,7 @@ import pytest
 
 from parity import __version__
 from parity.errors import ParityError, UsageError
-from parity.lookup import both
-from parity.models import load
+from parity.isolation import ProcessDiedError, Source, opened
 from parity.plugin.items import Model, Plan, Test, nodeid_of
 from parity.plugin.results import Finished, Results, calm
 from parity.render.progress import Show, progress_bar, silent
@@ -100,15 +99,12 @@ class ModelSession:
 
     def _model(self, session: pytest.Session) -> Model:
         with calm():
-            pair, inputs = load(self.settings.name, self.settings.settings)
-            pair = both(pair)
-        ensure_writable(report_folder(self.settings.report_dir, pair.name))
-        self.results = Results(
-            settings=self.settings, pair=pair, inputs=inputs, shared=self.shared, showing=self._showing
-        )
-        self.title = nodeid_of(pair.name)
+            source = self._opened()
+        ensure_writable(report_folder(self.settings.report_dir, source.pair))
+        self.results = Results(settings=self.settings, source=source, shared=self.shared, showing=self._showing)
+        self.title = nodeid_of(source.pair)
         nodeid: Any = self.title
-        plan = Plan.of(pair, inputs, self.settings)
+        plan = Plan.of(source, self.settings)
         model: Model = Model.from_parent(
             session,
             name=self.title,
@@ -119,6 +115,16 @@ class ModelSession:
             listed_by=f"pytest --model {self.settings.name} --co -q",
         )
         return model
+
+    def _opened(self) -> Source:
+        """The pair. One that takes its process down while it is made leaves a report."""
+        try:
+            return opened(self.settings)
+        except ProcessDiedError as died:
+            words = {**self.settings.words(), "command": self.settings.command()}
+            report = died.report(self.settings.name, words)
+            path = report.save(report_folder(self.settings.report_dir, self.settings.name) / REPORT_FILE)
+            raise ProcessDiedError(f"{died}; report: {path}") from None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -184,6 +190,8 @@ class ModelSession:
         try:
             return (yield)
         finally:
+            if self.results:
+                self.results.source.close()
             if not self.is_worker:
                 self._write(session)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from parity.render.terminal import (
     NON_FINITE,
     coverage_failure,
+    died_failure,
     failures,
     output_failure,
     uncompared_failure,
@@ -23,7 +24,7 @@ ACCUMULATED = Cause(slug="unknown", detail="no single layer introduces it; it ha
 
 def owners(report: Report, weighted: Sequence[str]) -> dict[str, str]:
     """For each tap that a weighted layer answers for, that layer."""
-    layers = report.runs[0].layers if report.runs else ()
+    layers = max((run.layers for run in report.runs), key=len, default=())
     # By parent module, the weighted layer that ran last; before any did, the one that was registered first.
     latest: dict[str, str] = {}
     for name in weighted:
@@ -72,6 +73,8 @@ def is_waived(report: Report, layer: str) -> bool:
 def network_failure(report: Report, weighted: Sequence[str], input_name: str, mode: str) -> str | None:
     """Why the test of the network on one input in one mode fails, or None where it passes."""
     run = next((run for run in report.runs if (run.input, run.mode) == (input_name, mode)), None)
+    if run is None and report.deaths:
+        return died_failure(report, input_name)
     if run is None:
         return f"{report.pair}  was not run on input {input_name} in mode {mode}"
     return "\n\n".join(_network_failures(report, run, owners(report, weighted))) or None

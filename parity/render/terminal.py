@@ -365,6 +365,7 @@ def _worst(run: Run, width: int) -> str:
     guilty = [layer for layer in run.layers if layer.verdict == INTRODUCES]
     measured = [(layer.introduced.ratio, layer.layer) for layer in guilty if layer.introduced]
     measured = measured or [(layer.propagated.ratio, layer.layer) for layer in run.layers if layer.propagated]
+    measured = measured or [(layer.introduced.ratio, layer.layer) for layer in run.layers if layer.introduced]
     if not measured:
         return "nothing compared"
     ratio, name = max(measured, key=lambda pair: pair[0] if not math.isnan(pair[0]) else math.inf)
