@@ -26,6 +26,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("repair", "repro"),
     ("render",),
     ("faults", "settings"),
+    ("isolation",),
     ("plugin",),
     ("cli", "pytest_plugin"),
     ("__main__",),
