@@ -12,6 +12,8 @@ from parity.axes import Array, Axes
 from parity.runners.taps import SIGN_MATTERS, Positions, Tap, positions
 
 SHOWN = 4
+RECTIFIERS = frozenset({"relu", "relu6"})
+"""Activations that give 0 for everything negative."""
 FEW = 1 << 10
 """Values looked at first: they settle nearly every layer."""
 
@@ -19,7 +21,7 @@ FEW = 1 << 10
 def blind_spots(taps: Sequence[Tap], samples: Mapping[str, Array], axes: Axes) -> tuple[str, ...]:
     """One sentence for each way in which some layers are left blind by the values seen at their taps."""
     constant = [tap.name for tap in taps if tap.weighted and _constant_in_channels(tap, samples[tap.name], axes)]
-    one_sign = [tap.name for tap in taps if tap.kind in SIGN_MATTERS and _one_sign(samples[tap.name])]
+    one_sign = [tap.name for tap in taps if tap.kind in SIGN_MATTERS and _one_sign(tap.kind, samples[tap.name])]
     return tuple(
         _sentences(
             ("every channel is constant, so flips, transposes and shifts do not show, at", constant),
@@ -35,7 +37,10 @@ def _sentences(*spots: tuple[str, Sequence[str]]) -> Iterator[str]:
             yield f"{what} {', '.join(names[:SHOWN])}{more}"
 
 
-def _one_sign(values: Array) -> bool:
+def _one_sign(kind: str, values: Array) -> bool:
+    """Whether what an activation was given is of one sign, as its value tells: where that is 0, a ReLU cut it off."""
+    if kind in RECTIFIERS:
+        return values.size > 1 and bool((values > 0).all() or (values <= 0).all())
     return values.size > 1 and bool((values >= 0).all() or (values <= 0).all())
 
 

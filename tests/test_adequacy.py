@@ -101,7 +101,6 @@ def test_values_of_one_sign_are_said(kind: str, sign: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["relu", "relu6"])
-@pytest.mark.xfail(strict=True, reason="the sign is read from the output, and a ReLU's output is never negative")
 def test_a_relu_is_not_blind_because_it_is_a_relu(kind: str) -> None:
     """Where a ReLU has set something to zero, its input had both signs, and there is nothing to say."""
     assert spots((Tap(name="act", kind=kind, shape=SHAPE), np.maximum(noise(), 0))) == ()
