@@ -1,5 +1,6 @@
 """`pytest --model` with a pair of one's own: ids by the pair's name, which can be run again as they are."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import parity.plugin.session
 import parity.verification
 from parity import models
 from parity.report import Report
+
+importlib.import_module("torch._dynamo")  # as port.py does; torch cannot be imported in part, dropped, and again
 
 Run = Callable[..., pytest.RunResult]
 IDS = ["mine::layer[conv1]", "mine::layer[conv2]", "mine::network[noise-96x64-eager]"]
