@@ -73,13 +73,15 @@ def align(
     """Match the reference's taps to the port's. Both are listed in an order in which they may run.
 
     `layers` is the user's map, or the file it is in. `outputs` (reference tap, port tap) answer to each other whatever
-    their names; `inputs` (by name; those of one name, if not given) are where data flow begins. Raises MapError where `layers` names a reference tap
-    that does not exist, or sends two taps to one port layer. A port layer that does not exist is no error: its
-    reference tap is unmatched, and that is part of the verdict.
+    their names; `inputs` (by name; those of one name, if not given) are where data flow begins. Raises MapError where
+    `layers` names a reference tap that does not exist, or sends two taps to one port layer. A port layer that does not
+    exist is no error: its reference tap is unmatched, and that is part of the verdict.
     """
     given = read_map(layers) if isinstance(layers, (str, os.PathLike)) else layers or {}
     mapped = entries(given, [tap.name for tap in reference], [tap.name for tap in port], aliases or {})
-    aligning = _Aligning(Graph(reference), Graph(port), axes, mapped)
+    split = [entry for entry in mapped if entry.split and not entry.lacking]
+    theirs, ours = (Graph(reference, [e.reference for e in split]), Graph(port, [e.port for e in split]))
+    aligning = _Aligning(theirs, ours, axes, mapped)
     return aligning.run(_pairs(outputs), inputs or aligning.same_inputs(), tuple(waived))
 
 
@@ -278,12 +280,16 @@ class _Aligning:
             port=self.port,
             axes=self.axes,
             inputs=numbers,
-            nodes=self.nodes,
+            nodes={**self.nodes, **self._split_as_one()},
             matched=self.matched,
             without=(frozenset(self.without[0]), frozenset(self.without[1])),
         )
         for ours, theirs in operations(between).items():
             self._pin(ours, theirs, ORDER)
+
+    def _split_as_one(self) -> dict[int, int]:
+        """For what several layers of the port do together, the tap that stands for all of them on either side."""
+        return {self.reference.first_of[tap]: self.port.first_of[parts[0]] for tap, parts in self.split.items()}
 
     # -- recorded -----------------------------------------------------------------------------------------------------
 

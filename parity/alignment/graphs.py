@@ -35,11 +35,13 @@ Source = int | str | None
 
 
 class Graph:
-    """Taps, each after what it reads, with their weights. Taps of which none says what it reads are a chain."""
+    """Taps, each after what it reads, with their weights. Taps of which none says what it reads are a chain; what reads
+    several of a `group` of taps, each after those before, has one source."""
 
-    def __init__(self, taps: Sequence[Tap]) -> None:
+    def __init__(self, taps: Sequence[Tap], groups: Sequence[Sequence[str]] = ()) -> None:
         self.taps = list(taps)
         self.index = {tap.name: i for i, tap in enumerate(self.taps)}
+        self.first_of = {self.index[name]: self.index[group[0]] for group in groups for name in group}
         self.weights: list[list[Array]] = [[np.asarray(array) for array in tap.weights()] for tap in self.taps]
         chain = not any(tap.reads for tap in self.taps)
         self.reads: list[list[int | str]] = [
@@ -63,7 +65,8 @@ class Graph:
     def _sources_of(self, i: int) -> list[Source]:
         """The source of each thing that a tap reads, in order; what comes later in the list is not known."""
         known = (read for read in self.reads[i] if isinstance(read, str) or read < i)
-        return [read if isinstance(read, str) else self.source[read] for read in known]
+        found = (read if isinstance(read, str) else self.source[read] for read in known)
+        return [self.first_of.get(source, source) if isinstance(source, int) else source for source in found]
 
     def carries(self, i: int) -> bool:
         """Whether a tap is computed with weights: parameters, or statistics alone."""
