@@ -5,6 +5,7 @@ for the README.
 """
 
 import contextlib
+import importlib
 import io
 import re
 import subprocess
@@ -20,13 +21,16 @@ from documents import run as run_in_a_process
 from typer.testing import CliRunner
 
 from parity import cli, models
+from parity.frameworks import keras
 
 PAGES = sorted((ROOT / "docs").glob("**/*.md"))
 
 
 def run_here(words: list[str], folder: Path) -> Done:
     """A command of parity, or Python code, in this process; anything else in one of its own."""
+    _forget(folder)
     if Path(words[0]).name == "parity":
+        keras.utils.clear_session(free_memory=False)  # layers are numbered from the start, as in a new process
         done = CliRunner().invoke(cli.app, words[1:], prog_name="parity", catch_exceptions=False)
         return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
     if words[:2] != [sys.executable, "-c"]:
@@ -45,12 +49,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(models, "_MODELS", dict(models._MODELS))
-    known = set(sys.modules)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield tmp_path
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+    _forget(tmp_path)
+
+
+def _forget(folder: Path) -> None:
+    """Have the page's files read anew: a page may change them."""
+    importlib.invalidate_caches()
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(folder)):
             del sys.modules[name]
 
 
