@@ -17,7 +17,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("comparison", "report", "pair", "ends"),
     ("explanation", "lookup", "watch"),
     ("frameworks",),
-    ("runners", "inputs", "converters", "checkpoints"),
+    ("runners", "inputs", "converters", "checkpoints", "doctor"),
     ("layouts", "alignment"),
     ("align", "adequacy", "anchored", "judge", "models"),
     ("diagnosis", "golden"),

@@ -4,7 +4,7 @@ One file per command, each loaded with the program but none of them importing an
 command gets a line in COMMANDS.
 """
 
-from parity.cli import explain, faults, init, models, plant, repair, repro, verify
+from parity.cli import doctor, explain, faults, init, models, plant, repair, repro, verify
 from parity.cli import map as map_
 from parity.cli.program import app
 
@@ -20,6 +20,7 @@ COMMANDS = {
     "repro": repro.repro,
     "plant": plant.plant,
     "faults": faults.faults,
+    "doctor": doctor.doctor,
 }
 """Every command by name, in the order in which the help lists them."""
 
