@@ -479,6 +479,7 @@ class Examination:
         return replace(
             coverage,
             inside=held,
+            propagated_only=tuple(segment.layer for segment in self.segments if not segment.is_alone),
             unmatched_reference=(
                 *(n for n in coverage.unmatched_reference if n not in {*held, *twins}),
                 *lacking,

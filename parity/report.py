@@ -265,7 +265,8 @@ class Coverage(_Record):
     """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it.
 
     `apart` names those of them that have a counterpart which does not correspond: both sides compute the same, in
-    steps that hold other values (another order of the channels that the next layer's weights undo). `reasons` says of
+    steps that hold other values (another order of the channels that the next layer's weights undo). Of the layers that
+    `propagated_only` names the port cannot run one alone, so that what they introduce is not known. `reasons` says of
     each match why it was made, `ambiguous` which might as well be others.
     """
 
@@ -276,6 +277,7 @@ class Coverage(_Record):
     unmatched_port: tuple[str, ...] = ()
     waived: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
+    propagated_only: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     ambiguous: tuple[Ambiguity, ...] = ()
 

@@ -247,6 +247,65 @@ def test_a_wrong_function_is_wrong_at_its_output() -> None:
     assert [found.layer for found in report.findings] == ["4"]
 
 
+class TorchChain(nn.Module):
+    """Three dense layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = nn.Linear(5, 7), nn.Linear(7, 3), nn.Linear(3, 2)
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c(self.b(self.a(x)))
+
+
+class LookingAtValues(keras.Model):
+    """Its port, with a branch of Python on a value, and a way through NumPy between the first two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = layers.Dense(7), layers.Dense(3), layers.Dense(2)
+
+    def call(self, x: Any) -> Any:
+        x = self.a(x) if float(ops.sum(x)) < 1e9 else x
+        return self.c(self.b(ops.convert_to_tensor(np.asarray(x) * np.float32(1.0))))
+
+
+def looking_at_values() -> Any:
+    """The port, loaded."""
+    port, reference = LookingAtValues(), TorchChain()
+    port(np.zeros((1, 5), np.float32))
+    return loaded(port, reference, {"a": port.a, "b": port.b, "c": port.c})
+
+
+def test_a_port_that_looks_at_values_is_seen_as_it_runs() -> None:
+    """It passes in eager mode; of the layer behind NumPy only the propagated error is known, and the report says so."""
+    report = report_of(TorchChain(), looking_at_values(), noise((2, 5), seed=0, low=-1, high=1))
+    assert report.passed
+    assert report.coverage.propagated_only == ("b",)
+    known = {layer.layer: layer.introduced is not None for layer in report.runs[0].layers}
+    assert known == {"a": True, "b": False, "c": True}
+
+
+@pytest.mark.parametrize(("wrong", "found"), [("c", ["c"]), ("b", [])])
+def test_its_faults_are_located(wrong: str, found: list[str]) -> None:
+    """A layer that can be run alone is a finding; any other is where the two networks first diverge."""
+    port = looking_at_values()
+    kernel, bias = getattr(port, wrong).get_weights()
+    getattr(port, wrong).set_weights([kernel * 1.1, bias])
+    report = report_of(TorchChain(), port, noise((2, 5), seed=0, low=-1, high=1))
+    assert [each.layer for each in report.findings] == found
+    assert report.first_divergence is not None
+    assert report.first_divergence.layer == wrong
+
+
+def test_a_port_that_looks_at_values_has_no_other_mode() -> None:
+    """Graph mode is refused in a sentence."""
+    with pytest.raises(PairError, match="its only mode is eager"):
+        report_of(TorchChain(), looking_at_values(), noise((2, 5), seed=0, low=-1, high=1), "graph")
+
+
 class TorchPairwise(nn.Module):
     """Two inputs of different channels, and a mask by name."""
 

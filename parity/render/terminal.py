@@ -306,6 +306,9 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
         page.item(
             "apart", f"{listed}: other values on either side, which the layer after it undoes; compared with that"
         )
+    if report.coverage.propagated_only:
+        listed = _listed(report.coverage.propagated_only, "coverage.propagated_only")
+        page.item("end to end", f"{listed}: the port cannot run them alone; what they introduce is not known")
     if report.coverage.waived:
         page.item("waived", _listed(report.coverage.waived, "coverage.waived"))
     if report.first_divergence:

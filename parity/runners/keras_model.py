@@ -71,6 +71,11 @@ class Segment:
         return all(kind_of(type(node.operation).__name__) in MOVES_ONLY for node in self.nodes)
 
     @property
+    def is_alone(self) -> bool:
+        """Whether it can be run by itself, on the reference's values."""
+        return not any(getattr(node.operation, "is_lost", False) for node in self.nodes)
+
+    @property
     def reads_weights(self) -> bool:
         """Whether something in it that is no layer computes with weights."""
         return any(getattr(node.operation, "reads_weights", False) for node in self.nodes)

@@ -20,6 +20,7 @@ from parity.pair import INPUT, Input
 from parity.runners.graphs import Graph, called, inferring, is_layer
 from parity.runners.keras_model import KerasModel, by_name, loaded
 from parity.runners.opening import is_flat, opened
+from parity.runners.seen import Lost, SeenModel, seen
 from parity.runners.watched import watched
 from parity.trees import leaves, rebuilt
 
@@ -77,16 +78,18 @@ def _engine(model: Any, example: Input, others: Names) -> KerasModel:
         given = rebuilt(graph._inputs_struct, INPUT, lambda name, leaf: values[name] if only is None else only)
         return inferring(model)(given) if graph.args else inferring(model)(**given)
 
+    if any(isinstance(node.operation, Lost) for node in graph.nodes):
+        return SeenModel(graph, whole)
     return KerasModel(graph, named=graph.names, whole=whole)
 
 
 def _graph(model: Any, example: Input) -> Graph:
+    """The model opened, or else watched, or else seen in one run."""
     graph = opened(model, [example]) if isinstance(model, keras.layers.Layer) else None
     if graph is None or graph.closed:
-        graph = watched(model, [example]) or graph
+        graph = watched(model, [example]) or graph or seen(model, example)
     if graph is None:
-        kind = type(model).__name__
-        raise PairError(f"the port, {kind}, cannot be traced: neither Keras nor TensorFlow can run it without values")
+        raise PairError(f"nothing that the port, {type(model).__name__}, returns is made of its inputs")
     return graph
 
 

@@ -219,7 +219,7 @@ class _Cut:
         args, kwargs = keras.tree.map_structure(
             lambda leaf: self.symbol(leaf, path) if self.has(leaf) else leaf, (tuple(seen.args), dict(seen.kwargs))
         )
-        made = [_symbolic(tensor) for tensor in outputs]
+        made = [symbolic_of(tensor, seen.name) for tensor in outputs]
         self._symbols |= dict(zip(map(id, outputs), made, strict=True))
         arguments = Arguments(args, kwargs)
         self.firings.append(Firing(operation=seen.layer, arguments=arguments, outputs=made, name=seen.name))
@@ -232,9 +232,9 @@ class _Cut:
             feeds, operations = self._way_to(tensor)
             between = _between(self._trace.prune(list(feeds.values()), tensor), operations)
             arguments = Arguments(tuple(self._symbols[key] for key in feeds), {})
-            self._symbols[id(tensor)] = _symbolic(tensor)
             name = "/".join(filter(None, (path, snake(type(between).__name__))))
-            made = [self._symbols[id(tensor)]]
+            made = [symbolic_of(tensor, name)]
+            self._symbols[id(tensor)] = made[0]
             self.firings.append(Firing(operation=between, arguments=arguments, outputs=made, name=name))
         return self._symbols[id(tensor)]
 
@@ -276,6 +276,6 @@ def _between(function: Callable[..., Any], operations: Sequence[Any]) -> Between
     return between
 
 
-def _symbolic(tensor: Any) -> Any:
-    """A symbolic tensor for one of a trace."""
-    return keras.KerasTensor(tuple(tensor.shape), dtype=tensor.dtype.name, name=re.sub(r"\W", "_", tensor.name))
+def symbolic_of(tensor: Any, name: str) -> Any:
+    """A symbolic tensor for one of TensorFlow."""
+    return keras.KerasTensor(tuple(tensor.shape), dtype=tensor.dtype.name, name=re.sub(r"\W", "_", name))
