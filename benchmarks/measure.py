@@ -22,6 +22,7 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     size = tuple(asked["size"])
     pair, inputs = load("flownet", Settings(inputs=("noise",), size=size))
+    pair = Verifier(pair).filled(inputs[0])
     found = PARTS[asked["part"]](pair, inputs[0], asked)
     found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps(found))

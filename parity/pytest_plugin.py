@@ -28,6 +28,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--parity-checkpoint": {"metavar": "FILE", "help": "the reference's weights: .pth.tar or .safetensors"},
     "--parity-port": {"metavar": "FILE", "help": "a .keras file to judge in place of the pair's own port"},
     "--parity-map": {"metavar": "FILE", "help": "which layer answers to which, as `parity map` writes it"},
+    "--parity-against": {"metavar": "FILE", "help": "a recording, as `parity record` writes it, in place of its side"},
     "--parity-shape": {
         "action": "append",
         "metavar": "[NAME=]N,C,...",

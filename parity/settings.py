@@ -58,6 +58,7 @@ class Options:
     report_dir: str | Path | None = None
     isolate: bool | None = None
     timeout: float | None = None
+    against: str | Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,7 @@ class RunSettings:
         settings = self.settings
         weights = "the pair's own" if is_own(self.name) else f"seed {settings.seed}"
         weights = f"checkpoint {settings.checkpoint}" if settings.checkpoint else weights
+        weights = f"those of {settings.against}" if settings.against else weights
         return {
             "model": self.name,
             "inputs": ", ".join(self._input_names()) or "the model's own",
@@ -102,6 +104,7 @@ class RunSettings:
             "weights": weights,
             **({"port": str(settings.port)} if settings.port else {}),
             **({"map": str(settings.map)} if settings.map else {}),
+            **({"against": str(settings.against)} if settings.against else {}),
             "policy": str(self.policy),
         }
 
@@ -123,6 +126,8 @@ class RunSettings:
             words += ["--port", str(settings.port)]
         if settings.map:
             words += ["--map", str(settings.map)]
+        if settings.against:
+            words += ["--against", str(settings.against)]
         for name, shape in settings.shapes.items():
             words += ["--shape", f"{name}={_listed(shape)}" if name else _listed(shape)]
         if settings.values:
@@ -169,6 +174,7 @@ def _model_settings(options: Options) -> Settings:
         values=parse_range(options.range) if options.range is not None else None,
         limit=_positive(options.limit),
         map=Path(options.map) if options.map is not None else None,
+        against=Path(options.against) if options.against is not None else None,
     )
 
 

@@ -12,7 +12,7 @@ from parity.diagnosis import Diagnosis
 from parity.errors import PairError, UsageError
 from parity.examination import Examination, Progress, Subject, Witness
 from parity.explanation import Explanation
-from parity.golden import recorded_reference
+from parity.golden.recording import recorded_reference
 from parity.layouts import derived_for
 from parity.lookup import both
 from parity.pair import Input, Pair

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from parity.cli.options import LayerName, PairName, request, takes
+from parity.cli.options import Against, LayerName, PairName, request, takes
 from parity.cli.program import DIVERGED, errors_as_sentences, in_colour
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @takes(request)
-def explain(pair: PairName, layer: LayerName, options: "Options") -> None:
+def explain(pair: PairName, layer: LayerName, options: "Options", against: Against = None) -> None:
     """Explain one layer: both sides' settings, their weights, where its error is, what was tried, what to change.
 
     \b
@@ -25,7 +25,7 @@ def explain(pair: PairName, layer: LayerName, options: "Options") -> None:
     Without --input and --mode it is the pair's first input, in eager mode. Exit codes: 0 the layer is right, 1 it
     is at fault.
     """
-    wanted = replace(options, modes=options.modes or ("eager",))
+    wanted = replace(options, modes=options.modes or ("eager",), against=against)
     with errors_as_sentences():
         right = _explain(pair, layer, wanted)
     raise typer.Exit(0 if right else DIVERGED)

@@ -60,6 +60,12 @@ Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only th
 Map = Annotated[
     Path | None, typer.Option("--map", metavar="FILE", help="Which layer answers to which, as `parity map` writes it.")
 ]
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        "--against", metavar="FILE", help="A recording, as `parity record` writes it, in place of the side it is of."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite FILE if there is one.")]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import PairName, request, takes
+from parity.cli.options import Against, PairName, request, takes
 from parity.cli.program import COULD_NOT_VERIFY, DIVERGED, INTERRUPTED, errors_as_sentences, in_colour
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def verify(
         float | None,
         typer.Option("--timeout", metavar="SECONDS", help="End a step that takes longer; this isolates as well."),
     ] = None,
+    against: Against = None,
     layers: Annotated[bool, typer.Option("--layers", help="Print a table of all layers of every run.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line and errors.")
@@ -54,10 +55,19 @@ def verify(
       parity verify flownet --images left.png right.png --checkpoint weights.pth.tar
       parity verify flownet --port my_port.keras
       parity verify flownet --data-format channels_first --size 512x512 --mode eager
+      parity verify flownet --against golden.safetensors   with one of the two engines
 
     The report is written to DIR/PAIR/report.json, whether the port agrees or not.
     """
-    wanted = replace(options, rtol=rtol, atol=atol, report_dir=report_dir, isolate=isolate, timeout=timeout)
+    wanted = replace(
+        options,
+        rtol=rtol,
+        atol=atol,
+        report_dir=report_dir,
+        isolate=isolate,
+        timeout=timeout,
+        against=against,
+    )
     with errors_as_sentences():
         report = verified(pair, wanted, layers=layers, quiet=quiet)
     raise typer.Exit(exit_code(report))

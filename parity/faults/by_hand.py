@@ -27,6 +27,7 @@ def plant_by_hand(pair: Pair, given: Input, layer: str, cause: str, draw: int = 
             f"no cause is called {cause!r}{_hint(cause, known)}; those that can be planted: {', '.join(known)}"
         )
     verifier = Verifier(pair)
+    verifier.filled(given)
     ground = Ground(
         port=verifier.port,
         segments=verifier.segments(given),

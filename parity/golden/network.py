@@ -109,6 +109,15 @@ class RecordedModule:
         for name, child in self._modules.items():
             yield from child.named_modules(seen, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
+    def children(self) -> Iterator[Any]:
+        """The modules that it holds."""
+        yield from self._modules.values()
+
+    def parameters(self, recurse: bool = True) -> Iterator[Array]:
+        """Its parameters, and with `recurse` those of all below it."""
+        for _, module in self.named_modules() if recurse else (("", self),):
+            yield from (array for array in module._parameters.values() if array is not None)
+
     def state_dict(self, *args: Any, keep_vars: bool = False, **kwargs: Any) -> dict[str, Array]:
         """Its weights and saved buffers, by their paths."""
         found = {}

@@ -16,6 +16,7 @@ import numpy as np
 from parity.axes import Array
 from parity.converters.registry import numpy
 from parity.errors import PairError, RecordingError
+from parity.golden import REFERENCE
 from parity.golden.file import File, Writer
 from parity.golden.header import (
     SCHEMA,
@@ -37,7 +38,6 @@ from parity.pair import Input, Pair
 from parity.runners.taps import Tap, Trace
 from parity.runners.torch_module import Call, Ran, Sink, TorchModule, sampled
 
-SIDE = "reference"
 Show = Callable[[str, float], None]
 
 
@@ -212,7 +212,7 @@ class RecordedReference:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = File(path)
-        self.header = self._file.header(ReferenceHeader, SCHEMA, SIDE)
+        self.header = self._file.header(ReferenceHeader, SCHEMA, REFERENCE)
         self._file.sums = self.header.sums
         self._runs = {run.given.digest: (f"runs/{number}", run) for number, run in enumerate(self.header.runs)}
         self._centres = {run.centre: name for name, run in self._runs.values() if run.centre}
@@ -232,6 +232,10 @@ class RecordedReference:
     def module(self) -> Any:
         """The network as it was recorded, with its weights."""
         return self._modules[0]
+
+    def named_modules(self) -> Iterator[tuple[str, Any]]:
+        """The modules by their paths, as those of a torch module."""
+        yield from self.module.named_modules()
 
     def names_of(self, given: Input) -> dict[str, str]:
         """The names of an input's arrays, and for each the parameter of `forward` that it was passed as."""

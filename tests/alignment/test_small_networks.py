@@ -17,6 +17,7 @@ from parity.pair import Input, Pair
 from parity.runners.keras_model import KerasModel
 from parity.runners.taps import Tap
 from parity.runners.torch_module import TorchModule
+from parity.verification import Verifier
 from tests.alignment.disguises import DAMAGES, disguised, fresh, transposed, with_weights
 
 
@@ -126,7 +127,7 @@ def test_weights_are_not_needed(name: str) -> None:
 def test_flownet_needs_no_map() -> None:
     """All 30 layers of FlowNet2-SD find their own under other names; the transposed kernel of one too."""
     pair, (given,) = load("flownet", Settings(inputs=("noise",), size=(64, 64)))
-    sides = sides_of(pair, given)
+    sides = sides_of(Verifier(pair).filled(given), given)
     assert len(sides.weights) == 30
     port = with_weights(sides.port, {"conv3_1": transposed(sides.weights["conv3_1"], 0)})
     assert sides.misses(port, 0) == {}

@@ -11,6 +11,7 @@ from parity.axes import Array
 from parity.errors import InputError, UsageError
 from parity.frameworks import torch
 from parity.inputs import PROBES
+from parity.lookup import both
 from parity.models import MODELS, Settings, load
 from parity.models.small import NETWORKS, ImageNetwork
 from parity.pair import Pair
@@ -142,7 +143,7 @@ def test_settings_make_size_seed_and_inputs() -> None:
     """A network by name takes the settings' width and height, seed, and inputs in their order."""
     pair, inputs = load("upscaler", Settings(size=(13, 9), seed=2, inputs=("ramp", "noise")))
     assert [(given.name, given.array.shape) for given in inputs] == [("ramp", (1, 3, 9, 13)), ("noise", (1, 3, 9, 13))]
-    assert pair.port.output_shape == (None, 18, 26, 3)
+    assert both(pair).port.output_shape == (None, 18, 26, 3)
     assert np.array_equal(weights(pair)["body.weight"], weights(NETWORKS["upscaler"].pair(seed=2)[0])["body.weight"])
 
 
