@@ -130,6 +130,7 @@ class _Aligning:
         choices = self._match_skeleton(ends, numbers)
         self._rehang()
         self._join_folded()
+        self._join_contained()
         self._match_outputs(ends)
         self._match_operations(numbers)
         ambiguous = tuple(self._ambiguity(choice) for choice in choices if choice.alternatives or choice.rivals)
@@ -240,7 +241,16 @@ class _Aligning:
                 self._move(before, theirs, ours, theirs)
                 kinds = f"{self.reference.taps[before].kind} + {self.reference.taps[ours].kind}"
                 self.reasons[ours], self.scores[ours] = f"fused {kinds}", score
-                self.nodes[ours] = theirs
+                self.nodes[ours] = self.nodes.pop(before)
+
+    def _join_contained(self) -> None:
+        """Layers whose weights the port holds in the layer after them: half of a separable convolution."""
+        for ours in reversed(self.reference.nodes):
+            if ours not in self.matched and ours not in self.without[0] and ours not in self._covered():
+                after = joined.contained_in(self.reference, self.port, ours, self.matched)
+                if after is not None:
+                    self.together[after] = (ours, *self.together.get(after, ()))
+                    self.reasons[after] += ", with the weights of the layer before it"
 
     def _match_outputs(self, ends: Sequence[tuple[int, int]]) -> None:
         """Outputs that are still open, and those whose last operation only one side has."""

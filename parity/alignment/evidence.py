@@ -28,7 +28,7 @@ PLACE, FOLDED_PLACE = 7.0, 6.0
 HALF_PLACE, FOLDED_HALF = 2.0, 1.5
 """What it counts where only what is before, or only what is after, is alike."""
 NEAR = 0.5
-KIND, SHAPE, SIZE = 1.0, 1.0, 1.0
+KIND, SHAPE, SIZE = 1.0, 2.0, 1.0
 
 NAMED = 0.5
 """How alike names must be to say something."""
@@ -129,7 +129,10 @@ class Evidence:
         self.folded = fingerprints.similarity(
             [self._folded(i, a) for i, a in zip(reference.nodes, ours, strict=True)], theirs
         )
-        self.trusted = np.maximum(fingerprints.similarity(ours, theirs), self.folded)
+        held = fingerprints.shares(ours, theirs)
+        # A layer of another shape than the whole of the other's weights give is a part of it, or it of the layer.
+        alike = np.where(self.fits | self.fit_later, np.maximum(*held), np.minimum(*held))
+        self.trusted = np.maximum(alike, self.folded)
         """The weights that count; those that contradict the data flow do not."""
         self._interned: Interned = {}
 

@@ -54,11 +54,17 @@ def similarity(reference: Sequence[Sequence[Array]], port: Sequence[Sequence[Arr
     Each layer is given as its arrays. A layer that holds only some of another's arrays (half of a separable
     convolution) is wholly alike.
     """
+    return np.maximum(*shares(reference, port))
+
+
+def shares(reference: Sequence[Sequence[Array]], port: Sequence[Sequence[Array]]) -> tuple[Matrix, Matrix]:
+    """(layers, layers), twice: how much of the reference's layer the port's holds, and how much of the port's the
+    reference's does."""
     ours, theirs = (
         [[_Traits(a) for a in arrays if _says_something(a)] for arrays in side] for side in (reference, port)
     )
     alike = _alike([t for arrays in ours for t in arrays], [t for arrays in theirs for t in arrays])
-    return np.maximum(_share(alike, ours, theirs), _share(alike.T, theirs, ours).T)
+    return _share(alike, ours, theirs), _share(alike.T, theirs, ours).T
 
 
 def moved_alike(reference: Sequence[Array], port: Sequence[Array]) -> bool:

@@ -53,6 +53,17 @@ def folded_into(reference: Graph, port: Graph, tap: int, nodes: Mapping[int, int
     return before if fits and not same and not followed and len(port.weights[theirs]) > 1 else None
 
 
+def contained_in(reference: Graph, port: Graph, tap: int, matched: Mapping[int, int]) -> int | None:
+    """The matched tap that alone reads a layer and whose counterpart holds all of its weights."""
+    sinks = reference.sinks[tap]
+    after = next(iter(sinks)) if len(sinks) == 1 else None
+    if after is None or after not in matched or not reference.carries(tap):
+        return None
+    theirs = port.weights[matched[after]]
+    alike = fingerprints.similarity([reference.weights[tap]], [theirs])[0, 0]
+    return after if alike >= fingerprints.EQUAL and len(theirs) > len(reference.weights[after]) else None
+
+
 def inside(graph: Graph, matched: Collection[int], covered: Collection[int]) -> dict[int, tuple[int, ...]]:
     """For each matched tap, the taps without a counterpart that lead up to it: operations, and layers in `covered`.
 
