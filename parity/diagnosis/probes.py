@@ -10,7 +10,6 @@ import numpy as np
 
 from parity.axes import Array, move
 from parity.diagnosis.evidence import Evidence, Hypothesis
-from parity.frameworks import torch
 from parity.runners.keras_model import as_tensor
 
 RIGHT = 1e-5
@@ -73,12 +72,10 @@ def _probed(evidence: Evidence) -> Iterator[tuple[str, list[Array], Array]]:
     for probe, make in PROBES.items():
         anchors = [make(array.shape, seed) for seed, array in enumerate(evidence.anchors)]
         theirs = {
-            name: torch.from_numpy(
-                np.ascontiguousarray(move(a, scene.layout(name, a.ndim), scene.reference_layout(name, a.ndim)))
-            )
+            name: np.ascontiguousarray(move(a, scene.layout(name, a.ndim), scene.reference_layout(name, a.ndim)))
             for name, a in zip(names, anchors, strict=True)
         }
-        value = call.again(theirs).numpy()
+        value = call.on_arrays(theirs)
         layer = evidence.segment.layer
         moved = move(value, scene.reference_layout(layer, value.ndim), scene.layout(layer, value.ndim))
         yield probe, anchors, np.ascontiguousarray(moved)
