@@ -23,12 +23,10 @@ from parity.axes import Array
 from parity.diagnosis import Diagnosis
 from parity.errors import RepairError, UsageError
 from parity.examination import Progress
-from parity.lookup import both
 from parity.numbers import short
 from parity.pair import Input, Pair
 from parity.report import Cause, Finding, Report, merge, write_whole
 from parity.runners.edits import Edit, edited_copy
-from parity.runners.keras_model import KerasModel
 from parity.verification import Verifier
 
 ROUNDS = 3
@@ -69,12 +67,12 @@ def repair(
 ) -> Repaired:
     """Undo every proven fault of the pair's port in a copy, and verify the copy on the same inputs in the same modes.
 
-    Raises as `verify` does, and PairError for a port that Keras cannot copy. What has no proven remedy is in `left`.
+    The copy of a port that had to be opened is a flat functional model. Raises as `verify` does, and PairError for a
+    port that Keras cannot copy. What has no proven remedy is in `left`.
     """
     if not inputs:
         raise UsageError("no inputs given; nothing can be repaired that nothing shows")
-    pair = both(pair)
-    current = replace(pair, port=KerasModel(pair.port).model)
+    current = pair = Verifier(pair).flat(inputs[0])
     before, faults = _examine(current, inputs, modes, progress, "examining the port", 0.0)
     inputs = [*inputs, _another(inputs[0])]
     report, changes, refused = before, dict[str, Change](), set[str]()

@@ -17,6 +17,7 @@ from parity.layouts import derived_for
 from parity.lookup import both
 from parity.pair import Input, Pair
 from parity.report import Report, merge
+from parity.runners.flattening import flat_name, flattened
 from parity.runners.keras_model import KerasModel, Segment
 from parity.runners.ports import Port
 from parity.runners.reference import Reference
@@ -89,6 +90,17 @@ class Verifier:
             self.pair = replace(self.pair, transfer=False)
             self._port = Port(self._port.model)
         return self.pair
+
+    def flat(self, given: Input) -> Pair:
+        """The pair with a port that is a flat functional model: its own, or a copy of what it is opened to.
+
+        Raises PairError for a port that Keras cannot copy.
+        """
+        port = self._subject(given).port
+        if self._port.is_flat:
+            return replace(self.pair, port=self._port.model)
+        layers = {key: flat_name(port.aliases.get(name, name)) for key, name in (self.pair.layers or {}).items()}
+        return replace(self.pair, port=flattened(port.model), layers=layers or None)
 
     def _subject(self, given: Input) -> Subject:
         self.filled(given)

@@ -1,6 +1,7 @@
 """Ports that are no flat functional model: subclassed, nested, of tf_keras, plain functions."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from parity.errors import PairError
 from parity.frameworks import keras, tf, torch
 from parity.inputs import noise
 from parity.pair import Input, Pair
+from parity.repair import repair
 from parity.report import Report
 from parity.runners.ports import Port
 from parity.verification import verify
@@ -188,6 +190,31 @@ def test_a_map_may_name_what_was_opened() -> None:
     report = report_of(TorchNet(), subclassed(ops, False), image(), layers=layers)
     assert report.passed
     assert report.coverage.matched["blocks.0.relu"] == "blocks/0/relu"
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, saving with NumPy 2
+@pytest.mark.parametrize("form", ["subclassed", "nested in subclassed"])
+def test_a_fault_inside_is_repaired_in_a_flat_copy(form: str, tmp_path: Path) -> None:
+    """The copy is a functional model without the fault, which can be saved; the port itself is not touched."""
+    make, layer = FORMS[form]
+    port = make(True)
+    before = {name: np.asarray(value) for name, value in port(image().array.transpose(0, 2, 3, 1)).items()}
+    pair = Pair(name="form", reference=TorchNet(), port=port, layers={"blocks.1.conv": layer})
+    repaired = repair(pair, [image()])
+    assert repaired.report.passed
+    assert [(change.layer, change.port_layer) for change in repaired.changes] == [
+        ("blocks.1.conv", layer.replace("/", "."))
+    ]
+    for name, value in port(image().array.transpose(0, 2, 3, 1)).items():
+        np.testing.assert_array_equal(np.asarray(value), before[name])
+    repaired.model.save(tmp_path / "repaired.keras")
+    assert report_of(TorchNet(), tmp_path / "repaired.keras", image()).passed
+
+
+def test_a_port_of_tf_keras_cannot_be_copied() -> None:
+    """A repair says in a sentence what it has no copy of."""
+    with pytest.raises(PairError, match="is no operation of Keras 3"):
+        repair(Pair(name="form", reference=TorchNet(), port=nested(tf_keras, True)), [image()])
 
 
 def test_xla_runs_what_was_cut_out() -> None:

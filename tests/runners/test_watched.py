@@ -1,4 +1,4 @@
-"""What cannot be opened is watched: each layer's call is a firing, what is between is cut out, nothing stays patched."""
+"""What cannot be opened is watched: layers' calls are firings, what is between is cut out, nothing stays patched."""
 
 import sys
 from pathlib import Path
