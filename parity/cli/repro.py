@@ -97,10 +97,15 @@ def _lines(written: "Sequence[Repro]", refused: Sequence[str]) -> Iterator[str]:
         state = "agrees" if each.passed else "diverges"
         shown = "does not run or has another shape" if each.shown is None else f"{state}: {short(each.shown)}"
         yield f"{each.layer} -> {each.port_layer}: {shown}"
-        yield f"  written  {each.folder} ({each.lines} lines, {each.size / 2**20:.1f} MiB)"
+        yield f"  written  {each.folder} ({each.lines} lines, {_size(each.size)})"
         yield f"  run it   python {each.folder / 'repro.py'}"
         yield from (f"  note     {note}" for note in each.notes)
     yield from (f"not written: {reason}" for reason in refused)
+
+
+def _size(count: int) -> str:
+    """A number of bytes in words."""
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
 
 
 def _ensure_folder(folder: Path, *, force: bool) -> None:

@@ -1,12 +1,12 @@
 """What is written for one layer: its script, the script's data, and a README of a few lines."""
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from parity.diagnosis.evidence import Evidence
+from parity.examination import environment
 from parity.numbers import short
 from parity.report import Cause, Measure
 from parity.repro.script import DATA, MODEL, SCRIPT, TEMPLATES, Script, script_of
@@ -89,7 +89,7 @@ def _notes(script: Script, size: int, reproduces: bool) -> list[str]:
 
 
 def _readme(case: Case, script: Script) -> str:
-    cause, measure = case.cause, case.measure
+    cause, measure, around = case.cause, case.measure, environment()
     shown = "no number: it does not run, or makes another shape"
     if script.found is not None:
         shown = f"{short(script.found.relative)}, {'agrees' if script.found.passed else 'diverges'}"
@@ -105,7 +105,7 @@ def _readme(case: Case, script: Script) -> str:
         shown=shown,
         cause=f"{cause.slug} ({cause.detail})" if cause else "none: this layer is right",
         change=cause.change if cause else "",
-        versions=", ".join(f"{name} {version(name)}" for name in ("torch", "tensorflow", "keras", "numpy")),
+        versions=", ".join(f"{name} {around[name]}" for name in ("torch", "tensorflow", "keras", "numpy")),
         files=", ".join(files),
         command=case.command,
     )

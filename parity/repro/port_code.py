@@ -79,7 +79,7 @@ class _Port:
             self._arrays |= {f"keras.{layer.name}.{key}": value for key, value in kept.items()}
             if kept:
                 self._setup.append(
-                    f'{name}.set_weights([data["keras.{layer.name}." + key] for key in {written(list(kept))}])'
+                    f'{name}.set_weights([data["keras.{layer.name}." + k] for k in {written(list(kept))}])'
                 )
         return self._layers[id(layer)]
 

@@ -81,7 +81,7 @@ class _Reference:
             state = {f"torch.{layer}.{key}": value for key, value in module.state_dict().items()}
             self._arrays |= {key: _array(value) for key, value in state.items()}
             if state:
-                loaded = f'{{key: torch.from_numpy(data["torch.{layer}." + key]) for key in {name}.state_dict()}}'
+                loaded = f'{{k: torch.from_numpy(data["torch.{layer}." + k]) for k in {name}.state_dict()}}'
                 self._setup.append(f"{name}.load_state_dict({loaded})")
             self._modules[id(module)] = name
         return self._modules[id(module)]

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from parity.axes import Array
 from parity.comparison import Comparison, compare
 from parity.diagnosis.evidence import Evidence
+from parity.examination import environment
 from parity.frameworks import keras, tf, torch
 from parity.numbers import short
 from parity.repro.code import Code, value_key
@@ -49,11 +50,11 @@ def script_of(evidence: Evidence, floor: float) -> Script:
     reference = _tried_reference(evidence, recorded)
     try:
         port, model = port_code(evidence), None
-        found = _tried(evidence, port, recorded)
-        _refuse_other_behaviour(evidence, found)
+        made = _tried(evidence, port, recorded)
+        _refuse_other_behaviour(evidence, made)
     except (UnwritableError, TypeError, ValueError, AttributeError, tf.errors.OpError) as reason:
         port, model = _loaded(str(reason)), segment_model(evidence)
-        found = _tried(evidence, port, recorded, model)
+        made = _tried(evidence, port, recorded, model)
     text = _text(evidence, floor, reference, port)
     if _too_long(text) and len(reference.setup) + len(reference.body) > 2:
         reference = _only_recorded(f"together they take more than {LINES} lines")
@@ -62,7 +63,7 @@ def script_of(evidence: Evidence, floor: float) -> Script:
         port, model = _loaded(f"together they take more than {LINES} lines"), segment_model(evidence)
         text = _text(evidence, floor, reference, port)
     arrays = {**recorded, **reference.arrays, **port.arrays}
-    return Script(text=text, arrays=arrays, model=model, found=found, reference_note=reference.note)
+    return Script(text=text, arrays=arrays, model=model, found=_compared(evidence, made), reference_note=reference.note)
 
 
 def _too_long(text: str) -> bool:
@@ -113,8 +114,8 @@ def _loaded(reason: str) -> Code:
     )
 
 
-def _tried(evidence: Evidence, port: Code, recorded: Mapping[str, Array], model: Any = None) -> Comparison | None:
-    """What the port's code makes of the input, compared as the script will compare it."""
+def _tried(evidence: Evidence, port: Code, recorded: Mapping[str, Array], model: Any = None) -> Array | None:
+    """What the port's code makes of the input; None where the port refuses it."""
     space: dict[str, Any] = {
         "keras": keras,
         "tf": tf,
@@ -127,15 +128,24 @@ def _tried(evidence: Evidence, port: Code, recorded: Mapping[str, Array], model:
     if evidence.actual is REFUSED:
         return None
     actual = np.asarray(eval(_running(evidence), space))
-    actual = actual if actual.dtype.kind in "fiub" else actual.astype(np.float32)
-    return compare(actual, evidence.expected, evidence.limits) if actual.shape == evidence.expected.shape else None
+    return actual if actual.dtype.kind in "fiub" else actual.astype(np.float32)
 
 
-def _refuse_other_behaviour(evidence: Evidence, found: Comparison | None) -> None:
+def _compared(evidence: Evidence, made: Array | None) -> Comparison | None:
+    """The comparison that the script will make; None where there is nothing of that shape."""
+    if made is None or made.shape != evidence.expected.shape:
+        return None
+    return compare(made, evidence.expected, evidence.limits)
+
+
+def _refuse_other_behaviour(evidence: Evidence, made: Array | None) -> None:
     """Raise UnwritableError where a layer of the port's own does something else than the one of Keras it extends."""
     own = [each for node in evidence.segment.nodes if (each := foreign(node.operation)) is not None]
-    before = evidence.before
-    if own and before is not None and (found is None or not np.isclose(found.rmse, before.rmse, rtol=0.01)):
+    if not own or made is None:
+        return
+    actual = evidence.actual
+    size = float(np.sqrt(np.mean(np.square(actual, dtype=np.float64))))
+    if made.shape != actual.shape or not np.allclose(made, actual, rtol=0, atol=1e-3 * size, equal_nan=True):
         raise UnwritableError(f"{own[0].name!r} is a {type(own[0]).__name__}")
 
 
@@ -149,7 +159,7 @@ def _text(evidence: Evidence, floor: float, reference: Code, port: Code) -> str:
         layer=layer,
         port_layer=evidence.segment.tap.name,
         environment=_environment(),
-        torch=torch.__version__,
+        torch=environment()["torch"],
         layout=layouts[0],
         port_layout=layouts[1],
         reference=reference,
