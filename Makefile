@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv verify test lint types bench faults clean
+.PHONY: help .venv verify test lint types bench faults docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[.a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: .venv ## measure speed and memory
 
 faults: .venv ## plant known faults and score what is found, named and repaired (ARGS="--seed 7")
 	.venv/bin/parity faults $(ARGS)
+
+docs: .venv ## build the documentation into build/site (open build/site/index.html)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet -f .ci/mkdocs.yml
 
 clean: ## remove caches and build products; reports and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
