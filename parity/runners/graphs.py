@@ -192,14 +192,21 @@ def _symbolic_call(examples: Sequence[Input], *, any_batch: bool) -> Call:
     return examples[0].filled(symbolic)
 
 
-def best_of(graphs: Iterator[Graph | None], examples: Sequence[Input], agrees: Callable[[Any, Any], bool]) -> Any:
-    """The first graph without a closed layer that computes what the model does, or the one with the fewest."""
+def best_of(
+    trace: Callable[[Any, Call], Graph | None],
+    model: Any,
+    examples: Sequence[Input],
+    agrees: Callable[[Any, Any], bool],
+) -> Graph | None:
+    """The first graph without a closed layer that computes what the model does, or the one with the fewest.
+
+    The model is called first, so that one that never was has its weights.
+    """
     best: Graph | None = None
-    expected: list[Any] = []
-    for graph in graphs:
+    expected = [called(model, example) for example in examples]
+    for graph in (trace(model, call) for call in symbolic_calls(examples)):
         if graph is None or (best is not None and len(graph.closed) >= len(best.closed)):
             continue
-        expected = expected or [called(graph.model, example) for example in examples]
         if all(_makes(graph, *each, agrees) for each in zip(examples, expected, strict=True)):
             best = graph
             if not graph.closed:

@@ -17,15 +17,14 @@ from parity.frameworks import keras
 from parity.pair import Input
 from parity.runners.graphs import (
     Arguments,
+    Call,
     Firing,
     Graph,
     Names,
     assembled,
     best_of,
-    called,
     is_composite,
     same,
-    symbolic_calls,
     symbolic_leaves,
     written_by_user,
 )
@@ -48,14 +47,13 @@ def opened(model: Any, examples: Sequence[Input]) -> Graph | None:
     left open, and the batch too where the model allows it; all others are as in the examples. A model that was never
     called is built by it. What the model itself raises is not caught.
     """
-    called(model, examples[0])
-    graph: Graph | None = best_of((_traced(model, *call) for call in symbolic_calls(examples)), examples, same)
-    return graph
+    return best_of(_traced, model, examples, same)
 
 
-def _traced(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph | None:
+def _traced(model: Any, call: Call) -> Graph | None:
     """The graph that a symbolic call of the model makes; None where the model cannot be called like that."""
     trace = _Trace()
+    args, kwargs = call
     try:
         with trace.recording():
             result = trace.plain(model(*args, **kwargs, training=False))
@@ -63,7 +61,7 @@ def _traced(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph 
         return None
     if any(firing.operation is model for firing in trace.firings):
         return None
-    return assembled(model, (args, kwargs), result, trace.firings, trace.makes)
+    return assembled(model, call, result, trace.firings, trace.makes)
 
 
 class _Trace:

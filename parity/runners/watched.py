@@ -25,11 +25,9 @@ from parity.runners.graphs import (
     Names,
     assembled,
     best_of,
-    called,
     inferring,
     is_composite,
     snake,
-    symbolic_calls,
     symbolic_leaves,
 )
 from parity.runners.taps import OUTPUT, Numbering
@@ -58,9 +56,7 @@ def watched(model: Any, examples: Sequence[Input]) -> Graph | None:
     `examples` are what it will be called with, in its own layout and structure; axes are left open as in `opened`. What
     the model itself raises is not caught.
     """
-    called(model, examples[0])
-    graph: Graph | None = best_of((_traced(model, call) for call in symbolic_calls(examples)), examples, _near)
-    return graph
+    return best_of(_traced, model, examples, _near)
 
 
 def _near(actual: Any, expected: Any) -> bool:
