@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from parity.axes import Axes
     from parity.models import pair
     from parity.pair import Input, Pair
+    from parity.recording import record
     from parity.report import Cause, Finding, Report
     from parity.tolerance import NoiseFloor, Tolerance
     from parity.verification import verify
@@ -35,6 +36,7 @@ __all__ = [
     "inputs",
     "models",
     "pair",
+    "record",
     "verify",
 ]
 
@@ -47,6 +49,7 @@ _HOMES = {
     "Pair": "parity.pair",
     "Report": "parity.report",
     "Tolerance": "parity.tolerance",
+    "record": "parity.recording",
     "verify": "parity.verification",
 }
 

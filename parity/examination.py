@@ -12,7 +12,7 @@ import difflib
 import os
 import platform
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import cast
 
@@ -23,7 +23,7 @@ from parity.align import Alignment, align, apart
 from parity.anchored import Anchored, run_anchored
 from parity.axes import Array, move
 from parity.comparison import compare
-from parity.diagnosis import Diagnosis, diagnose
+from parity.diagnosis import Diagnosis, diagnose, unproven
 from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.explain import explained
 from parity.diagnosis.fingerprints import carries_other_values
@@ -31,6 +31,7 @@ from parity.diagnosis.scene import Scene
 from parity.ends import all_paired, paired
 from parity.errors import PairError, UsageError
 from parity.explanation import Explanation
+from parity.golden.port import RecordedGraph, Reversed
 from parity.judge import Judge
 from parity.layouts import derived_for
 from parity.pair import INPUT, Input, Pair
@@ -71,6 +72,7 @@ class Subject:
     policy: Policy
     reference: Reference
     port: KerasModel
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,7 @@ class Examination:
         self.segments = (*subject.port.segments(self.alignment.matched), *self._unfinished())
         self.introduced: dict[tuple[str, str], Measure] = {}
         self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
+        self.not_reversed = set[str]()
         self.scene = Scene(
             subject.reference,
             subject.port,
@@ -136,7 +139,7 @@ class Examination:
         runs = tuple(self._run(mode, ends[mode]) for mode in self.modes)
         return Report(
             pair=self.subject.pair.name,
-            environment=environment(self.subject.reference.versions),
+            environment=environment({**self.subject.reference.versions, **self.subject.versions}),
             settings={"policy": str(self.subject.policy), "modes": ", ".join(self.modes)},
             coverage=self._coverage(),
             runs=runs,
@@ -261,8 +264,33 @@ class Examination:
             self.progress(f"layer by layer, {tap.name}", 0.2 + 0.4 * seen / len(self.judge.taps))
             self.judge.see(tap, value)
 
+        if isinstance(self.subject.port, RecordedGraph):
+            self.subject.reference.run(self.given, see)
+            self._run_reversed(self.subject.port, segments)
+            return
         anchored = Anchored(self.subject.port, segments, self.modes, self.subject.pair.axes, self._judge_introduced)
         run_anchored(self.subject.reference, self.given, anchored, see)
+
+    def _run_reversed(self, port: RecordedGraph, segments: Sequence[Segment]) -> None:
+        """What each layer of a recorded port introduces: the reference's calls on the port's own values."""
+        for mode in self.modes:
+            values = Reversed(
+                reference=self.subject.reference,
+                port=port,
+                given=self.given,
+                arrays=self.inputs_of_port(),
+                matched=self.alignment.matched,
+                axes=self.subject.pair.axes,
+                mode=mode,
+            )
+            for segment in segments:
+                expected = values.expected(segment.layer)
+                if expected is None:
+                    self.not_reversed.add(segment.layer)
+                    continue
+                anchors = [values.of_port(name) for name in segment.anchors]
+                actual = port.value(values.arrays, mode, segment.tap.name)
+                self._judge_introduced(segment, mode, anchors, expected, actual)
 
     def _judge_introduced(
         self, segment: Segment, mode: str, anchors: Sequence[Array], expected: Array, actual: Array
@@ -303,7 +331,8 @@ class Examination:
             limits=self._limits(segment),
         )
         if not self.introduced[key].passed:
-            self.diagnoses[key] = diagnose(evidence)
+            recorded = isinstance(self.subject.port, RecordedGraph)
+            self.diagnoses[key] = unproven(evidence) if recorded else diagnose(evidence)
         cause = self.diagnoses[key].cause if key in self.diagnoses else None
         found = evidence, self.introduced[key], self.judge.floor(layer), cause
         if layer == self.wanted:
@@ -322,7 +351,7 @@ class Examination:
             yield mode, end
 
     def _end_to_end(self, mode: str, index: int) -> _EndToEnd:
-        port, arrays = self.subject.port, self._inputs_of_port()
+        port, arrays = self.subject.port, self.inputs_of_port()
 
         def show(done: int) -> None:
             share = (index + 0.5 * done / len(self.segments)) / len(self.modes)
@@ -335,7 +364,8 @@ class Examination:
         show(len(self.segments))
         return _EndToEnd(measures=measures, watched=watched, plain=port.plain(arrays, mode))
 
-    def _inputs_of_port(self) -> dict[str, Array]:
+    def inputs_of_port(self) -> dict[str, Array]:
+        """The input's arrays in the port's layout, by the reference's names."""
         axes = self.subject.pair.axes
         return {
             name: np.ascontiguousarray(move(array, *axes.of(name, array.ndim)))
@@ -479,7 +509,9 @@ class Examination:
         return replace(
             coverage,
             inside=held,
-            propagated_only=tuple(segment.layer for segment in self.segments if not segment.is_alone),
+            propagated_only=tuple(
+                segment.layer for segment in self.segments if not segment.is_alone or segment.layer in self.not_reversed
+            ),
             unmatched_reference=(
                 *(n for n in coverage.unmatched_reference if n not in {*held, *twins}),
                 *lacking,

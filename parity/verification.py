@@ -12,7 +12,8 @@ from parity.diagnosis import Diagnosis
 from parity.errors import PairError, UsageError
 from parity.examination import Examination, Progress, Subject, Witness
 from parity.explanation import Explanation
-from parity.golden.recording import recorded_reference
+from parity.golden.port import RecordedPort
+from parity.golden.sides import recorded_port, recorded_reference
 from parity.layouts import derived_for
 from parity.lookup import both
 from parity.pair import Input, Pair
@@ -69,7 +70,7 @@ class Verifier:
         self.policy = policy
         self._apart: dict[str, frozenset[str]] = {}
         self.reference: Reference = recorded_reference(pair) or TorchModule(pair.reference, device)
-        self._port = Port(pair.port)
+        self._port: Port | RecordedPort = recorded_port(pair) or Port(pair.port)
 
     @property
     def port(self) -> KerasModel:
@@ -81,7 +82,7 @@ class Verifier:
 
         Which layer is filled from which is what the alignment finds on an input, and what `transfer` says beyond it.
         """
-        if self.pair.transfer:
+        if self.pair.transfer and isinstance(self._port, Port):
             more = self.pair.transfer if isinstance(self.pair.transfer, Mapping) else {}
             subject = self._unfilled(given)
             matched = Examination(subject, given, MODES, lambda text, fraction: None).alignment.matched
@@ -96,19 +97,21 @@ class Verifier:
 
         Raises PairError for a port that Keras cannot copy.
         """
-        port = self._subject(given).port
+        port = self.subject(given).port
         if self._port.is_flat:
             return replace(self.pair, port=self._port.model)
         layers = {key: flat_name(port.aliases.get(name, name)) for key, name in (self.pair.layers or {}).items()}
         return replace(self.pair, port=flattened(port.model), layers=layers or None)
 
-    def _subject(self, given: Input) -> Subject:
+    def subject(self, given: Input) -> Subject:
+        """What is examined on an input: both sides ready to run, a fresh port filled."""
         self.filled(given)
         return self._unfilled(given)
 
     def _unfilled(self, given: Input) -> Subject:
         port = self._port.used if self._port.is_flat else self._opened(given)
-        return Subject(pair=self.pair, policy=self.policy, reference=self.reference, port=port)
+        versions = self._port.versions if isinstance(self._port, RecordedPort) else {}
+        return Subject(pair=self.pair, policy=self.policy, reference=self.reference, port=port, versions=versions)
 
     def _opened(self, given: Input) -> KerasModel:
         """What runs the port on inputs of these shapes."""
@@ -120,11 +123,11 @@ class Verifier:
 
     def segments(self, given: Input) -> tuple[Segment, ...]:
         """The port cut at the taps that answer to the reference's on this input. Raises as `verify` does."""
-        return Examination(self._subject(given), given, MODES, lambda text, fraction: None).segments
+        return Examination(self.subject(given), given, MODES, lambda text, fraction: None).segments
 
     def alignment(self, given: Input) -> Alignment:
         """Which tap of the port answers to which of the reference's on this input, and why. Raises as `verify` does."""
-        return Examination(self._subject(given), given, MODES, lambda text, fraction: None).alignment
+        return Examination(self.subject(given), given, MODES, lambda text, fraction: None).alignment
 
     def report(
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
@@ -139,7 +142,7 @@ class Verifier:
 
         Raises UsageError for a name that no layer has, PairError for a layer that could not be compared.
         """
-        verification = Examination(self._subject(given), given, _known((mode,)), progress)
+        verification = Examination(self.subject(given), given, _known((mode,)), progress)
         verification.wanted = verification.layer_called(layer)
         try:
             verification.report()
@@ -162,7 +165,7 @@ class Verifier:
         Raises UsageError for a name that no layer has.
         """
         apart = self._apart.get(given.name, frozenset())
-        verification = Examination(self._subject(given), given, _known((mode,)), progress, apart)
+        verification = Examination(self.subject(given), given, _known((mode,)), progress, apart)
         verification.wanted = verification.layer_called(layer) if layer else ""
         verification.witness = see
         try:
@@ -176,11 +179,11 @@ class Verifier:
         """The report of one input, and for each layer at fault its diagnosis in the first mode in which it is."""
         modes, known = _known(modes), frozenset[str]()
         try:
-            verification = Examination(self._subject(given), given, modes, progress)
+            verification = Examination(self.subject(given), given, modes, progress)
             report = verification.report()
             while (odd := verification.not_corresponding()) - known:
                 known = self._apart[given.name] = known | odd
-                verification = Examination(self._subject(given), given, modes, progress, known)
+                verification = Examination(self.subject(given), given, modes, progress, known)
                 report = verification.report()
         finally:
             self._port.restore()

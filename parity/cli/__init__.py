@@ -4,7 +4,7 @@ One file per command, each loaded with the program but none of them importing an
 command gets a line in COMMANDS.
 """
 
-from parity.cli import doctor, explain, faults, init, models, plant, repair, repro, verify
+from parity.cli import doctor, explain, faults, init, models, plant, record, repair, repro, verify
 from parity.cli import map as map_
 from parity.cli.program import app
 
@@ -16,6 +16,7 @@ COMMANDS = {
     "verify": verify.verify,
     "explain": explain.explain,
     "map": map_.layer_map,
+    "record": record.record,
     "repair": repair.repair,
     "repro": repro.repro,
     "plant": plant.plant,

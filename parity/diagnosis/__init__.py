@@ -34,7 +34,14 @@ from parity.diagnosis import (
 )
 from parity.diagnosis.evidence import Evidence, Family, Hypothesis
 from parity.diagnosis.probes import told_apart
-from parity.diagnosis.weights import carries_others, differing_weights, restored_edit, restored_weights, weights
+from parity.diagnosis.weights import (
+    carries_others,
+    differing_weights,
+    first_explanation,
+    restored_edit,
+    restored_weights,
+    weights,
+)
 from parity.diagnosis.words import written
 from parity.report import Cause, Trial
 from parity.runners.edits import Edit
@@ -119,6 +126,19 @@ def diagnose(evidence: Evidence) -> Diagnosis:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         detail = f"{_where(evidence)}; the layer cannot be run again on the reference's values: {reason[0]}"
         return Diagnosis(cause=Cause(slug="unknown", detail=detail))
+
+
+def unproven(evidence: Evidence) -> Diagnosis:
+    """What can be said of a layer that cannot be run again, since the port was recorded: how its weights relate."""
+    differing = differing_weights(evidence)
+    found = [first_explanation(evidence, index) for index in differing]
+    why = "; the port is a recording and was not run here, so no cause can be proven"
+    cause = Cause(
+        slug="unknown",
+        detail="; ".join([f"{_where(evidence)}{why}", *found]),
+        residual_before=_relative(evidence.before),
+    )
+    return Diagnosis(cause=cause, misloaded=bool(differing), foreign=carries_others(evidence))
 
 
 def _diagnosed(evidence: Evidence) -> Diagnosis:

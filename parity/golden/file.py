@@ -44,21 +44,24 @@ class Writer:
 
     stream: BinaryIO
     sums: dict[str, int] = field(default_factory=dict)
-    _entries: dict[str, object] = field(default_factory=dict)
+    _entries: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def put(self, name: str, array: Array) -> str:
-        """Write an array; the name. Raises RecordingError for a type that safetensors does not have."""
+    def put(self, name: str, array: Array, *, unless_as: str = "", same: dict[str, str] | None = None) -> str:
+        """Write an array; the name. Raises RecordingError for a type that safetensors does not have.
+
+        One that is, by type, shape and sum, what was written as `unless_as` is only noted in `same`.
+        """
         if array.dtype.name not in _NAMES:
             raise RecordingError(f"{name} has values of type {array.dtype}, which cannot be recorded")
         data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
-        start = self.stream.tell()
+        form = {"dtype": _NAMES[array.dtype.name], "shape": list(array.shape)}
+        start, self.sums[name] = self.stream.tell(), zlib.crc32(data)
+        other = self._entries.get(unless_as, {})
+        if same is not None and form.items() <= other.items() and self.sums[name] == self.sums[unless_as]:
+            same[name] = unless_as
+            return name
         self.stream.write(data)
-        self.sums[name] = zlib.crc32(data)
-        self._entries[name] = {
-            "dtype": _NAMES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [start, self.stream.tell()],
-        }
+        self._entries[name] = {**form, "data_offsets": [start, self.stream.tell()]}
         return name
 
     def head(self, header: str) -> bytes:
@@ -109,6 +112,7 @@ class File:
         self._text: str = metadata[KEY]
         self.names = frozenset(self._open.keys())
         self.sums: dict[str, int] = {}
+        self.same: dict[str, str] = {}
 
     @property
     def side(self) -> str:
@@ -139,9 +143,10 @@ class File:
 
     def array(self, name: str) -> Array:
         """An array of its own. Raises RecordingError where the file lacks it, or it is not what was written."""
-        if name not in self.names:
+        written = self.same.get(name, name)
+        if written not in self.names:
             raise RecordingError(f"{self.path} is damaged: it lacks {name}")
-        array: Array = self._open.get_tensor(name)
+        array: Array = self._open.get_tensor(written)
         if zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data) != self.sums.get(name):
             raise RecordingError(f"{self.path} is damaged: {name} is not what was written")
         return array

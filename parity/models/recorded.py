@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from parity.errors import UsageError
-from parity.golden.recording import RecordedReference, recorded_reference
+from parity.golden.port import RecordedPort
+from parity.golden.sides import recorded, recorded_port, recorded_reference
 from parity.models.settings import Settings
 from parity.pair import Pair
 
@@ -14,7 +15,7 @@ class Recorded:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._side = RecordedReference(path)
+        self._side = recorded(path)
 
     def settings(self, asked: Settings) -> Settings:
         """The settings of the model that was recorded, on the inputs that were recorded, and what else is asked for.
@@ -28,8 +29,8 @@ class Recorded:
             "shape": asked.shapes,
             "range": asked.values,
             "limit": asked.limit,
-            "checkpoint": asked.checkpoint,
         }
+        idle |= {"port": asked.port} if isinstance(self._side, RecordedPort) else {"checkpoint": asked.checkpoint}
         for option, value in idle.items():
             if value:
                 raise UsageError(f"--{option} has no effect with --against: what is in {self._path} has been run")
@@ -44,6 +45,10 @@ class Recorded:
 
     def in_its_place(self, pair: Pair) -> Pair:
         """The pair with the recording in the place of its side. Raises RecordingError for one of another pair."""
-        made = replace(pair, reference=self._side)
-        recorded_reference(made)
+        if isinstance(self._side, RecordedPort):
+            made = replace(pair, port=self._side)
+            recorded_port(made)
+        else:
+            made = replace(pair, reference=self._side)
+            recorded_reference(made)
         return made

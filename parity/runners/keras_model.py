@@ -233,6 +233,30 @@ class KerasModel:
             made = run({name: as_tensor(arrays[theirs[name]]) for name in self.inputs})
         return {name: as_array(value) for name, value in made.items()}
 
+    @property
+    def graph(self) -> Any:
+        """The graph of its operations."""
+        return self._graph
+
+    @property
+    def ends(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The symbolic tensors of its inputs, and of its outputs."""
+        return self._inputs, self._outputs
+
+    def every_value(self, arrays: Mapping[str, Array], mode: str) -> dict[str, Array]:
+        """The whole value of every tap, by its name: each operation on the port's own values."""
+        segments = self.segments({tap.name: tap.name for tap in self.taps})
+
+        def chain(values: dict[str, Any]) -> dict[str, Any]:
+            for segment in segments:
+                values = {**values, segment.layer: segment.run([values[name] for name in segment.anchors])}
+            return {segment.layer: values[segment.layer] for segment in segments}
+
+        run = self._compile(("every",), mode, chain)
+        with _refusals("the port", mode):
+            made = run({name: as_tensor(array) for name, array in arrays.items() if name in self.feeds})
+        return {name: as_array(value) for name, value in made.items()}
+
     def propagate(
         self,
         arrays: Mapping[str, Array],
