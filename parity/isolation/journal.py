@@ -35,6 +35,11 @@ class Loaded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ready:
+    """The process can be asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progressed:
     """A part of the work begins, with the fraction of the whole that is done."""
 
@@ -67,10 +72,10 @@ class Raised:
     traceback: str
 
 
-Entry = Event | Loaded | Progressed | Finished | Refused | Raised
+Entry = Event | Loaded | Ready | Progressed | Finished | Refused | Raised
 _ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
     kind.__name__: TypeAdapter(kind)
-    for kind in (Step, Begun, Judged, Ended, Loaded, Progressed, Finished, Refused, Raised)
+    for kind in (Step, Begun, Judged, Ended, Loaded, Ready, Progressed, Finished, Refused, Raised)
 }
 
 

@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from parity.isolation.journal import Described
-from parity.isolation.supervisor import Isolated, Limits
+from parity.isolation.process import Limits
+from parity.isolation.supervisor import Isolated
 from parity.isolation.together import why_not_together
 from parity.render.progress import Show, silent
 from parity.report import Report

@@ -4,49 +4,27 @@ A process that dies is not asked again for the mode in which it died: another on
 MOST_DEATHS of them no more. Whatever was found by then is in the reports.
 """
 
-import contextlib
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from parity import errors
-from parity.errors import ParityError
-from parity.isolation.endings import Memory, how_it_ended, last_words, plain, users_line
-from parity.isolation.journal import Described, Entry, Finished, Loaded, Progressed, Raised, Reader, Refused
+from parity.errors import ParityError, RecordingError, UsageError
+from parity.isolation.folder import new_folder
+from parity.isolation.journal import Described, Loaded
+from parity.isolation.process import DiedError, Limits, Process
 from parity.isolation.remains import Remains, combined, nothing_but
-from parity.isolation.worker import JOURNAL, SHOW_STACKS, STACKS, STDERR, Request
-from parity.render.progress import Show, silent
+from parity.isolation.worker import BOTH
+from parity.render.progress import Show, part, silent
 from parity.report import Death, Report
 from parity.settings import RunSettings
+from parity.watch import PORT, REFERENCE
 
 MOST_DEATHS = 3
 """After so many deaths no further process is started."""
-POLL = 0.02
-"""Seconds between two looks at the journal."""
-LAST_CHANCE = 2.0
-"""Seconds that a process has to say where it is, before it is killed."""
-
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from parity.isolation.worker import main; "
-    "from pathlib import Path; main(Path(sys.argv.pop(1)))"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a process may take: `timeout` seconds for one step, `memory` bytes of address space; None is no limit."""
-
-    timeout: float | None = None
-    memory: int | None = None
+NO_SPACE = "No space left"
 
 
 class ProcessDiedError(ParityError):
@@ -62,25 +40,22 @@ class ProcessDiedError(ParityError):
         return nothing_but(pair, self.death, settings)
 
 
-class _DiedError(Exception):
-    """The process is gone; this is how."""
-
-    def __init__(self, death: Death) -> None:
-        super().__init__(death.how)
-        self.death = death
-
-
 class Isolated:
-    """A pair in a process of its own; the process lives until `close`, or the end of a `with` block.
+    """A pair in processes of its own, which live until `close`, or the end of a `with` block.
 
-    `load` and `verify` raise what the same would raise in this process, where parity raises it on purpose.
+    Each side has its own process where the pair says how to make each; else both share one. `load` and `verify` raise
+    what the same would raise in this process, where parity raises it on purpose.
     """
 
     def __init__(self, settings: RunSettings, limits: Limits | None = None) -> None:
         self._settings = settings
         self._limits = limits or Limits()
-        self._process: _Process | None = None
+        self._folder: Path | None = None
+        self._processes: dict[str, Process] = {}
         self._loaded: Loaded | None = None
+        self._spill: Path | None = None
+        self._together = ""
+        self._recordings = 0
         self._deaths = 0
 
     def __enter__(self) -> "Isolated":
@@ -90,10 +65,13 @@ class Isolated:
         self.close()
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
-        if self._process:
-            self._process.close()
-        self._process = None
+        """End the processes, whatever they are doing, and leave nothing of them."""
+        for process in self._processes.values():
+            process.close()
+        self._processes = {}
+        for folder in filter(None, (self._folder, self._spill)):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._folder = self._spill = None
 
     @property
     def pair(self) -> str:
@@ -114,19 +92,43 @@ class Isolated:
         return self._loaded or self.load()
 
     def load(self, show: Show = silent) -> Loaded:
-        """What the pair is called, and its inputs. Raises ProcessDiedError where making it ends the process."""
-        if self._process is None:
-            self._process = _Process(self._settings, self._limits)
-            try:
-                self._loaded = self._process.loaded(show)
-            except _DiedError as died:
-                self._died()
-                raise ProcessDiedError(_sentence(died.death), died.death) from None
-            except BaseException:
-                self.close()
-                raise
-        assert self._loaded is not None
-        return self._loaded
+        """What the pair is called, and its inputs. Raises ProcessDiedError where making it ends a process."""
+        try:
+            if not self._together:
+                self._load_apart(show)
+            if self._together:
+                self._load_together(show)
+        except DiedError as died:
+            self._died(died)
+            raise ProcessDiedError(_sentence(died.death), died.death) from None
+        except BaseException:
+            self.close()
+            raise
+        return self._known()
+
+    def _load_apart(self, show: Show) -> None:
+        """Start what is not running of both processes. Where they cannot be had, `_together` says why."""
+        try:
+            for role in (REFERENCE, PORT):  # both at once: importing an engine takes seconds
+                self._start(role)
+            for role in (REFERENCE, PORT):
+                answer = self._processes[role].ready(show)
+                self._loaded = answer if isinstance(answer, Loaded) else self._loaded
+        except UsageError:
+            raise
+        except ParityError as error:
+            self.close()
+            self._together = f"both sides in one process: {error}"
+
+    def _load_together(self, show: Show) -> None:
+        self._start(BOTH)
+        answer = self._processes[BOTH].ready(show)
+        self._loaded = answer if isinstance(answer, Loaded) else self._loaded
+
+    def _start(self, role: str) -> None:
+        if role not in self._processes:
+            self._folder = self._folder or new_folder()
+            self._processes[role] = Process(role, self._settings, self._limits, self._folder)
 
     def verify(self, name: str, modes: Sequence[str], show: Show = silent) -> Report:
         """The report of one input, with the deaths of all processes that were needed for it.
@@ -144,130 +146,55 @@ class Isolated:
             try:
                 attempts.append(self._attempt(name, left, show))
             except ProcessDiedError as error:  # another one does not even start
-                attempts.append(error.report(self.pair, self._known().settings))
+                attempts.append(error.report(self.pair, self._on_record()))
             except ParityError:
                 break
         return combined(attempts, modes)
 
     def _attempt(self, name: str, modes: Sequence[str], show: Show) -> Report:
-        loaded = self.load(show)
-        assert self._process is not None
+        self.load(show)
         remains = Remains(input=name)
         try:
-            return self._process.report(name, modes, remains, show)
-        except _DiedError as died:
-            self._died()
-            return remains.report(loaded, modes, died.death)
+            if self._together:
+                report = self._processes[BOTH].report({"input": name, "modes": list(modes)}, remains, show)
+                return replace(report, settings={**report.settings, **self._on_record()})
+            return self._attempt_apart(name, modes, remains, show)
+        except DiedError as died:
+            self._died(died)
+            return remains.report(replace(self._known(), settings=self._on_record()), modes, died.death)
 
-    def _died(self) -> None:
+    def _attempt_apart(self, name: str, modes: Sequence[str], remains: Remains, show: Show) -> Report:
+        reference, port = self._processes[REFERENCE], self._processes[PORT]
+        path = self._recorded(name, remains, part(show, 0, 2))
+        question = {"recording": str(path), "modes": list(modes), "settings": self._on_record()}
+        return port.report(question, remains, part(show, 1, 2), beside=reference)
+
+    def _recorded(self, name: str, remains: Remains, show: Show) -> Path:
+        """The recording of an input's run: in memory, or where there is not enough of it, in a temporary folder."""
+        self._recordings += 1
+        file = f"{self._recordings}.recording"
+        assert self._folder is not None
+        if not self._spill:
+            try:
+                return self._record(name, self._folder / file, remains, show)
+            except RecordingError as error:
+                if NO_SPACE not in str(error):
+                    raise
+                self._spill = new_folder(Path(tempfile.gettempdir()))
+        return self._record(name, self._spill / file, remains, show)
+
+    def _record(self, name: str, path: Path, remains: Remains, show: Show) -> Path:
+        self._processes[REFERENCE].ask({"input": name, "to": str(path)}, remains, show)
+        return path
+
+    def _on_record(self) -> dict[str, str]:
+        spilt = f", by way of {self._spill.parent} for want of shared memory" if self._spill else ""
+        how = self._together or f"each side in a process of its own{spilt}"
+        return {**self._known().settings, "isolated": how}
+
+    def _died(self, died: DiedError) -> None:
         self._deaths += 1
-        self.close()
-
-
-class _Process:
-    """One process, from its start to its end; its folder is gone with it."""
-
-    def __init__(self, settings: RunSettings, limits: Limits) -> None:
-        self._limits = limits
-        self._memory = Memory.now()
-        self._folder = Path(tempfile.mkdtemp(prefix="parity-"))
-        Request(settings=settings, supervisor=os.getpid(), memory=limits.memory).save(self._folder)
-        self._reader = Reader(self._folder / JOURNAL)
-        self._forwarded = 0
-        with (self._folder / STDERR).open("wb") as stderr:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps(sys.path), str(self._folder)],
-                stdin=subprocess.PIPE,
-                stderr=stderr,
-                # A group of its own: an interruption at the terminal is the supervisor's to handle, and what the
-                # process starts ends with it.
-                start_new_session=True,
-            )
-
-    def close(self) -> None:
-        """End it and leave nothing of it."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        if self._process.stdin:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-        self._reader.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def loaded(self, show: Show) -> Loaded:
-        """What it has loaded."""
-        answer = self._answer(Remains(), show)
-        assert isinstance(answer, Loaded)
-        return answer
-
-    def report(self, name: str, modes: Sequence[str], remains: Remains, show: Show) -> Report:
-        """Its report of an input; until it is there, `remains` takes what the process writes down."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps({"input": name, "modes": list(modes)}).encode() + b"\n")
-            self._process.stdin.flush()
-        answer = self._answer(remains, show)
-        assert isinstance(answer, Finished)
-        return Report.load(self._folder / answer.report)
-
-    def _answer(self, remains: Remains, show: Show) -> Entry:
-        """Wait for an answer. Raises _DiedError where there will be none, or what parity raised in the process."""
-        for entry in self._entries(remains):
-            remains.take(entry)
-            if isinstance(entry, Progressed):
-                show(entry.text, entry.fraction)
-            elif isinstance(entry, Raised):
-                words = f"raised {entry.error}: {' '.join(plain(entry.message).split())}"
-                raise _DiedError(remains.death(words, entry.where, last_words(entry.traceback)))
-            elif isinstance(entry, Refused):
-                raise _error(entry)
-            elif isinstance(entry, (Loaded, Finished)):
-                self._forward()
-                return entry
-        raise _DiedError(self._death(remains))
-
-    def _entries(self, remains: Remains) -> Iterator[Entry]:
-        """What the process writes down, until it ends; one that does nothing for too long is ended."""
-        heard = time.monotonic()
-        while True:
-            alive = self._process.poll() is None
-            for entry in self._reader.new():
-                heard = time.monotonic()
-                yield entry
-            if not alive:
-                return
-            if self._limits.timeout is not None and time.monotonic() - heard > self._limits.timeout:
-                raise _DiedError(self._hung(remains))
-            time.sleep(POLL)
-
-    def _hung(self, remains: Remains) -> Death:
-        self._process.send_signal(SHOW_STACKS)
-        until = time.monotonic() + LAST_CHANCE
-        while not (where := users_line(self._read(STACKS))) and time.monotonic() < until:
-            time.sleep(POLL)
-        how = f"did nothing more for {self._limits.timeout:g} seconds, and was ended"
-        return remains.death(how, where, last_words(self._read(STDERR)))
-
-    def _death(self, remains: Remains) -> Death:
-        said = self._read(STDERR)
-        how = how_it_ended(self._process.wait(), self._memory, Memory.now(), said)
-        return remains.death(how, users_line(self._read(STACKS)), last_words(said))
-
-    def _read(self, name: str) -> str:
-        return (self._folder / name).read_text(encoding="utf-8", errors="replace")
-
-    def _forward(self) -> None:
-        """Show what the process has written to stderr since: warnings of the user's code, for example."""
-        said = self._read(STDERR)
-        sys.stderr.write(said[self._forwarded :])
-        self._forwarded = len(said)
-
-
-def _error(refused: Refused) -> ParityError:
-    kind = getattr(errors, refused.error, ParityError)
-    error: ParityError = kind(refused.message)
-    return error
+        self._processes.pop(died.role).close()
 
 
 def _sentence(death: Death) -> str:
