@@ -91,9 +91,6 @@ class Segment:
         `edit` lets a replay do something differently; `beside` has the values it may reroute to that the segment does
         not read itself, by the id of their symbolic tensor.
         """
-        verb = "running" if tf.executing_eagerly() else "tracing"
-        changed = "" if edit is NOTHING else " with a change, to find its cause"
-        _tell(Step(side=PORT, doing=f"{verb} {self.tap.name!r}{changed}"))
         value = self.walk(values, edit, beside)[self.tap.key]
         return value if edit.finishing is None else edit.finishing(value)
 
@@ -102,7 +99,11 @@ class Segment:
     ) -> dict[int, Any]:
         """Every value on the way through the segment, by the id of its symbolic tensor."""
         known = {**(beside or {}), **dict(zip(self.anchor_keys, values, strict=True))}
+        verb = "running" if tf.executing_eagerly() else "tracing"
+        changed = "" if edit is NOTHING else ", with a change, to find a cause"
         for node in self.nodes:
+            name = self.tap.name if node is self.node else node.operation.name
+            _tell(Step(side=PORT, doing=f"{verb} {name!r}{changed}"))
             evaluate(node, known, edit)
         return known
 
