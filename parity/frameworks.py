@@ -21,7 +21,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from parity.errors import PairError
-from parity.switches import left_out, thread_count
+from parity.switches import left_out, stderr_is_kept, thread_count
 
 
 @contextmanager
@@ -30,6 +30,9 @@ def _quiet() -> Iterator[None]:
 
     TensorFlow logs "could not find cuda drivers" and "oneDNN is on" before any of its own log settings are read.
     """
+    if stderr_is_kept():
+        yield
+        return
     with tempfile.TemporaryFile() as kept:
         sys.stderr.flush()
         stderr = os.dup(2)

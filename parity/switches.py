@@ -12,6 +12,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # Idle OpenMP threads of torch would spin on the cores TensorFlow needs next; not spinning at all slows torch itself.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
+_stderr_is_kept = False
+
 
 def allow_channels_first() -> None:
     """Turn oneDNN on: without it TensorFlow has no channels_first convolution on a CPU, and it is on by itself on some
@@ -35,6 +37,17 @@ def leave_out(engine: str) -> None:
     """
     if "parity.frameworks" not in sys.modules:
         os.environ["PARITY_WITHOUT"] = ",".join(sorted({*left_out(), engine}))
+
+
+def keep_stderr() -> None:
+    """Leave stderr as it is while engines are imported: somebody reads it where this process does not live."""
+    global _stderr_is_kept
+    _stderr_is_kept = True
+
+
+def stderr_is_kept() -> bool:
+    """Whether `keep_stderr` was called."""
+    return _stderr_is_kept
 
 
 def left_out() -> frozenset[str]:

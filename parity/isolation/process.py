@@ -126,11 +126,11 @@ class Process:
                 show(entry.text, entry.fraction)
             elif isinstance(entry, Raised):
                 words = f"raised {entry.error}: {' '.join(plain(entry.message).split())}"
-                raise self._gone(remains, words, entry.where, plain(entry.traceback))
+                raise self._gone(remains, words, entry.where, "")
             elif isinstance(entry, Refused):
                 raise _error(entry)
             elif isinstance(entry, (Loaded, Ready, Finished)):
-                self._forward()
+                self._forward(show=isinstance(entry, Finished))
                 return entry
         raise self._ended(remains)
 
@@ -173,10 +173,11 @@ class Process:
     def _read(self, name: str) -> str:
         return (self._folder / name).read_text(encoding="utf-8", errors="replace")
 
-    def _forward(self) -> None:
-        """Show what the process has written to stderr since: warnings of the user's code, for example."""
+    def _forward(self, *, show: bool) -> None:
+        """Show what the process has written to stderr since: warnings of the user's code, not what engines say while
+        they are imported."""
         said = self._read(STDERR)
-        sys.stderr.write(said[self._forwarded :])
+        sys.stderr.write(said[self._forwarded :] if show else "")
         self._forwarded = len(said)
 
 

@@ -29,7 +29,7 @@ from parity.isolation.endings import users_line
 from parity.isolation.journal import Described, Finished, Journal, Loaded, Progressed, Raised, Ready, Refused
 from parity.report import Report
 from parity.settings import RunSettings, size_of
-from parity.switches import leave_out
+from parity.switches import keep_stderr, leave_out
 from parity.watch import PORT, REFERENCE, Step, listening, tell
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Worker:
 
     def prepare(self) -> None:
         """Import the engines that are needed; say what there is."""
+        keep_stderr()
         needless = NEEDLESS.get(self.request.role)
         if needless:
             leave_out(needless)
