@@ -53,7 +53,7 @@ def record(
         else:
             header = _port(pair, inputs, writer, modes, show, said)
         text.append(header.model_dump_json(by_alias=True))
-    return header
+    return type(header).model_validate_json(text[0])
 
 
 def summary(header: Header) -> str:
