@@ -30,7 +30,7 @@ def main() -> None:
 
 def bare(pair: Pair, given: Input, asked: Mapping[str, object]) -> dict[str, float]:
     """Both bare forwards, once."""
-    run_torch, run_keras = _forwards(pair, given, "eager")
+    run_torch, run_keras = forwards(pair, given, "eager")
     return {"torch": timed(run_torch), "keras": timed(run_keras)}
 
 
@@ -38,19 +38,19 @@ def verdict(pair: Pair, given: Input, asked: Mapping[str, object]) -> dict[str, 
     """One verdict, after one on the same size that is not counted (the float64 copy, traces)."""
     verifier = Verifier(pair)
     if given.array.size < 8e6:
-        _passed(verifier, given, "eager")
-    return {"seconds": timed(lambda: _passed(verifier, given, "eager"))}
+        passed(verifier, given, "eager")
+    return {"seconds": timed(lambda: passed(verifier, given, "eager"))}
 
 
 def speed(pair: Pair, given: Input, asked: Mapping[str, object]) -> dict[str, float]:
     """Bare forwards and verdicts in turns; ratios of each round, medians over the rounds."""
     mode, rounds = str(asked["mode"]), int(str(asked["rounds"]))
-    run_torch, run_keras = _forwards(pair, given, mode)
+    run_torch, run_keras = forwards(pair, given, mode)
     policies: dict[str, Policy] = {"noise floor": NoiseFloor(), "rtol/atol": Tolerance(rtol=1e-3, atol=1e-3)}
     jobs: dict[str, Callable[[], object]] = {"torch": run_torch, "keras": run_keras}
     for name, policy in policies.items():
         verifier = Verifier(pair, policy)
-        jobs[name] = lambda verifier=verifier: _passed(verifier, given, mode)
+        jobs[name] = lambda verifier=verifier: passed(verifier, given, mode)
     times = [{name: timed(job) for name, job in jobs.items()} for _ in range(rounds + 1)][1:]
     found = {name: statistics.median(round[name] for round in times) for name in jobs}
     for name in policies:
@@ -58,7 +58,8 @@ def speed(pair: Pair, given: Input, asked: Mapping[str, object]) -> dict[str, fl
     return found
 
 
-def _forwards(pair: Pair, given: Input, mode: str) -> Sequence[Callable[[], object]]:
+def forwards(pair: Pair, given: Input, mode: str) -> Sequence[Callable[[], object]]:
+    """What runs the bare reference, and the bare port in that mode."""
     value = torch.from_numpy(given.array)
     source, target = pair.axes.of(INPUT, given.array.ndim)
     moved = tf.constant(np.transpose(given.array, [source.index(axis) for axis in target]))
@@ -71,7 +72,8 @@ def _forwards(pair: Pair, given: Input, mode: str) -> Sequence[Callable[[], obje
     return run_torch, lambda: model(moved).numpy()
 
 
-def _passed(verifier: Verifier, given: Input, mode: str) -> None:
+def passed(verifier: Verifier, given: Input, mode: str) -> None:
+    """One verdict. Raises SystemExit where the faithful port diverges."""
     report = verifier.report(given, (mode,))
     if not report.passed:
         raise SystemExit(f"the faithful port diverged: {report.first_divergence}")
