@@ -34,6 +34,8 @@ NOT_TAPPED = frozenset({
     "new_zeros", "new_ones", "new_empty", "new_full",
 })
 """Functions that make no value of their own, by name without underscores around it."""
+PROPERTIES = frozenset({"T", "mT", "H", "mH", "real", "imag"})
+"""Properties of tensors that make a value."""
 SAME_VALUES = frozenset({"contiguous", "clone", "detach", "to", "float", "double", "cpu"})
 """Of these, the ones whose result stands for their input."""
 # fmt: on
@@ -339,8 +341,8 @@ class _Recorder(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        name = getattr(func, "__name__", "").strip("_")
-        tapped = not self._silent and name not in NOT_TAPPED and name != "get" and _takes(args, kwargs)
+        name = _name_of(func)
+        tapped = not self._silent and name and name not in NOT_TAPPED and _takes(args, kwargs)
         scope = [self._scope[-1][0]] if self._scope else []
         named = ".".join(filter(None, [*scope, name]))
         call = self._call(func, args, kwargs or {}) if tapped else None
@@ -452,9 +454,12 @@ class _Names:
 
 
 def _is_leaf(module: torch.nn.Module) -> bool:
-    """A module that is one layer: it has no children, and is torch's own or holds parameters itself."""
+    """A module that is one layer: it has no children, and is torch's own or holds parameters itself.
+
+    Attention has a child for its last product, and calls it in a function that takes all of its weights.
+    """
     if next(module.children(), None) is not None:
-        return False
+        return type(module) is torch.nn.MultiheadAttention
     own = type(module).__module__.startswith("torch.nn.")
     return own or next(module.parameters(recurse=False), None) is not None
 
@@ -465,6 +470,15 @@ def _weights(function: Any) -> list[Array]:
         return []
     state = function.state_dict(keep_vars=True)
     return [tensor.detach().cpu().numpy() for tensor in state.values() if tensor.is_floating_point()]
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """A function's name without underscores around it; of properties, only those that make a value: `x.T`, `x.mT`."""
+    name = str(getattr(function, "__name__", "")).strip("_")
+    if name != "get":
+        return name
+    read = str(getattr(getattr(function, "__self__", None), "__name__", ""))
+    return read if read in PROPERTIES else ""
 
 
 def _takes(args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> list[torch.Tensor]:
