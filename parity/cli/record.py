@@ -47,7 +47,7 @@ def record(
 def _record(name: str, side: str, options: "Options", output: Path, *, force: bool) -> None:
     from parity.errors import UsageError
     from parity.golden import ENGINES
-    from parity.models import load
+    from parity.models import as_recorded, load
     from parity.render.progress import progress_bar
     from parity.settings import RunSettings, ensure_writable
 
@@ -65,7 +65,7 @@ def _record(name: str, side: str, options: "Options", output: Path, *, force: bo
         from parity.recording import record as recorded
         from parity.recording import summary
 
-        known = settings.settings
+        known = as_recorded(settings.settings)
         header = recorded(
             pair,
             inputs,

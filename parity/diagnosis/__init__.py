@@ -130,15 +130,18 @@ def diagnose(evidence: Evidence) -> Diagnosis:
 
 def unproven(evidence: Evidence) -> Diagnosis:
     """What can be said of a layer that cannot be run again, since the port was recorded: how its weights relate."""
-    differing = differing_weights(evidence)
-    found = [first_explanation(evidence, index) for index in differing]
+    try:
+        differing = differing_weights(evidence)
+        found, foreign = [first_explanation(evidence, index) for index in differing], carries_others(evidence)
+    except Exception:  # weights of a form that nobody thought of must not end the run
+        differing, found, foreign = [], [], False
     why = "; the port is a recording and was not run here, so no cause can be proven"
     cause = Cause(
         slug="unknown",
         detail="; ".join([f"{_where(evidence)}{why}", *found]),
         residual_before=_relative(evidence.before),
     )
-    return Diagnosis(cause=cause, misloaded=bool(differing), foreign=carries_others(evidence))
+    return Diagnosis(cause=cause, misloaded=bool(differing), foreign=foreign)
 
 
 def _diagnosed(evidence: Evidence) -> Diagnosis:

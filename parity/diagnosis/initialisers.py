@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
-from parity.frameworks import keras
+from parity.frameworks import is_loaded, keras
 
 
 @cache
 def initializers() -> tuple[Any, ...]:
-    """What layers are commonly initialised by."""
+    """What layers are commonly initialised by; nothing where Keras is not loaded, and a recording stands for it."""
+    if not is_loaded("tensorflow"):
+        return ()
     kinds = keras.initializers
     scaled = (f"{name}{kind}" for name in ("Glorot", "He", "Lecun") for kind in ("Uniform", "Normal"))
     names = (*scaled, "RandomNormal", "RandomUniform", "TruncatedNormal", "Orthogonal")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from parity.errors import UnknownModelError, UsageError
 from parity.golden import ENGINES, side_of
@@ -24,10 +24,14 @@ from parity.models.settings import Settings
 from parity.pair import Input, Pair
 from parity.switches import allow_channels_first, leave_out
 
+if TYPE_CHECKING:
+    from parity.models.recorded import Recorded
+
 __all__ = [
     "MODELS",
     "ModelEntry",
     "Settings",
+    "as_recorded",
     "everything",
     "is_own",
     "load",
@@ -111,12 +115,24 @@ def load(name: str, settings: Settings | None = None) -> tuple[Pair, list[Input]
     settings = settings or Settings()
     if settings.against is None or settings.recorded:
         return _loaded(name, settings)
-    leave_out(ENGINES[side_of(settings.against)])
-    from parity.models.recorded import Recorded
-
-    recorded = Recorded(settings.against)
+    recorded = _recorded(settings.against)
     pair, inputs = _loaded(name, recorded.settings(settings))
     return recorded.in_its_place(pair), inputs
+
+
+def as_recorded(settings: Settings) -> Settings:
+    """The settings with those of the recording that they name: its inputs, the size and seed that it was made with."""
+    return settings if settings.against is None else _recorded(settings.against).settings(settings)
+
+
+def _recorded(path: Path) -> "Recorded":
+    """A recording, whose side's engine is from now on not loaded."""
+    if not path.is_file():
+        raise UsageError(f"recording {path}: no such file")
+    leave_out(ENGINES[side_of(path)])
+    from parity.models.recorded import Recorded
+
+    return Recorded(path)
 
 
 def _loaded(name: str, settings: Settings) -> tuple[Pair, list[Input]]:
@@ -151,7 +167,7 @@ def _built_in(name: str, entry: ModelEntry, settings: Settings) -> tuple[Pair, l
 
 
 def _ensure_files(settings: Settings) -> None:
-    for what, file in (("port", settings.port), ("map", settings.map), ("recording", settings.against)):
+    for what, file in (("port", settings.port), ("map", settings.map)):
         if file is not None and not file.is_file():
             raise UsageError(f"{what} {file}: no such file")
 

@@ -1,6 +1,6 @@
 """Runs `parity` where some modules cannot be imported: `python one_engine.py torch,triton verify PAIR ...`.
 
-Before that, every module of parity is imported.
+After that every module of parity is imported as well.
 """
 
 import importlib
@@ -21,15 +21,15 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 
-if sys.argv[1] == "import":
+from parity.cli import main  # noqa: E402
+
+try:
+    main()
+finally:
     import parity
 
     for module in pkgutil.walk_packages(parity.__path__, "parity."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     assert not set(BLOCKED) & set(sys.modules)
-    print("imported")
-else:
-    from parity.cli import main
-
-    main()
+    print("every module was imported")
