@@ -79,6 +79,9 @@ _ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
 }
 
 
+_BLOCK = 1 << 20
+
+
 class Journal:
     """The writing end. Each entry is one write to the end of the file."""
 
@@ -96,17 +99,20 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         path.touch(mode=0o600)
-        self._file = path.open("rb")
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._half = b""
 
     def new(self) -> Iterator[Entry]:
         """The entries that were written since this was asked last. A line without its end waits for it."""
-        *lines, self._half = (self._half + self._file.read()).split(b"\n")
+        written = self._half
+        while more := os.read(self._file, _BLOCK):
+            written += more
+        *lines, self._half = written.split(b"\n")
         return map(entry_of, lines)
 
     def close(self) -> None:
         """Read no more."""
-        self._file.close()
+        os.close(self._file)
 
 
 def entry_of(line: bytes) -> Entry:
