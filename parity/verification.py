@@ -14,6 +14,7 @@ from parity.examination import Examination, Progress, Subject, Witness
 from parity.explanation import Explanation
 from parity.golden.port import RecordedPort
 from parity.golden.sides import recorded_port, recorded_reference
+from parity.gradients import Differentiation
 from parity.layouts import derived_for
 from parity.lookup import both
 from parity.pair import Input, Pair
@@ -36,19 +37,21 @@ def verify(
     *,
     policy: Policy = _DEFAULT_POLICY,
     device: str = "cpu",
+    gradients: bool = False,
     progress: Progress = lambda text, fraction: None,
 ) -> Report:
     """Judge a port against its reference, layer by layer, on every input in every mode.
 
     Without `inputs` they are the pair's own. The reference runs on `device`, in torch's words ("cpu", "cuda"); the port
-    runs where TensorFlow puts it. Raises UsageError for no inputs, an unknown mode, or a device that is not there;
+    runs where TensorFlow puts it. With `gradients` both are differentiated too, and taken one step in training mode;
+    findings say what they are `about`. Raises UsageError for no inputs, an unknown mode, or a device that is not there;
     PairError where one side cannot be run as a pair; MapError for a layer map that names what does not exist. Values
     that differ never raise: they are in the report.
     """
     inputs = inputs or (pair.inputs() if callable(pair.inputs) else pair.inputs)
     if not inputs:
         raise UsageError("no inputs given; nothing compared is not a pass")
-    verifier = Verifier(pair, policy, device)
+    verifier = Verifier(pair, policy, device, gradients=gradients)
     reports = []
     for index, given in enumerate(inputs):
         reports.append(verifier.report(given, modes, _share(progress, index, len(inputs), given.name)))
@@ -62,12 +65,15 @@ class Verifier:
     Neither side may change while a verifier of it is in use. Raises PairError where one cannot be run as a pair.
     """
 
-    def __init__(self, pair: Pair, policy: Policy = _DEFAULT_POLICY, device: str = "cpu") -> None:
+    def __init__(
+        self, pair: Pair, policy: Policy = _DEFAULT_POLICY, device: str = "cpu", *, gradients: bool = False
+    ) -> None:
         for name, tolerance in pair.tolerances.items():
             if not tolerance.why:
                 raise PairError(f"the tolerance of layer {name!r} has no why; a widened tolerance must say its reason")
         self.pair = pair = with_map(both(pair))
         self.policy = policy
+        self.gradients = gradients
         self._apart: dict[str, frozenset[str]] = {}
         self.reference: Reference = recorded_reference(pair) or TorchModule(pair.reference, device)
         self._port: Port | RecordedPort = recorded_port(pair) or Port(pair.port)
@@ -185,6 +191,11 @@ class Verifier:
                 known = self._apart[given.name] = known | odd
                 verification = Examination(self.subject(given), given, modes, progress, known)
                 report = verification.report()
+            if self.gradients:
+                differentiation = Differentiation(verification, progress)
+                runs = differentiation.runs()
+                findings = (*report.findings, *differentiation.findings)
+                report = replace(report, gradients=runs, findings=findings, verdict="")
         finally:
             self._port.restore()
         found: dict[str, Diagnosis] = {}

@@ -21,13 +21,16 @@ Gradients = Mapping[str, torch.Tensor]
 """Gradients by the name of what they are with respect to; what none arrives at is missing."""
 
 
+Around = Callable[[Callable[[Any], str | None]], AbstractContextManager[Any]]
+
+
 class Differentiable:
     """One run of a copy of `module` on `given`, of which the taps `wanted` are kept.
 
     `values` has their values, as they were when they were made; `live` names those whose gradient torch follows at all.
     Every parameter requires a gradient in the copy, whether it does in the original or not. With `training` the copy
-    is in training mode, and `around` (such as a TorchFunctionMode) is entered for the run. Raises PairError for a
-    module that cannot be run so.
+    is in training mode. What `around` makes (such as a TorchFunctionMode) is entered for the run; it is given a
+    function that tells which tap a tensor is the value of. Raises PairError for a module that cannot be run so.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class Differentiable:
         *,
         float64: bool = False,
         training: bool = False,
-        around: AbstractContextManager[Any] | None = None,
+        around: Around | None = None,
     ) -> None:
         self.module = _copied(module, float64=float64).train(training)
         self.values: dict[str, torch.Tensor] = {}
@@ -50,7 +53,7 @@ class Differentiable:
         self._root, self._cutting = "", False
         self._run(given, float64=float64, around=around)
 
-    def _run(self, given: Input, *, float64: bool, around: AbstractContextManager[Any] | None) -> None:
+    def _run(self, given: Input, *, float64: bool, around: Around | None) -> None:
         recorder = _Recorder(self.module, lambda tap, value: self._keep(tap.name, value))
 
         def start(name: str, array: Array) -> torch.Tensor:
@@ -64,7 +67,7 @@ class Differentiable:
         with torch.enable_grad(), ExitStack() as stack:
             args, kwargs = given.filled(start)
             if around is not None:
-                stack.enter_context(around)
+                stack.enter_context(around(recorder._names.of))
             stack.enter_context(recorder.hooked())
             self.outputs = _outputs(_called(self.module, args, kwargs))
         self.calls: Mapping[str, Call] = recorder.calls
@@ -77,7 +80,7 @@ class Differentiable:
         if value.requires_grad:
             self.live.add(name)
             self._edges[name] = torch.autograd.graph.get_gradient_edge(value)
-            value.register_hook(self._catcher(name))
+            value.register_hook(self._catcher(name))  # type: ignore[no-untyped-call]
 
     def _catcher(self, name: str) -> Callable[[torch.Tensor], torch.Tensor | None]:
         def catch(gradient: torch.Tensor) -> torch.Tensor | None:
