@@ -60,7 +60,9 @@ def summary(header: Header) -> str:
     """What was recorded, in a line."""
     runs: Sequence[Any] = getattr(header, "runs", ())
     names = ", ".join(run.given.name for run in runs)
-    return f"recorded: the {header.side} of {header.pair} on {names}, weights {header.weights[:12]}"
+    modes = f" in {', '.join(runs[0].modes)}" if isinstance(header, PortHeader) else ""
+    taps = header.graphs[0].taps if isinstance(header, PortHeader) else runs[0].taps
+    return f"recorded: the {header.side} of {header.pair}, {len(taps)} values, on {names}{modes}"
 
 
 def _reference(
