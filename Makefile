@@ -39,7 +39,7 @@ faults: .venv ## plant known faults and score what is found, named and repaired 
 	.venv/bin/parity faults $(ARGS)
 
 docs: .venv ## build the documentation into build/site (open build/site/index.html)
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet -f .ci/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict -f .ci/mkdocs.yml
 
 clean: ## remove caches and build products; reports and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
