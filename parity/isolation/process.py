@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -20,13 +21,15 @@ from parity.isolation.endings import Memory, how_it_ended, last_words, plain, us
 from parity.isolation.folder import SOCKET
 from parity.isolation.journal import Entry, Finished, Loaded, Progressed, Raised, Reader, Ready, Refused
 from parity.isolation.remains import Remains
-from parity.isolation.worker import BOTH, JOURNAL, SHOW_STACKS, STACKS, STDERR, Request
+from parity.isolation.worker import BOTH, IMPORTING, JOURNAL, SHOW_STACKS, STACKS, STDERR, Request
 from parity.render.progress import Show
 from parity.report import Death, Report
 from parity.settings import RunSettings
 
 POLL = 0.02
 """Seconds between two looks at the journal."""
+STARTING = 120.0
+"""Seconds that starting, and importing engines, may take at least."""
 LAST_CHANCE = 2.0
 """Seconds that a process has to say where it is, before it is killed."""
 
@@ -148,20 +151,27 @@ class Process:
                 for entry in beside._reader.new():
                     remains.take(entry)
                 raise beside._ended(remains)
-            if self._limits.timeout is not None and time.monotonic() - heard > self._limits.timeout:
+            if time.monotonic() - heard > self._patience(remains):
                 raise self._hung(remains)
             time.sleep(POLL)
 
+    def _patience(self, remains: Remains) -> float:
+        """Seconds that what is being done may take; starting and importing engines is no step of the pair's."""
+        if self._limits.timeout is None:
+            return math.inf
+        return max(self._limits.timeout, STARTING) if remains.step in ("", IMPORTING) else self._limits.timeout
+
     def _hung(self, remains: Remains) -> DiedError:
-        self._process.send_signal(SHOW_STACKS)
         until = time.monotonic() + LAST_CHANCE
+        if remains.step:  # before it says anything, it does not listen either
+            self._process.send_signal(SHOW_STACKS)
         while not (where := users_line(self._read(STACKS))) and time.monotonic() < until:
             time.sleep(POLL)
         how = f"did nothing more for {self._limits.timeout:g} seconds, and was ended"
-        return self._gone(remains, how, where, self._read(STDERR))
+        return self._gone(remains, how, where, self._said())
 
     def _ended(self, remains: Remains) -> DiedError:
-        said = self._read(STDERR)
+        said = self._said()
         how = how_it_ended(self._process.wait(), self._memory, Memory.now(), said)
         return self._gone(remains, how, users_line(self._read(STACKS)), said)
 
@@ -171,14 +181,19 @@ class Process:
         return DiedError(self.role, remains.death(how, where, last_words(said)))
 
     def _read(self, name: str) -> str:
-        return (self._folder / name).read_text(encoding="utf-8", errors="replace")
+        path = self._folder / name
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def _forward(self, *, show: bool) -> None:
         """Show what the process has written to stderr since: warnings of the user's code, not what engines say while
         they are imported."""
-        said = self._read(STDERR)
-        sys.stderr.write(said[self._forwarded :] if show else "")
-        self._forwarded = len(said)
+        said = self._said()
+        sys.stderr.write(said if show else "")
+        self._forwarded += len(said)
+
+    def _said(self) -> str:
+        """What it has written to stderr since that was shown last."""
+        return self._read(STDERR)[self._forwarded :]
 
 
 def _error(refused: Refused) -> ParityError:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 REQUEST, JOURNAL, STACKS, STDERR = "request", "journal", "stacks", "stderr"
 """The files of the folder."""
 BOTH = "both"
+IMPORTING = "importing the engines"
 NEEDLESS = {REFERENCE: "tensorflow", PORT: "torch"}
 """The engine that a process does without."""
 SHOW_STACKS = signal.SIGUSR1
@@ -117,7 +118,7 @@ class Worker:
         needless = NEEDLESS.get(self.request.role)
         if needless:
             leave_out(needless)
-        tell(Step(side="", doing="importing the engines"))
+        tell(Step(side="", doing=IMPORTING))
         importlib.import_module("parity.frameworks")
 
     def question(self) -> Question:
