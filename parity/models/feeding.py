@@ -10,9 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from parity.axes import CHANNELS_FIRST, Array, Axes
 from parity.errors import InputError, PairError, UsageError
+from parity.frameworks import is_loaded
 from parity.inputs.files import ARRAYS, PICTURES, READABLE, arrays_from, folder, image
 from parity.inputs.signature import BOOLEAN, FLOAT, INTEGER, KINDS, NOISE, Slot, from_signature
 from parity.layouts import derived_for
@@ -97,8 +99,11 @@ class Feeding:
 
     @cached_property
     def _built(self) -> Pair:
+        """The pair with its sides built; with None for a side whose engine is not there, which then says nothing."""
         self._looked_at = True
-        return both(self.pair)
+        here = {"reference": is_loaded("torch"), "port": is_loaded("tensorflow")}
+        gone: dict[str, Any] = {side: None for side, loaded in here.items() if not loaded}
+        return both(replace(self.pair, **gone) if gone else self.pair)
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -178,6 +183,8 @@ class Feeding:
 
     def _as_fed(self) -> Pair:
         """The pair with its sides built, and told which input is which where the two orders differ."""
+        if self._built.reference is None or self._built.port is None:
+            return self.pair
         port_names = [place.port_name for place in self.places]
         known = [each.name for each in declared(self._built.port) or ()]
         if port_names == known or self._built.input_map or not known:
@@ -207,9 +214,10 @@ class Feeding:
         asked = next((self.settings.shapes[name] for name in place.names if name in self.settings.shapes), None)
         name = next(name for name in place.names if name) if any(place.names) else INPUT
         if asked is None and place.sizes is None:
-            kind = type(self._built.port).__name__
+            port = self._built.port
+            what = "whose engine is not there," if port is None else f"a {type(port).__name__},"
             raise InputError(
-                f"the port of {self.pair.name}, a {kind}, does not say the shape of its input; give it, in the"
+                f"the port of {self.pair.name}, {what} does not say the shape of its input; give it, in the"
                 " reference's layout, as --shape 1,3,64,96, or the inputs as Pair(inputs=...)"
             )
         shape = asked or self._default_shape(place, name)

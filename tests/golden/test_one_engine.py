@@ -12,8 +12,9 @@ import typer.testing
 
 import parity
 from parity.cli import app
-from parity.errors import RecordingError, UsageError
-from parity.models import Settings, load
+from parity.errors import InputError, RecordingError, UsageError
+from parity.frameworks import torch
+from parity.models import Settings, feeding, load
 from parity.pair import Pair
 from parity.report import Report
 from parity.settings import Options, RunSettings
@@ -174,3 +175,18 @@ def test_a_recorded_port_of_another_layout_is_refused(golden: Path, tmp_path: Pa
         parity.verify(Pair(**{**vars(pair), "port": port}), [turned], ("eager",))
     with pytest.raises(UsageError, match="no inputs given"):
         parity.record(pair, [], port)
+
+
+def test_inputs_are_made_where_one_side_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pair of users' own needs --shape where the port's engine is not there; the port is then not built."""
+
+    def never() -> None:
+        raise AssertionError("the port was built")
+
+    pair = Pair(name="own", reference=lambda: torch.nn.Linear(5, 2), port=never)
+    monkeypatch.setattr(feeding, "is_loaded", lambda engine: engine == "torch")
+    with pytest.raises(InputError, match="the port of own, whose engine is not there, does not say the shape"):
+        feeding.Feeding(pair, Settings()).fed()
+    fed, (given,) = feeding.Feeding(pair, Settings(shapes={"": (3, 5)})).fed()
+    assert fed is pair
+    assert given.array.shape == (3, 5)
