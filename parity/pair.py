@@ -81,7 +81,8 @@ class Pair:
     "module:attr" or "file.py:attr" for such a function or the network; a port may be the path of a `.keras` file.
 
     `layers` maps reference tap names (module paths such as `conv0.0`, functional operations such as `cat#2`) to port
-    layer names; None, or a partial map, leaves the rest to alignment. `axes` declares layouts, whole or by name
+    layer names, or is the path of a YAML file that does; a tuple of taps is computed in one port layer, one tap in a
+    list of port layers. None, or a partial map, leaves the rest to alignment. `axes` declares layouts, whole or by name
     (`{"input": "NLC"}`); the others follow from the kinds of the layers. `tolerances`
     overrides the policy for single layers, each with its why. `waived` names taps that may stay unmatched.
     `multiple` says that the reference takes any height and width that are multiples of it: the noise of a large input

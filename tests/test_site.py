@@ -12,7 +12,7 @@ import typer.main
 from documents import ROOT
 
 import parity
-from parity import cli
+from parity import cli, errors, report
 
 CONFIG = ROOT / ".ci/mkdocs.yml"
 
@@ -88,6 +88,19 @@ def test_every_public_name_has_an_entry(site: Path, name: str) -> None:
     """What `parity` exports is in the Python reference, where a link to it leads."""
     ids = _Page((site / "api.html").read_text(encoding="utf-8")).ids
     assert {f"parity.{name}", f"{parity._HOMES.get(name, 'parity.models')}.{name}"} & ids
+
+
+def test_every_record_and_error_has_an_entry(site: Path) -> None:
+    """What a report is made of, and what may be raised, is in the Python reference."""
+    ids = _Page((site / "api.html").read_text(encoding="utf-8")).ids
+    public = {
+        f"{module.__name__}.{name}"
+        for module in (errors, report)
+        for name, found in vars(module).items()
+        if isinstance(found, type) and found.__module__ == module.__name__ and not name.startswith("_")
+    }
+    assert len(public) > 20
+    assert {name for name in public if not {name, f"parity.{name.rpartition('.')[2]}"} & ids} == set()
 
 
 def test_every_command_has_an_entry(site: Path) -> None:

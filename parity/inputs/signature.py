@@ -25,7 +25,10 @@ FEW = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """One input of a network: what it is called, its shape and kind; `vocabulary` is how many tokens there are."""
+    """One input of a network: what it is called, and its shape in the reference's layout.
+
+    `kind` is "float", "int" or "bool"; of integers `vocabulary` is how many tokens there are, from 0 on.
+    """
 
     name: str
     shape: tuple[int, ...]
