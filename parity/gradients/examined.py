@@ -12,7 +12,7 @@ explained   what differs, with its cause
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from parity.examination import Examination
 from parity.frameworks import torch
 from parity.gradients.causes import of_gradients, of_training
 from parity.gradients.layer import Differentiated, Flow, Flows
-from parity.gradients.port import in_training, pull
+from parity.gradients.port import in_training, pull, weights_of
 from parity.gradients.sides import Sides, measured, moved
 from parity.gradients.trained import of_pair
 from parity.gradients.training import Statistics, Step, Undropped, other_rates, rates_of_port, statistics_of, step
@@ -44,6 +44,7 @@ from parity.report import (
 from parity.runners.keras_model import Segment
 
 Shown = Callable[[str, float], None]
+Key = TypeVar("Key")
 
 
 @dataclass(kw_only=True)
@@ -53,9 +54,13 @@ class _Backwards:
     flows: dict[str, Flows] = field(default_factory=dict)
     arriving: dict[str, Array] = field(default_factory=dict)
     """By tap, in the port's layout."""
+    given: dict[int, Array] = field(default_factory=dict)
+    """By the id of a weight of the port, what it is given end to end."""
     refused: dict[str, str] = field(default_factory=dict)
     live: set[str] = field(default_factory=set)
     """The taps and inputs to which the port's gradients matter: something that is trained, or an input, lies there."""
+    same: bool = False
+    """Whether every weight and every input is given the same end to end: then no stop between them has an effect."""
 
 
 class Differentiation:
@@ -111,7 +116,30 @@ class Differentiation:
             except PairError as error:
                 made.refused[segment.layer] = str(error)
         made.live = self._live(made)
+        made.same = self._same(made)
         return made
+
+    def _same(self, made: _Backwards) -> bool:
+        """Whether all weights and inputs are given the same end to end; not if that is not known of one."""
+        names = [name for name, array in self._given.arrays.items() if array.dtype.kind == "f"]
+        if made.refused or not all(
+            measure is None or measure.passed for measure in (self._arriving(n, made) for n in names)
+        ):
+            return False
+        return all(self._same_weights(layer, made) for layer in self._layers.values())
+
+    def _same_weights(self, layer: Differentiated, made: _Backwards) -> bool:
+        parameters = layer.sides.parameters(layer.segment)
+        for name, parameter in parameters.items():
+            if name not in layer.carried:
+                return False
+            carrier, alone = layer.carried[name], layer.expected_weights[name]
+            given = carrier.origin.brought_back([made.given.get(id(weight)) for weight in carrier.layer.weights])
+            expected = layer.sides.given(parameter)
+            expected = replace(expected, least=alone.least, least_max=alone.least_max, least_gain=alone.least_gain)
+            if not measured(given, expected, layer.policy, anchored=False).passed:
+                return False
+        return True
 
     def _seed(self, made: _Backwards, tail: Segment, cotangent: Array, mode: str) -> None:
         """The gradient of the loss at an output; one that is no tap is pulled back to the taps before it."""
@@ -128,8 +156,11 @@ class Differentiation:
             own = None
         pulled = layer.pull(mode, also=[] if own is None else [own]).pulled
         made.flows[segment.layer] = layer.flows(pulled[0])
-        for name, gradient in pulled[1].anchors.items() if own is not None else ():
-            _add(made.arriving, name, gradient)
+        if own is not None:
+            for name, gradient in pulled[1].anchors.items():
+                _add(made.arriving, name, gradient)
+            for variable, gradient in zip(weights_of(segment), pulled[1].weights, strict=True):
+                _add(made.given, id(variable), gradient)
 
     def _live(self, made: _Backwards) -> set[str]:
         live = {name for name, array in self._given.arrays.items() if array.dtype.kind == "f"}
@@ -158,6 +189,8 @@ class Differentiation:
         other side's must come from the loss and lead to something that is trained, or to an input. Two ports of one
         network may stop the same gradient at two places.
         """
+        if made.same and flow.reference != flow.port:
+            return False
         layer, weight = segment.layer, name.startswith(".")
         theirs, ours = weight or self._sides.live(name), weight or name in made.live
         arrives = made.arriving.get(layer)
@@ -206,6 +239,8 @@ class Differentiation:
     def _layer(self, segment: Segment, made: _Backwards, steps: Mapping[str, "_Stepped"], mode: str) -> LayerGradients:
         layer, notes = segment.layer, []
         arriving, stepped = self._arriving(layer, made), steps.get(layer)
+        if made.same and arriving is not None and not arriving.passed:
+            arriving = None  # the two networks lead it along other ways, to the same end
         result = LayerGradients(
             layer=layer, port_layer=segment.tap.name, verdict=PASS, arriving=arriving,
             training=stepped.step.measures if stepped else {}, weighted=self._examination.judge.taps[layer].weighted,
@@ -376,6 +411,6 @@ def _normalises(function: Any) -> bool:
     return getattr(function, "running_mean", None) is not None
 
 
-def _add(arriving: dict[str, Array], name: str, gradient: Array | None) -> None:
+def _add(arriving: dict[Key, Array], name: Key, gradient: Array | None) -> None:
     if gradient is not None:
         arriving[name] = np.asarray(arriving[name] + gradient) if name in arriving else gradient

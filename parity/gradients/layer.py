@@ -104,7 +104,7 @@ class Differentiated:
                 expected.summed(terms, scale), None if given is None else moved(given, name, self.axes, back=True)
             )
             for name, expected in self.expected_to.items()
-            for given in [pulled.anchors[name]]
+            for given in [pulled.anchors.get(name)]
         }
         by_id = dict(zip(map(id, weights_of(self.segment, edit)), pulled.weights, strict=True))
         weights = {}

@@ -7,7 +7,6 @@ import math
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -99,11 +98,12 @@ class Sides:
             for name, value in self.rounded.outputs.items()
             if name in outputs and value.is_floating_point()
         }
-        self.arrived = self._both(lambda side: side.arriving(_as(self.loss, side)))
-
-    def _both(self, ask: Any) -> tuple[Gradients, Gradients]:
-        rounded = ask(self.rounded)
-        return rounded, rounded if self.exact is self.rounded else ask(self.exact)
+        self.arrived: tuple[Gradients, Gradients] = ({}, {})
+        self._given: tuple[Gradients, Gradients] = ({}, {})
+        if self.loss or not training:  # in training a network may return others
+            rounded = self.rounded.arriving(_as(self.loss, self.rounded))
+            exact = rounded if self.exact is self.rounded else self.exact.arriving(_as(self.loss, self.exact))
+            self.arrived, self._given = (rounded[0], exact[0]), (rounded[1], exact[1])
 
     @property
     def calls(self) -> Mapping[str, Call]:
@@ -127,6 +127,24 @@ class Sides:
         """The gradient of the loss that arrives at a tap; zeros where none does."""
         return self._expected(self.arrived, name, self.rounded.values[name])
 
+    def given(self, parameter: torch.Tensor) -> Expected:
+        """The gradient of the loss with respect to one of the float32 run's parameters."""
+        name = next(name for name, each in self.rounded.module.named_parameters() if each is parameter)
+        return self._expected(self._given, name, parameter)
+
+    def reads(self, segment: Segment) -> list[str]:
+        """The taps and inputs that a segment reads on either side, the port's first."""
+        calls = self.rounded.calls
+        found, seen, waiting = dict.fromkeys(segment.anchors), set[str](), [segment.layer]
+        while waiting:
+            name = waiting.pop()
+            if name in self.wanted and name != segment.layer:
+                found[name] = None
+            elif name in calls and name not in seen:
+                seen.add(name)
+                waiting += calls[name].reads
+        return list(found)
+
     def cotangent(self, layer: str) -> Array:
         """What a layer alone is differentiated with: what arrives there; where nothing does, a draw of numbers."""
         if self.arrives(layer):
@@ -141,9 +159,9 @@ class Sides:
         return {name: gradient.numpy() for name, gradient in found.items()}
 
     def alone(self, segment: Segment, channels: int) -> tuple[dict[str, Expected], dict[str, Expected]]:
-        """The gradients of a layer alone: to its anchors of floats, and to its parameters, by the names of those."""
+        """The gradients of a layer alone: to what it reads, if floats, and to its parameters, by the names of those."""
         layer = segment.layer
-        anchors = [name for name in segment.anchors if self.rounded.values[name].is_floating_point()]
+        anchors = [name for name in self.reads(segment) if self.rounded.values[name].is_floating_point()]
         drawn = _drawn(layer, tuple(self.rounded.values[layer].shape))
 
         def ask(side: Differentiable, arrived: Gradients) -> tuple[Gradients, Gradients]:

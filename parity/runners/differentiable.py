@@ -91,16 +91,24 @@ class Differentiable:
 
         return catch
 
-    def arriving(self, cotangents: Mapping[str, torch.Tensor]) -> Gradients:
-        """What arrives at each tap, if `cotangents` has the gradient of a loss with respect to the outputs by name."""
+    def arriving(self, cotangents: Mapping[str, torch.Tensor]) -> tuple[Gradients, Gradients]:
+        """What arrives at each tap, and at each parameter by its path in the module.
+
+        `cotangents` has the gradient of a loss with respect to the outputs, by name.
+        """
         ends = {name: self.outputs[name] for name in cotangents if self.outputs[name].requires_grad}
         if not ends:
             raise PairError("the reference cannot be differentiated: no output depends on its weights or inputs")
+        parameters = self._parameters()
         with self._catching():
-            self._backward(
-                list(ends.values()), [cotangents[name] for name in ends], [*self._edges.values(), *self._parameters()]
+            found = self._backward(
+                list(ends.values()),
+                [cotangents[name] for name in ends],
+                [*self._edges.values(), *parameters.values()],
             )
-        return dict(self._caught)
+        given = zip(parameters, found[len(self._edges) :], strict=True)
+        weights = {name: _dense(gradient) for name, gradient in given if gradient is not None}
+        return dict(self._caught), weights
 
     def alone(
         self, layer: str, cotangent: torch.Tensor, anchors: Sequence[str], parameters: Mapping[str, torch.Tensor]
@@ -126,8 +134,8 @@ class Differentiable:
         finally:
             self._cutting = False
 
-    def _parameters(self) -> list[torch.Tensor]:
-        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+    def _parameters(self) -> dict[str, torch.Tensor]:
+        return {name: each for name, each in self.module.named_parameters() if each.requires_grad}
 
     def _backward(
         self, outputs: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor], inputs: Sequence[Any]
