@@ -93,10 +93,11 @@ if TYPE_CHECKING:
     from torch.overrides import TorchFunctionMode
     from torch.utils import _pytree as torch_tree
 else:
-    if _to_be_loaded("torch"):
-        if importlib.util.find_spec("triton") is not None:
-            import triton  # noqa: F401
+    # First where torch itself is left out, too: a user's module may import it all the same.
+    if importlib.util.find_spec("triton") is not None and "tensorflow" not in sys.modules:
+        import triton  # noqa: F401
 
+    if _to_be_loaded("torch"):
         import torch
         from torch.overrides import TorchFunctionMode
         from torch.utils import _pytree as torch_tree

@@ -4,7 +4,9 @@ from parity.report import DIED, INTRODUCES, Death, Report
 
 SIDES = {"port": "the port", "reference": "the reference"}
 HINTS = {
-    "memory": "with more memory, or a smaller input",
+    "out of memory": "with more memory, or a smaller input",
+    "memory ran out": "with more memory, or a smaller input",
+    "MemoryError": "with more memory, or a smaller input",
     "did nothing more": "with a longer --timeout, if it only needs more time",
 }
 """What may help, by words of how a process died."""
