@@ -167,6 +167,7 @@ class Examination:
             self.subject.port.taps,
             layers=self._layers(),
             axes=pair.axes,
+            inputs=self.subject.port.feeds,
             outputs=self._end_taps(),
             aliases=trace.aliases,
             waived=pair.waived,

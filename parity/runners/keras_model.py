@@ -399,13 +399,20 @@ def by_name(structure: Any, name: str) -> dict[str, Any]:
     return dict(zip([name], found.values(), strict=True)) if len(found) == 1 else found
 
 
+def _kind(operation: Any) -> str:
+    """The kind of an operation; of a layer that only applies an activation, that one's."""
+    name = type(operation).__name__
+    activation = getattr(operation, "activation", None) if name == "Activation" else None
+    return kind_of(getattr(activation, "__name__", name))
+
+
 def _taps_of(node: Any, name: str, names: Mapping[int, str]) -> Iterator[PortTap]:
     operation = node.operation
     weighted = bool(getattr(operation, "weights", ()))
     for index, tensor in enumerate(node.outputs):
         yield PortTap(
             name=name if len(node.outputs) == 1 else f"{name}[{index}]",
-            kind=kind_of(type(operation).__name__),
+            kind=_kind(operation),
             shape=tuple(tensor.shape),
             weighted=weighted,
             reads=tuple(names[id(read)] for read in node.input_tensors if id(read) in names),
