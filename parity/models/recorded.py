@@ -1,5 +1,6 @@
 """A model of which one side was recorded: its settings and inputs then, and the recording in the place of the side."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from parity.errors import UsageError
 from parity.golden.port import RecordedPort
 from parity.golden.sides import recorded, recorded_port, recorded_reference
 from parity.models.settings import Settings
-from parity.pair import Pair
+from parity.pair import Input, Pair
 
 
 class Recorded:
@@ -23,7 +24,6 @@ class Recorded:
         Raises UsageError for options that would have no effect.
         """
         idle: dict[str, object] = {
-            "input": asked.inputs,
             "images": asked.images,
             "size": asked.size,
             "shape": asked.shapes,
@@ -40,8 +40,16 @@ class Recorded:
             asked,
             size=tuple(size) if size else None,
             seed=known.get("seed", asked.seed),
-            recorded=tuple(self._side.inputs),
+            recorded=tuple(self._chosen(asked.inputs)),
         )
+
+    def _chosen(self, names: Sequence[str]) -> Iterator[Input]:
+        """The recorded inputs, or those of them that are asked for."""
+        known = {given.name: given for given in self._side.inputs}
+        for name in names or known:
+            if name not in known:
+                raise UsageError(f"{self._path} has no input {name!r}; it was made on {', '.join(known)}")
+            yield known[name]
 
     def in_its_place(self, pair: Pair) -> Pair:
         """The pair with the recording in the place of its side. Raises RecordingError for one of another pair."""

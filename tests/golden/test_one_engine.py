@@ -82,7 +82,7 @@ def test_a_recording_takes_the_place_of_its_side(golden: Path, tmp_path: Path) -
     assert report.settings["weights"] == f"those of {golden}"
     assert report.settings["command"] == f"parity verify mlp --against {golden}"
     assert report.settings["inputs"] == "noise 15x29"
-    explained = run("explain", "mlp", "hidden", "--against", str(golden))
+    explained = run("explain", "mlp", "hidden", "--against", str(golden), "--input", "noise")
     assert "Linear(in_features=48, out_features=20, bias=True)" in explained
 
 
@@ -90,7 +90,8 @@ def test_a_recording_takes_the_place_of_its_side(golden: Path, tmp_path: Path) -
     ("words", "problem"),
     [
         (["--size", "22x17"], "--size has no effect with --against"),
-        (["--input", "noise"], "--input has no effect with --against"),
+        (["--shape", "1,2"], "--shape has no effect with --against"),
+        (["--input", "ramp"], "has no input 'ramp'; it was made on noise"),
         (["--checkpoint", "x.pth"], "--checkpoint has no effect with --against"),
     ],
 )
