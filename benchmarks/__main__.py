@@ -1,10 +1,11 @@
-"""`python -m benchmarks [speed] [memory] [scaling] [deep] [clean]`: what a verdict costs in bare forwards.
+"""`python -m benchmarks [speed] [memory] [scaling] [deep] [isolate] [clean]`: what a verdict costs in bare forwards.
 
 speed     448x704, warm: a verdict in one mode over one torch forward plus one Keras forward in that mode, the bare
           forwards and the verdicts taken in turns in one process; the median of the rounds.
 memory    peak resident memory of a verdict over that of the two bare forwards, each in a process of its own.
 scaling   seconds per megapixel of a verdict, 0.3 to 8 Mpx.
 deep      a pair of 200 weighted layers without a map: seconds to align it, a verdict in bare forwards; when asked for.
+isolate   `parity verify flownet` with a process for each side, over that with one for both; when asked for.
 clean     how many of a hundred verdicts on faithful ports pass; only when asked for.
 """
 
@@ -34,6 +35,8 @@ def main() -> None:
             console.print(speed(mode, options.rounds))
     if "memory" in options.parts:
         console.print(memory())
+    if "isolate" in options.parts:
+        subprocess.run([sys.executable, "-m", "benchmarks.isolate"], check=True)
     if "clean" in options.parts:
         subprocess.run([sys.executable, "-m", "benchmarks.clean"], check=True)
     if "deep" in options.parts:
