@@ -56,6 +56,12 @@ def pages(site: Path) -> dict[str, _Page]:
     return {path.name: _Page(path.read_text(encoding="utf-8")) for path in sorted(site.glob("*.html"))}
 
 
+@pytest.fixture(scope="module")
+def entries(site: Path) -> set[str]:
+    """What can be linked to on the page of the Python reference."""
+    return _Page((site / "api.html").read_text(encoding="utf-8")).ids
+
+
 def is_elsewhere(address: str) -> bool:
     """Whether something is fetched from another host."""
     return bool(re.match(r"([a-z]+:)?//", address))
@@ -84,15 +90,13 @@ def test_what_comes_from_elsewhere_would_be_seen() -> None:
 
 
 @pytest.mark.parametrize("name", parity.__all__)
-def test_every_public_name_has_an_entry(site: Path, name: str) -> None:
+def test_every_public_name_has_an_entry(entries: set[str], name: str) -> None:
     """What `parity` exports is in the Python reference, where a link to it leads."""
-    ids = _Page((site / "api.html").read_text(encoding="utf-8")).ids
-    assert {f"parity.{name}", f"{parity._HOMES.get(name, 'parity.models')}.{name}"} & ids
+    assert {f"parity.{name}", f"{parity._HOMES.get(name, 'parity.models')}.{name}"} & entries
 
 
-def test_every_record_and_error_has_an_entry(site: Path) -> None:
+def test_every_record_and_error_has_an_entry(entries: set[str]) -> None:
     """What a report is made of, and what may be raised, is in the Python reference."""
-    ids = _Page((site / "api.html").read_text(encoding="utf-8")).ids
     public = {
         f"{module.__name__}.{name}"
         for module in (errors, report)
@@ -100,7 +104,7 @@ def test_every_record_and_error_has_an_entry(site: Path) -> None:
         if isinstance(found, type) and found.__module__ == module.__name__ and not name.startswith("_")
     }
     assert len(public) > 20
-    assert {name for name in public if not {name, f"parity.{name.rpartition('.')[2]}"} & ids} == set()
+    assert {name for name in public if not {name, f"parity.{name.rpartition('.')[2]}"} & entries} == set()
 
 
 def test_every_command_has_an_entry(site: Path) -> None:
