@@ -39,6 +39,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--parity-seed": {"type": int, "metavar": "N", "help": "for noise, and weights without a checkpoint"},
     "--parity-rtol": {"type": float, "metavar": "R", "help": "a fixed tolerance instead of the noise floor"},
     "--parity-atol": {"type": float, "metavar": "A", "help": "the absolute part of the fixed tolerance"},
+    "--parity-grad": {"action": "store_true", "help": "one test per layer and input more, of their gradients"},
     "--parity-isolate": {"action": "store_true", "help": "verify in a process of its own; if it dies, report the rest"},
     "--parity-timeout": {"type": float, "metavar": "SECONDS", "help": "end a step that takes longer; isolates as well"},
     "--parity-report-dir": {"metavar": "DIR", "help": "where NAME/report.json goes; reports by default"},

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 REPORT_DIR = Path("reports")
 REPORT_FILE = "report.json"
+GRAD = "--grad"
+"""The option of `parity verify` that has gradients compared as well."""
 ENGINES = ("torch", "tensorflow", "keras")
 
 
@@ -59,6 +61,7 @@ class Options:
     isolate: bool | None = None
     timeout: float | None = None
     against: str | Path | None = None
+    grad: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,7 @@ class RunSettings:
     report_dir: Path = REPORT_DIR
     isolate: bool = False
     timeout: float | None = None
+    gradients: bool = False
 
     @classmethod
     def of(cls, name: str, options: Options) -> "RunSettings":
@@ -87,6 +91,7 @@ class RunSettings:
             report_dir=Path(options.report_dir) if options.report_dir is not None else REPORT_DIR,
             isolate=bool(options.isolate) or options.timeout is not None,
             timeout=_seconds(options.timeout),
+            gradients=bool(options.grad),
         )
 
     def words(self) -> dict[str, str]:
@@ -106,6 +111,7 @@ class RunSettings:
             **({"map": str(settings.map)} if settings.map else {}),
             **({"against": str(settings.against)} if settings.against else {}),
             "policy": str(self.policy),
+            **({"gradients": "compared, and one step in training mode"} if self.gradients else {}),
         }
 
     def command(self) -> str:
@@ -134,13 +140,13 @@ class RunSettings:
             words += [f"--range={settings.values[0]:g},{settings.values[1]:g}"]
         if isinstance(self.policy, Tolerance):
             words += ["--rtol", f"{self.policy.rtol:g}", "--atol", f"{self.policy.atol:g}"]
-        return shlex.join(words)
+        return shlex.join([*words, *([GRAD] if self.gradients else [])])
 
     def verifier(self, pair: Pair) -> "Verifier":
         """The pair made ready to be verified under the policy in force."""
         from parity.verification import Verifier
 
-        return Verifier(pair, self.policy)
+        return Verifier(pair, self.policy, gradients=self.gradients)
 
     def verify(self, verifier: "Verifier", given: Input, inputs: Sequence[Input], show: Show = silent) -> Report:
         """The verification of one of the pair's `inputs`, in every mode, with these settings on record."""

@@ -41,6 +41,9 @@ def verify(
         typer.Option("--timeout", metavar="SECONDS", help="End a step that takes longer; this isolates as well."),
     ] = None,
     against: Against = None,
+    grad: Annotated[
+        bool, typer.Option("--grad", help="Compare gradients too, layer by layer, and one step in training mode.")
+    ] = False,
     layers: Annotated[bool, typer.Option("--layers", help="Print a table of all layers of every run.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line and errors.")
@@ -67,6 +70,7 @@ def verify(
         isolate=isolate,
         timeout=timeout,
         against=against,
+        grad=grad,
     )
     with errors_as_sentences():
         report = verified(pair, wanted, layers=layers, quiet=quiet)

@@ -1,4 +1,7 @@
-"""The tests of a model: one per weighted layer, one per input and mode. Their names are known before any run."""
+"""The tests of a model: one per weighted layer, one per input and mode; with gradients one more per layer and input.
+
+Their names are known before any run.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,22 +14,28 @@ from parity.errors import ParityError, UsageError
 from parity.isolation import Source
 from parity.isolation.journal import Described
 from parity.plugin.results import Results
-from parity.plugin.verdicts import is_waived, layer_failure, network_failure
+from parity.plugin.verdicts import gradient_failure, input_gradient_failure, is_waived, layer_failure, network_failure
 from parity.settings import RunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What there is to test: the weighted layers in order of registration, the inputs, and the modes."""
+    """What there is to test: the weighted layers in order of registration, the inputs, the modes; gradients or not."""
 
     layers: tuple[str, ...]
     inputs: tuple[Described, ...]
     modes: tuple[str, ...]
+    gradients: bool = False
 
     @classmethod
     def of(cls, source: Source, settings: RunSettings) -> "Plan":
         """The plan for a pair."""
-        return cls(layers=tuple(source.weighted), inputs=tuple(source.inputs), modes=settings.modes)
+        return cls(
+            layers=tuple(source.weighted),
+            inputs=tuple(source.inputs),
+            modes=settings.modes,
+            gradients=settings.gradients,
+        )
 
     def all_places(self) -> tuple[tuple[str, str], ...]:
         """Every (input, mode)."""
@@ -73,6 +82,11 @@ class Model(pytest.Collector):
             for mode in self.plan.modes:
                 name = f"network[{given.name}-{given.size}-{mode}]"
                 yield self._item(Network, name, input_name=given.name, mode=mode)
+        if self.plan.gradients:
+            for layer in self.plan.layers:
+                yield self._item(LayerGradient, f"gradient[{layer}]", layer=layer)
+            for given in self.plan.inputs:
+                yield self._item(InputGradient, f"gradient[input-{given.name}-{given.size}]", input_name=given.name)
 
     def _item(self, kind: "type[Test]", name: str, **about: str) -> "Test":
         # The id is given whole: pytest would take the brackets for a part of the name, and not find it again.
@@ -160,3 +174,31 @@ class Network(Test):
         """An output beyond its limits, incomplete coverage, or a fault outside of the weighted layers."""
         report = self.results.report(self.names())
         return network_failure(report, self.plan.layers, self.input_name, self.mode)
+
+
+class LayerGradient(Layer):
+    """The gradients of one weighted layer, what it does in training mode, and whether it is trained at all."""
+
+    def problem(self) -> str | None:
+        """A gradient of its own that differs, or was not compared; one that was waived by name is skipped."""
+        report = self.results.report(self.names())
+        if is_waived(report, self.layer):
+            pytest.skip(f"{self.layer} is waived by name")
+        return gradient_failure(report, self.plan.layers, self.layer)
+
+
+class InputGradient(Test):
+    """The gradients on one input in every mode: what arrives at the input, and what no layer answers for."""
+
+    def __init__(self, *, input_name: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.input_name = input_name
+
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Its input in every mode."""
+        return tuple((self.input_name, mode) for mode in self.plan.modes)
+
+    def problem(self) -> str | None:
+        """A gradient that arrives changed, or a fault outside of the weighted layers."""
+        report = self.results.report(self.names())
+        return input_gradient_failure(report, self.plan.layers, self.input_name)

@@ -10,14 +10,28 @@ from collections.abc import Iterator, Sequence
 
 from parity.render.terminal import (
     NON_FINITE,
+    arriving_failure,
     coverage_failure,
     died_failure,
     failures,
     output_failure,
     uncompared_failure,
+    undifferentiated_failure,
     watching_failure,
 )
-from parity.report import INHERITS, INTRODUCES, NOT_COMPARED, PASS, Cause, Finding, LayerResult, Report, Run
+from parity.report import (
+    INHERITS,
+    INTRODUCES,
+    NOT_COMPARED,
+    PASS,
+    VALUES,
+    Cause,
+    Finding,
+    GradientRun,
+    LayerResult,
+    Report,
+    Run,
+)
 
 ACCUMULATED = Cause(slug="unknown", detail="no single layer introduces it; it has accumulated on the way here")
 
@@ -102,7 +116,8 @@ def _network_failures(report: Report, run: Run, owner: dict[str, str]) -> Iterat
 
 def _all_findings(report: Report) -> list[Finding]:
     """What layers introduce, and in each run the first layer that leaves its limits although none introduces."""
-    return [*report.findings, *(found for run in report.runs for found in _accumulated(run))]
+    values = [finding for finding in report.findings if finding.about == VALUES]
+    return [*values, *(found for run in report.runs for found in _accumulated(run))]
 
 
 def _accumulated(run: Run) -> Iterator[Finding]:
@@ -133,3 +148,39 @@ def _compared(run: Run, owner: dict[str, str], layer: str) -> bool:
     compared = [result for result in run.layers if result.verdict != NOT_COMPARED]
     itself = any(layer in map(module_of, (result.layer, *result.inside)) for result in [*mine, *compared])
     return itself and all(result.verdict != NOT_COMPARED for result in mine)
+
+
+# --- gradients -----------------------------------------------------------------------------------------------
+
+
+def gradient_failure(report: Report, weighted: Sequence[str], layer: str) -> str | None:
+    """Why the test of a weighted layer's gradients fails over all runs, or None where it passes."""
+    owner = owners(report, weighted)
+    mine = [found for found in report.findings if found.about != VALUES and owner.get(found.layer) == layer]
+    parts = [failures(report, mine)] if mine else []
+    left = [run for run in report.gradients if not _differentiated(run, owner, layer)]
+    if left or not report.gradients:
+        parts.append(undifferentiated_failure(report, layer, left))
+    return "\n\n".join(parts) or None
+
+
+def _differentiated(run: GradientRun, owner: dict[str, str], layer: str) -> bool:
+    mine = [result for result in run.layers if owner.get(result.layer) == layer]
+    return any(module_of(result.layer) == layer for result in mine) and all(r.verdict != NOT_COMPARED for r in mine)
+
+
+def input_gradient_failure(report: Report, weighted: Sequence[str], input_name: str) -> str | None:
+    """Why the test of the gradients on one input fails, in whatever mode, or None where it passes."""
+    owner, runs = owners(report, weighted), [run for run in report.gradients if run.input == input_name]
+    found = [each for each in report.findings if each.about != VALUES and each.input == input_name]
+    mine = [each for each in found if each.layer not in owner]
+    parts = [failures(report, mine)] if mine else []
+    if not runs:
+        parts.append(undifferentiated_failure(report, input_name, []))
+    for run in runs:
+        off = [name for name, measure in run.inputs.items() if not measure.passed]
+        parts += [arriving_failure(report, run, off)] if off else []
+        unowned = any(r.verdict not in (PASS, INTRODUCES) and r.layer not in owner for r in run.layers)
+        if run.verdict != PASS and not off and not mine and (unowned or not found):
+            parts.append(arriving_failure(report, run, []))
+    return "\n\n".join(parts) or None

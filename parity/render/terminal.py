@@ -18,11 +18,16 @@ from parity.render.page import Page, clip, columns, packed, plain_table
 from parity.report import (
     DIED,
     DIVERGED,
+    GRADIENTS,
     INHERITS,
     INTRODUCES,
+    NOT_COMPARED,
     PASS,
+    TRAINABLE,
+    VALUES,
     Coverage,
     Finding,
+    GradientRun,
     LayerResult,
     Measure,
     Report,
@@ -142,6 +147,32 @@ def died_failure(report: Report, input_name: str = "", *, width: int | None = No
     )
 
 
+def undifferentiated_failure(
+    report: Report, name: str, runs: Sequence[GradientRun], *, width: int | None = None
+) -> str:
+    """The gradients of a layer, or on an input, were compared in none of `runs`, or there are none."""
+    where = f"in {_runs_in_words(report, [(run.input, run.mode) for run in runs])}" if runs else "in any run"
+    notes = (note for run in runs for layer in run.layers if layer.layer == name for note in layer.notes)
+    return _message(
+        [f"{report.pair} / {name}  its gradients were not compared"], [where], [next(notes, "")], width=width
+    )
+
+
+def arriving_failure(report: Report, run: GradientRun, inputs: Sequence[str], *, width: int | None = None) -> str:
+    """The gradient of the loss arrives changed: at inputs, or, where none is named, at layers on the way."""
+    off = [(name, run.inputs[name]) for name in inputs]
+    if not off:
+        changed = [layer for layer in run.layers if layer.verdict != PASS and layer.arriving]
+        off = [(layer.layer, layer.arriving) for layer in changed[-1:] if layer.arriving]
+    words = [f"{report.pair} / {name}  a gradient arrives that is off by {short(m.relative)}" for name, m in off]
+    return _message(
+        [words[0] if words else f"{report.pair}  the gradients diverge"],
+        [f"input {run.input}, mode {run.mode}"],
+        [f"next: {_next(report, run.input, run.mode)}"],
+        width=width,
+    )
+
+
 def _message(*lines: Sequence[str], width: int | None) -> str:
     """Each line's pieces beside each other where they fit, else below; indented after the very first."""
     room = width or columns()
@@ -156,7 +187,14 @@ def _how_far(report: Report, finding: Finding, result: LayerResult | None) -> st
         measure = _measure_of(finding, result)
         note = f": {measure.note}" if measure and measure.note else ""
         return ("is not finite" if finding.cause.slug == NON_FINITE else "cannot be compared") + note
+    if finding.about == TRAINABLE:
+        return "is not trained on both sides"
+    if finding.cause.slug == "dropout-rate":
+        return "is followed by another dropout"
     allowed = f"{_unit(report, result)} {short(finding.floor)}, {times(_floors(finding))}"
+    if finding.about != VALUES:
+        what = "gives other gradients, off by" if finding.about == GRADIENTS else "differs in training mode by"
+        return f"{what} {short(finding.error)} ({allowed})"
     if finding.introduced:
         return f"introduces {short(finding.error)} ({allowed})"
     return f"leaves its limits end to end, by {short(finding.error)} ({allowed})"
@@ -168,7 +206,7 @@ def _strange(finding: Finding) -> bool:
 
 
 def _measure_of(finding: Finding, result: LayerResult | None) -> Measure | None:
-    if result is None:
+    if result is None or finding.about != VALUES:
         return None
     return result.introduced if finding.introduced else result.propagated
 
@@ -229,9 +267,9 @@ def _next(report: Report, input_name: str, mode: str) -> str:
 def _explain(report: Report, finding: Finding) -> str:
     """The command that explains the layer of a finding; without a known command, what shows every layer of its run."""
     command = report.settings.get("command", "")
-    if not command.startswith("parity verify ") or not finding.introduced:
+    if not command.startswith("parity verify ") or not finding.introduced or finding.about != VALUES:
         return _next(report, finding.input, finding.mode)
-    _, _, name, *options = shlex.split(command)
+    _, _, name, *options = (word for word in shlex.split(command) if word != "--grad")
     words = ["parity", "explain", name, finding.layer, *options, "--input", finding.input, "--mode", finding.mode]
     return shlex.join(words)
 
@@ -247,9 +285,9 @@ def _result(report: Report, finding: Finding) -> LayerResult | None:
 
 def _groups(findings: Iterable[Finding]) -> list[list[Finding]]:
     """Findings of the same layer with the same cause, in the order of first appearance."""
-    groups: dict[tuple[str, str, str, bool], list[Finding]] = {}
+    groups: dict[tuple[str, str, str, bool, str], list[Finding]] = {}
     for finding in findings:
-        key = (finding.layer, finding.port_layer, finding.cause.slug, finding.introduced)
+        key = (finding.layer, finding.port_layer, finding.cause.slug, finding.introduced, finding.about)
         groups.setdefault(key, []).append(finding)
     return list(groups.values())
 
@@ -311,6 +349,8 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
         page.item("end to end", f"{listed}: the port cannot run them alone; what they introduce is not known")
     if report.coverage.waived:
         page.item("waived", _listed(report.coverage.waived, "coverage.waived"))
+    for text in _gradient_lines(report):
+        page.item("gradients", text)
     if report.first_divergence:
         page.item("diverges", *_first_pieces(report.first_divergence))
     for pieces in _finding_pieces(report):
@@ -420,6 +460,25 @@ def _finding_pieces(report: Report) -> Iterator[list[str]]:
         yield [f"and {len(groups) - SHOWN} more (all of them: findings in report.json)"]
 
 
+def _gradient_lines(report: Report) -> Iterator[str]:
+    """How many gradients agree, and what was left out."""
+    if not report.gradients:
+        return
+    layers = [layer for run in report.gradients for layer in run.layers]
+    agreeing = sum(run.verdict == PASS for run in report.gradients)
+    values, weights = sum(len(layer.to) for layer in layers), sum(len(layer.weights) for layer in layers)
+    trained = sum(bool(layer.training) for layer in layers)
+    yield (
+        f"agree in {agreeing} of {len(report.gradients)} runs: {values} to values, {weights} to weights, "
+        f"{trained} layers in training mode"
+    )
+    left = [layer for layer in layers if layer.verdict == NOT_COMPARED]
+    if left:
+        names = list(dict.fromkeys(layer.layer for layer in left))
+        yield f"not compared at {_listed(names, 'gradients[].layers')}: {left[0].notes[0]}"
+    yield from dict.fromkeys(note for run in report.gradients for note in run.notes)
+
+
 def _warning_lines(report: Report) -> Iterator[str]:
     seen = Counter((run.input, warning) for run in report.runs for warning in run.warnings)
     for name, warning in list(seen)[:SHOWN]:
@@ -442,6 +501,9 @@ def verdict(report: Report) -> str:
         return f"NOTHING COMPARED: {report.pair} is not verified{tail}"
     if not report.coverage.complete:
         return f"DIVERGED: {report.pair} is not wholly compared; {runs} agree in what was{tail}"
+    if agreeing == len(report.runs) and any(run.verdict != PASS for run in report.gradients):
+        first = f"; first at {report.findings[0].layer}" if report.findings else ""
+        return f"DIVERGED: {report.pair} agrees in {runs}, and not in its gradients or in training mode{first}{tail}"
     where = f"; first at {report.first_divergence.layer}" if report.first_divergence else ""
     return f"DIVERGED: {report.pair} agrees in {runs}{where}{tail}"
 
