@@ -55,6 +55,7 @@ class Isolated:
         self._loaded: Loaded | None = None
         self._spill: Path | None = None
         self._together = ""
+        self._proven = False
         self._recordings = 0
         self._deaths = 0
 
@@ -117,8 +118,12 @@ class Isolated:
         except UsageError:
             raise
         except ParityError as error:
-            self.close()
-            self._together = f"both sides in one process: {error}"
+            self._give_up_apart(error)
+
+    def _give_up_apart(self, error: ParityError) -> None:
+        """From now on both sides share one process: the first try with two has failed, and this is why."""
+        self.close()
+        self._together = f"both sides in one process: {error}"
 
     def _load_together(self, show: Show) -> None:
         self._start(BOTH)
@@ -158,10 +163,19 @@ class Isolated:
             if self._together:
                 report = self._processes[BOTH].report({"input": name, "modes": list(modes)}, remains, show)
                 return replace(report, settings={**report.settings, **self._on_record()})
-            return self._attempt_apart(name, modes, remains, show)
+            report = self._attempt_apart(name, modes, remains, show)
+            self._proven = True
+            return report
         except DiedError as died:
             self._died(died)
             return remains.report(replace(self._known(), settings=self._on_record()), modes, died.death)
+        except UsageError:
+            raise
+        except ParityError as error:
+            if self._together or self._proven:
+                raise
+            self._give_up_apart(error)
+            return self._attempt(name, modes, show)
 
     def _attempt_apart(self, name: str, modes: Sequence[str], remains: Remains, show: Show) -> Report:
         reference, port = self._processes[REFERENCE], self._processes[PORT]

@@ -196,8 +196,12 @@ class ReferenceWorker(Worker):
 
         super().prepare()
         pair, self._inputs = self.load()
-        if not _is_built_later(pair.reference) or not _is_built_later(pair.port):
-            raise NotApartError("its sides are made together; each has to be a function, or module:attr, to be apart")
+        if not _is_built_later(pair.port):
+            if pair.port is None:
+                raise NotApartError(
+                    "its inputs are made from what the port takes; with inputs of its own it can be apart"
+                )
+            raise NotApartError("its port is there with the pair; to be apart it has to be a function, or module:attr")
         tell(Step(side=REFERENCE, doing="building the reference"))
         self._pair = replace(pair, reference=resolved(pair.reference, f"the reference of {pair.name}"))
         self._reference = TorchModule(self._pair.reference)
