@@ -17,6 +17,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("comparison", "report", "pair", "ends"),
     ("explanation", "lookup", "watch"),
     ("frameworks",),
+    ("parametrized",),
     ("runners", "inputs", "converters", "checkpoints", "doctor"),
     ("layouts", "alignment"),
     ("align", "adequacy", "anchored", "judge"),

@@ -67,7 +67,7 @@ def map_as_yaml(alignment: "Alignment", pair: str) -> str:
     coverage = alignment.coverage
     for side, names in (("reference", coverage.unmatched_reference), ("port", coverage.unmatched_port)):
         if names:
-            lines += ["", f"# without a counterpart in the {side}:", *(f"#   {name}" for name in names)]
+            lines += ["", f"# in the {side}, without a counterpart:", *(f"#   {name}" for name in names)]
     if alignment.ambiguous:
         lines += ["", "# undecided; nothing tells these apart:", *(f"#   {each}" for each in alignment.ambiguous)]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import WeightError
 from parity.frameworks import torch
+from parity.parametrized import plain
 
 Converter: TypeAlias = Callable[[Any, Any], list[Array]]
 """Takes the torch module and the Keras layer to be filled, or None where that is not known; returns the Keras layer's
@@ -42,6 +43,7 @@ def convert(layer: torch.nn.Module, path: str, target: Any = None) -> list[Array
     layer may compute something else, so only the registered kind itself is converted. Raises WeightError for a kind
     without a converter and for settings that the converter refuses.
     """
+    layer = plain(layer)
     kind = getattr(layer, "recorded_kind", type(layer))
     converter = _converter(kind, target)
     if converter is None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from parity.axes import CHANNELS_FIRST, CHANNELS_LAST
 from parity.frameworks import torch
 from parity.layouts.letters import broadcast, fresh, inserted, only_batches_merge, reshaped
+from parity.parametrized import class_of
 from parity.runners.taps import kind_of
 from parity.runners.torch_module import Call, Read
 
@@ -69,7 +70,7 @@ class Step:
         """What was called, in torch's words: `Conv2d`, `softmax`."""
         function = self.call.function
         is_module = isinstance(function, torch.nn.Module)
-        return type(function).__name__ if is_module else getattr(function, "__name__", "").strip("_")
+        return class_of(function).__name__ if is_module else getattr(function, "__name__", "").strip("_")
 
     @property
     def kind(self) -> str:

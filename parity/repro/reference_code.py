@@ -9,6 +9,7 @@ import numpy as np
 from parity.axes import Array, move
 from parity.diagnosis.evidence import Evidence
 from parity.frameworks import torch
+from parity.parametrized import plain
 from parity.repro.code import RESERVED, Code, value_key
 from parity.repro.expressions import UnwritableError, arguments, as_by_default, identifier, written
 from parity.runners.torch_module import Call, Read
@@ -77,8 +78,9 @@ class _Reference:
         """The variable that holds the module, set up with its weights."""
         if id(module) not in self._modules:
             name = identifier(layer, (*RESERVED, *self._modules.values()))
-            self._setup.append(f"{name} = {constructed(module)}.eval()")
-            state = {f"torch.{layer}.{key}": value for key, value in module.state_dict().items()}
+            plainly = plain(module)
+            self._setup.append(f"{name} = {constructed(plainly)}.eval()")
+            state = {f"torch.{layer}.{key}": value for key, value in plainly.state_dict().items()}
             self._arrays |= {key: _array(value) for key, value in state.items()}
             if state:
                 loaded = f'{{k: torch.from_numpy(data["torch.{layer}." + k]) for k in {name}.state_dict()}}'

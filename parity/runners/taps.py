@@ -117,12 +117,18 @@ class Trace:
     output_taps: dict[str, str] = field(default_factory=dict)
 
 
+PARAMETRISED = "parametrizations"
+"""The child in which torch keeps what makes a layer's weights of others."""
+
+
 def weighted_layers(reference: Any) -> tuple[str, ...]:
-    """The modules of a torch module that hold parameters and no other modules, in order of registration."""
+    """The modules of a torch module that hold parameters and no other layers, in order of registration."""
     return tuple(
         name
         for name, module in reference.named_modules()
-        if not any(True for _ in module.children()) and any(True for _ in module.parameters(recurse=False))
+        if PARAMETRISED not in name.split(".")
+        and not any(child != PARAMETRISED for child, _ in module.named_children())
+        and (hasattr(module, PARAMETRISED) or any(True for _ in module.parameters(recurse=False)))
     )
 
 

@@ -20,6 +20,7 @@ from parity.axes import Array
 from parity.errors import PairError, UsageError
 from parity.frameworks import TorchFunctionMode, torch, torch_tree
 from parity.pair import INPUT, Input
+from parity.parametrized import class_of, holds_weights, in_layers, layers_in, plain
 from parity.runners.float64 import StripConvolution
 from parity.runners.taps import MOVES_ONLY, OUTPUT, Numbering, Tap, Trace, kind_of, positions
 from parity.trees import children, leaves
@@ -285,7 +286,7 @@ class _Recorder(TorchFunctionMode):
         """Record while the block runs; the module's hooks are gone afterwards, whatever happened."""
         handles = []
         try:
-            for name, child in self._module.named_modules():
+            for name, child in in_layers(self._module):
                 leaf = _is_leaf(child)
                 handles.append(child.register_forward_pre_hook(self._enter(name, leaf), with_kwargs=True))
                 handles.append(child.register_forward_hook(self._leave(name, leaf), always_call=False))
@@ -329,8 +330,9 @@ class _Recorder(TorchFunctionMode):
             _, call = self._scope.pop()
             self._silent -= leaf
             if not self._silent:
-                weighted = leaf and any(True for _ in module.parameters(recurse=False))
-                self._show(name, kind_of(type(module).__name__), output, call, weighted=weighted)
+                self._show(
+                    name, kind_of(class_of(module).__name__), output, call, weighted=leaf and holds_weights(module)
+                )
 
         return leave
 
@@ -454,21 +456,20 @@ class _Names:
 
 
 def _is_leaf(module: torch.nn.Module) -> bool:
-    """A module that is one layer: it has no children, and is torch's own or holds parameters itself.
+    """A module that is one layer: it has no children but what makes its weights, and is torch's own or holds some.
 
     Attention has a child for its last product, and calls it in a function that takes all of its weights.
     """
-    if next(module.children(), None) is not None:
-        return type(module) is torch.nn.MultiheadAttention
-    own = type(module).__module__.startswith("torch.nn.")
-    return own or next(module.parameters(recurse=False), None) is not None
+    if layers_in(module):
+        return class_of(module) is torch.nn.MultiheadAttention
+    return class_of(module).__module__.startswith("torch.nn.") or holds_weights(module)
 
 
 def _weights(function: Any) -> list[Array]:
     """The weights of a layer, its statistics too; none of a function, or of a counter of training steps."""
     if not isinstance(function, torch.nn.Module):
         return []
-    state = function.state_dict(keep_vars=True)
+    state = plain(function).state_dict(keep_vars=True)
     return [tensor.detach().cpu().numpy() for tensor in state.values() if tensor.is_floating_point()]
 
 

@@ -146,7 +146,7 @@ def test_folded_norms_survive_the_file(tmp_path: Path) -> None:
 def test_reasons_and_what_is_left_over_are_comments(tmp_path: Path) -> None:
     """Each line says why; taps without a counterpart are listed, and none of this is read back."""
     text = map_as_yaml(aligned(None), "mine")
-    assert "# without a counterpart in the reference:\n#   " in text
+    assert "# in the reference, without a counterpart:\n#   " in text
     assert "head: head" in text
     assert all(" # " in line for line in text.splitlines() if line and not line.startswith("#"))
     assert "qkv" not in read_map(written(tmp_path / "map.yaml", text))
