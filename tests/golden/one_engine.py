@@ -1,4 +1,4 @@
-"""Runs `parity` where some modules cannot be imported: `python one_engine.py torch,triton verify PAIR ...`.
+"""Runs `parity` where some modules cannot be imported: `python one_engine.py torch verify PAIR ...`.
 
 After that every module of parity is imported as well.
 """

@@ -57,7 +57,7 @@ def test_each_side_is_verified_where_only_its_engine_is(golden: Path, tmp_path: 
     """
     live = parity.verify(*load("mlp", Settings(size=(15, 29), seed=3)), modes=("eager",))
     port = str(tmp_path / "port.safetensors")
-    alone("torch,triton", tmp_path, "verify", "mlp", "--against", str(golden), "--mode", "eager")
+    alone("torch", tmp_path, "verify", "mlp", "--against", str(golden), "--mode", "eager")
     without_torch = Report.load(tmp_path / "reports/mlp/report.json")
     alone("torch", tmp_path, "record", "mlp", "--side", "port", "--against", str(golden), "--mode", "eager", "-o", port)
     alone("tensorflow,keras", tmp_path, "verify", "mlp", "--against", port, "--mode", "eager")
