@@ -149,7 +149,7 @@ class Verifier:
         Raises UsageError for a name that no layer has, PairError for a layer that could not be compared.
         """
         verification = Examination(self.subject(given), given, _known((mode,)), progress)
-        verification.wanted = verification.layer_called(layer)
+        verification.wanted = verification.matching.layer_called(layer)
         try:
             verification.report()
         finally:
@@ -172,7 +172,7 @@ class Verifier:
         """
         apart = self._apart.get(given.name, frozenset())
         verification = Examination(self.subject(given), given, _known((mode,)), progress, apart)
-        verification.wanted = verification.layer_called(layer) if layer else ""
+        verification.wanted = verification.matching.layer_called(layer) if layer else ""
         verification.witness = see
         try:
             verification.report()

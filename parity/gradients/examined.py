@@ -90,7 +90,7 @@ class Differentiation:
     @cached_property
     def _sides(self) -> Sides:
         self._progress("gradients of the reference", 0.0)
-        outputs = self._examination.outputs
+        outputs = self._examination.matching.outputs
         return Sides(self._module, self._given, self._segments, outputs, self._examination.subject.policy)
 
     @cached_property
@@ -105,7 +105,7 @@ class Differentiation:
     def _backwards(self, mode: str) -> _Backwards:
         made = _Backwards()
         tails = self._port.tails(self._segments)
-        for theirs, ours in self._examination.outputs.items():
+        for theirs, ours in self._examination.matching.outputs.items():
             if theirs in self._sides.loss:
                 tap = self._examination.judge.trace.output_taps[theirs]
                 self._seed(made, tails[ours], moved(self._sides.loss[theirs], tap, self._pair.axes), mode)
@@ -295,7 +295,7 @@ class Differentiation:
         reads = {name for call in self._sides.calls.values() for name in call.reads if _normalises(call.function)}
         try:
             sides = Sides(
-                self._module, self._given, self._segments, self._examination.outputs, self._examination.subject.policy,
+                self._module, self._given, self._segments, self._examination.matching.outputs, self._examination.subject.policy,
                 training=True, also=reads, around=around,
             )  # fmt: skip
         except (PairError, ValueError, KeyError) as error:

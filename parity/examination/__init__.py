@@ -8,18 +8,13 @@ end to end  for each mode, the port sampled at every tap (propagated error), and
 judged      both errors of each layer against the noise of the float32 reference
 """
 
-import difflib
-import os
-import platform
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 
 from parity.adequacy import SHOWN, blind_spots
-from parity.align import Alignment, align, apart
 from parity.anchored import Anchored, run_anchored
 from parity.axes import Array, move
 from parity.comparison import compare
@@ -28,13 +23,14 @@ from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.explain import explained
 from parity.diagnosis.fingerprints import carries_other_values
 from parity.diagnosis.scene import Scene
-from parity.ends import all_paired, paired
-from parity.errors import PairError, UsageError
+from parity.examination.coverage import covered
+from parity.examination.findings import Findings, environment
+from parity.examination.matching import Matching, Subject
 from parity.explanation import Explanation
 from parity.golden.port import RecordedGraph, Reversed
 from parity.judge import Judge
 from parity.layouts import derived_for
-from parity.pair import INPUT, Input, Pair
+from parity.pair import Input
 from parity.report import (
     DIVERGED,
     INHERITS,
@@ -43,36 +39,25 @@ from parity.report import (
     PASS,
     Cause,
     Coverage,
-    Finding,
     LayerResult,
     Measure,
     Report,
     Run,
     Watching,
 )
-from parity.runners.keras_model import REFUSED, KerasModel, Segment
-from parity.runners.reference import Reference, Value
+from parity.runners.keras_model import REFUSED, Segment
+from parity.runners.reference import Value
 from parity.runners.taps import Tap, positions_in
-from parity.switches import thread_count
-from parity.tolerance import Limits, Policy
+from parity.tolerance import Limits
 from parity.watch import Begun, Ended, Judged, tell
+
+__all__ = ["Examination", "Progress", "Subject", "Witness", "environment"]
 
 Witness = Callable[[Evidence, Measure, float, Cause | None], None]
 """Shown a layer while its arrays are there: what is known of it, the error it introduces, its floor, its cause."""
 
 Progress = Callable[[str, float], None]
 """Told what is being done and the fraction of the whole that is finished."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What is examined: a pair, how it is judged, and both sides ready to run."""
-
-    pair: Pair
-    policy: Policy
-    reference: Reference
-    port: KerasModel
-    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +86,8 @@ class Examination:
         self.modes = modes
         self.progress = progress
         self.judge = Judge(subject.reference, subject.pair, subject.policy, given)
-        self.outputs = self._paired_ends()
-        if not self.outputs:
-            raise PairError(
-                "no output of the port answers to one of the reference's; say which with Pair(output_map=...)"
-            )
-        self.alignment = apart(self._align(), odd, self._end_taps())
-        self.segments = (*subject.port.segments(self.alignment.matched), *self._unfinished())
+        self.matching = Matching(subject, given, self.judge, odd)
+        self.alignment, self.segments = self.matching.alignment, self.matching.segments
         self.introduced: dict[tuple[str, str], Measure] = {}
         self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
         self.not_reversed = set[str]()
@@ -124,10 +104,17 @@ class Examination:
         self.wanted, self.explanation = "", cast(Explanation | None, None)
         self.witness: Witness = lambda evidence, introduced, floor, cause: None
         self.poisoned = {name for name, array in given.arrays.items() if not np.isfinite(array).all()}
+        self._found = Findings(
+            given, modes, self.judge, self.poisoned, self.alignment.coverage.unmatched_reference, self.diagnoses
+        )
 
     def report(self) -> Report:
         """Run the steps and record what came of them."""
-        tell(Begun(coverage=self._coverage(), layers=tuple(segment.layer for segment in self._in_reference_order())))
+        tell(
+            Begun(
+                coverage=self._coverage(), layers=tuple(segment.layer for segment in self.matching.in_reference_order())
+            )
+        )
         self.progress("reference as judge", 0.0)
         self.judge.prepare()
         if self.subject.policy.uses_float64:
@@ -143,46 +130,12 @@ class Examination:
             settings={"policy": str(self.subject.policy), "modes": ", ".join(self.modes)},
             coverage=self._coverage(),
             runs=runs,
-            findings=tuple(self._findings(runs)),
-            first_divergence=self._first_divergence(runs),
+            findings=tuple(self._found.findings(runs)),
+            first_divergence=self._found.first_divergence(runs),
         )
 
-    def _paired_ends(self) -> Mapping[str, str]:
-        """Tell the port which of its inputs is given what; the port's output for each of the reference's."""
-        pair, port = self.subject.pair, self.subject.port
-        names = self.subject.reference.names_of(self.given)
-        port.feeds = all_paired(names, {name: port.other_names(name) for name in port.inputs}, pair.input_map, "input")
-        theirs = dict.fromkeys(self.judge.trace.output_taps, "")
-        return paired(theirs, {name: port.other_names(name) for name in port.output_taps}, pair.output_map, "output")
-
-    def _end_taps(self) -> dict[str, str]:
-        """The port's tap that is an output, for each tap of the reference that is the answering one."""
-        theirs, ours = self.judge.trace.output_taps, self.subject.port.output_taps
-        return {theirs[name]: ours[answer] for name, answer in self.outputs.items()}
-
-    def _align(self) -> Alignment:
-        pair, trace = self.subject.pair, self.judge.trace
-        return align(
-            trace.taps,
-            self.subject.port.taps,
-            layers=self._layers(),
-            axes=pair.axes,
-            inputs=self.subject.port.feeds,
-            outputs=self._end_taps(),
-            aliases=trace.aliases,
-            waived=pair.waived,
-        )
-
-    def _layers(self) -> Mapping[str, str | Sequence[str]] | None:
-        """The user's map; the name of a model or layer that was opened stands for the tap that makes its value."""
-        layers, aliases = self.subject.pair.layers, self.subject.port.aliases
-        if not layers or not aliases:
-            return layers
-
-        def tap(name: str) -> str:
-            return aliases.get(name, name)
-
-        return {key: tap(value) if isinstance(value, str) else tuple(map(tap, value)) for key, value in layers.items()}
+    def _coverage(self) -> Coverage:
+        return covered(self.matching, self.scene, self.subject, self.judge, self.not_reversed)
 
     def not_corresponding(self) -> frozenset[str]:
         """Taps that differ although they are right: a layer that reads them is wrong on the reference's values of them,
@@ -206,16 +159,10 @@ class Examination:
         that the port's last layer has built in."""
         return {
             layer
-            for end, layer in self._too_early().items()
+            for end, layer in self.matching.too_early().items()
             if not any(self._introduces(end, mode) for mode in self.modes)
             and all(self._introduces(layer, mode) for mode in self.modes)
         }
-
-    def _too_early(self) -> Mapping[str, str]:
-        """For each output of the reference that nothing answers to, the tap that the port's output answers to."""
-        layer_of = {tap: layer for layer, tap in self.alignment.matched.items()}
-        ends = self._end_taps().items()
-        return {end: layer_of[tap] for end, tap in ends if end not in self.alignment.matched and tap in layer_of}
 
     def _is_loaded(self, layer: str, mode: str) -> bool:
         """Whether a layer at fault carries the reference's weights, or none."""
@@ -224,23 +171,6 @@ class Examination:
     def _introduces(self, layer: str, mode: str) -> bool:
         measure = self.introduced.get((layer, mode))
         return measure is not None and not measure.passed
-
-    def layer_called(self, name: str) -> str:
-        """The reference's name for a layer that either side calls by `name`; for one inside another, that one's."""
-        within = {name: layer for layer, inside in self.alignment.inside.items() for name in inside}
-        names = {**within, **self.judge.trace.aliases}
-        names |= {port: layer for layer, port in self.alignment.matched.items()}
-        names |= {layer: layer for layer in self.alignment.matched}
-        if names.get(name) not in self.alignment.matched:
-            near = difflib.get_close_matches(name, names, n=3)
-            hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
-            raise UsageError(f"no compared layer is called {name!r}{hint}")
-        return names[name]
-
-    def _unfinished(self) -> tuple[Segment, ...]:
-        """What the port ends with, held against the reference's output, where it ends before the reference does."""
-        by_layer = {segment.layer: segment for segment in self.subject.port.segments(self.alignment.matched)}
-        return tuple(replace(by_layer[layer], layer=end) for end, layer in self._too_early().items())
 
     # -- anchored -----------------------------------------------------------------------------------------------------
 
@@ -315,7 +245,7 @@ class Examination:
             self._explain(segment, mode, anchors, expected, actual)
         result = self._layer(segment, mode)
         found = result.verdict == INTRODUCES
-        finding = self._finding(result, mode, self.introduced[key], introduced=True) if found else None
+        finding = self._found.finding(result, mode, self.introduced[key], introduced=True) if found else None
         tell(Judged(mode=mode, result=result, finding=finding))
 
     def _explain(self, segment: Segment, mode: str, anchors: Sequence[Array], expected: Array, actual: Array) -> None:
@@ -385,8 +315,8 @@ class Examination:
     # -- judged -------------------------------------------------------------------------------------------------------
 
     def _run(self, mode: str, end: _EndToEnd) -> Run:
-        layers = tuple(self._layer(each, mode, end.measures[each.layer]) for each in self._in_reference_order())
-        outputs = {name: self.judge.of_output(name, end.plain[ours]) for name, ours in self.outputs.items()}
+        layers = tuple(self._layer(each, mode, end.measures[each.layer]) for each in self.matching.in_reference_order())
+        outputs = {name: self.judge.of_output(name, end.plain[ours]) for name, ours in self.matching.outputs.items()}
         watching = self._watching(end)
         passed = (
             all(output.passed for output in outputs.values())
@@ -439,10 +369,6 @@ class Examination:
             names = ", ".join(idle[:SHOWN])
             yield f"the weights of {names}{more} are not the reference's, which does not show on this input"
 
-    def _in_reference_order(self) -> list[Segment]:
-        order = {name: index for index, name in enumerate(self.judge.taps)}
-        return sorted(self.segments, key=lambda segment: order[segment.layer])
-
     def _layer(self, segment: Segment, mode: str, propagated: Measure | None = None) -> LayerResult:
         layer = segment.layer
         introduced = self.introduced.get((layer, mode))
@@ -469,7 +395,7 @@ class Examination:
 
     def _watching(self, end: _EndToEnd) -> Watching:
         """The watched port's outputs against the plain one's: the same values, or as near as the limits ask."""
-        each = [self._watched(name, end.watched[ours], end.plain[ours]) for name, ours in self.outputs.items()]
+        each = [self._watched(name, end.watched[ours], end.plain[ours]) for name, ours in self.matching.outputs.items()]
         return max(each, key=lambda watching: (not watching.within, not watching.same, watching.relative))
 
     def _watched(self, name: str, watched: Array, plain: Array) -> Watching:
@@ -478,129 +404,3 @@ class Examination:
         difference = compare(watched, plain, self.judge.limits(self.judge.trace.output_taps[name]))
         same = bool(np.array_equal(watched, plain, equal_nan=True))
         return Watching(same=same, relative=difference.relative, within=same or difference.passed)
-
-    def _coverage(self) -> Coverage:
-        """What was compared.
-
-        Layers with weights that a segment holds on both sides, as many here as there, are compared as parts of it; so
-        is one of the port that does a part of a weighted one, before a crop, and what the port computes from weights
-        without a layer.
-        """
-        coverage = self.alignment.coverage
-        port = self.subject.port
-        within = {
-            name
-            for segment in self.segments
-            if self.judge.taps[segment.layer].weighted and not segment.tap.weighted
-            for name in port.taps_of(segment.nodes)
-        }
-        held = dict(coverage.inside)
-        for segment in self.segments:
-            theirs = self._unmatched_before(segment.layer, coverage.unmatched_reference)
-            ours = {name for name in port.taps_of(segment.nodes) if name in coverage.unmatched_port}
-            ours |= (
-                {segment.tap.name} if segment.tap.weighted and not self.judge.taps[segment.layer].weighted else set()
-            )
-            if len(theirs) == len(ours) > 0 or (theirs and segment.reads_weights):
-                within |= ours
-                held |= dict.fromkeys(theirs, segment.layer)
-        lacking = [name for name in self.judge.trace.output_taps if name not in self.outputs]
-        surplus = [name for name in port.output_taps if name not in self.outputs.values()]
-        twins = {name for name in coverage.unmatched_reference if self.scene.twin(name) in coverage.matched}
-        return replace(
-            coverage,
-            inside=held,
-            propagated_only=tuple(
-                segment.layer for segment in self.segments if not segment.is_alone or segment.layer in self.not_reversed
-            ),
-            unmatched_reference=(
-                *(n for n in coverage.unmatched_reference if n not in {*held, *twins}),
-                *lacking,
-            ),
-            unmatched_port=(*(n for n in coverage.unmatched_port if n not in within), *surplus),
-        )
-
-    def _unmatched_before(self, layer: str, unmatched: Collection[str]) -> set[str]:
-        """The reference's layers with weights that lie in a segment, unmatched, and that no map speaks of."""
-        calls, mapped, found = self.scene.calls, self.subject.pair.layers or {}, set[str]()
-        waiting = list(calls[layer].reads) if layer in calls else []
-        while waiting:
-            name = waiting.pop()
-            if name in self.alignment.matched or name not in calls or name in found:
-                continue
-            if self.judge.taps[name].weighted and name in unmatched and name not in mapped:
-                found.add(name)
-            waiting += calls[name].reads
-        return found
-
-    # -- recorded -----------------------------------------------------------------------------------------------------
-
-    def _findings(self, runs: Iterable[Run]) -> Iterable[Finding]:
-        for run in runs:
-            if self.poisoned & set(self.given.arrays):
-                yield self._input_not_finite(run.mode)
-            for layer in run.layers:
-                if layer.verdict == INTRODUCES and layer.introduced:
-                    yield self._finding(layer, run.mode, layer.introduced, introduced=True)
-
-    def _first_divergence(self, runs: Iterable[Run]) -> Finding | None:
-        if self.poisoned & set(self.given.arrays):
-            return self._input_not_finite(self.modes[0])
-        order = {name: index for index, name in enumerate(self.judge.taps)}
-        left = [
-            (order[layer.layer], index, layer, run.mode)
-            for index, run in enumerate(runs)
-            for layer in run.layers
-            if layer.verdict in (INTRODUCES, INHERITS)
-        ]
-        if not left:
-            return None
-        _, _, layer, mode = min(left, key=lambda item: item[:2])
-        measure = layer.introduced if layer.verdict == INTRODUCES else layer.propagated
-        assert measure is not None
-        return self._finding(layer, mode, measure, introduced=layer.verdict == INTRODUCES)
-
-    def _finding(self, layer: LayerResult, mode: str, measure: Measure, *, introduced: bool) -> Finding:
-        """A finding at a layer; if its segment holds an operation that the map names and the port lacks, at that."""
-        missing = [name for name in layer.inside if name in self.alignment.coverage.unmatched_reference]
-        no_cause = Cause(slug="unknown", detail="no single layer introduces it; it has accumulated on the way here")
-        return Finding(
-            layer=missing[-1] if missing and introduced else layer.layer,
-            port_layer=layer.port_layer,
-            input=self.given.name,
-            mode=mode,
-            error=float("inf") if "not finite" in measure.note else measure.relative,
-            floor=layer.floor,
-            cause=diagnosis.cause if (diagnosis := self.diagnoses.get((layer.layer, mode))) else no_cause,
-            introduced=introduced,
-        )
-
-    def _input_not_finite(self, mode: str) -> Finding:
-        name, array = next((n, a) for n, a in self.given.arrays.items() if n in self.poisoned)
-        bad = np.argwhere(~np.isfinite(array))
-        where = tuple(int(i) for i in bad[0])
-        what = "the input" if name == INPUT else name
-        detail = f"{len(bad)} of {array.size} values of {what} are NaN or infinite, the first at {where}"
-        return Finding(
-            layer=name, port_layer=name, input=self.given.name, mode=mode, error=float("inf"), floor=1.0,
-            cause=Cause(slug="non-finite", detail=detail),
-        )  # fmt: skip
-
-
-def environment(recorded: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Versions and the machine, for the record; `recorded` has those of engines that ran elsewhere."""
-    return {
-        "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "tensorflow", "keras", "numpy")},
-        **(recorded or {}),
-        "machine": platform.machine(),
-        "threads": str(thread_count()),
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

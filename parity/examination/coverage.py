@@ -1,0 +1,65 @@
+"""Which layers were compared: by themselves, as parts of others, end to end only, or not at all."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from parity.diagnosis.scene import Scene
+from parity.examination.matching import Matching, Subject
+from parity.judge import Judge
+from parity.report import Coverage
+
+
+def covered(
+    matching: Matching, scene: Scene, subject: Subject, judge: Judge, not_reversed: Collection[str]
+) -> Coverage:
+    """What was compared; `not_reversed` names layers of a recorded port that the reference could not be run for.
+
+    Layers with weights that a segment holds on both sides, as many here as there, are compared as parts of it; so
+    is one of the port that does a part of a weighted one, before a crop, and what the port computes from weights
+    without a layer.
+    """
+    coverage = matching.alignment.coverage
+    port = subject.port
+    within = {
+        name
+        for segment in matching.segments
+        if judge.taps[segment.layer].weighted and not segment.tap.weighted
+        for name in port.taps_of(segment.nodes)
+    }
+    held = dict(coverage.inside)
+    for segment in matching.segments:
+        theirs = _unmatched_before(segment.layer, coverage, scene, subject, judge)
+        ours = {name for name in port.taps_of(segment.nodes) if name in coverage.unmatched_port}
+        ours |= {segment.tap.name} if segment.tap.weighted and not judge.taps[segment.layer].weighted else set()
+        if len(theirs) == len(ours) > 0 or (theirs and segment.reads_weights):
+            within |= ours
+            held |= dict.fromkeys(theirs, segment.layer)
+    lacking = [name for name in judge.trace.output_taps if name not in matching.outputs]
+    surplus = [name for name in port.output_taps if name not in matching.outputs.values()]
+    twins = {name for name in coverage.unmatched_reference if scene.twin(name) in coverage.matched}
+    return replace(
+        coverage,
+        inside=held,
+        propagated_only=tuple(
+            segment.layer for segment in matching.segments if not segment.is_alone or segment.layer in not_reversed
+        ),
+        unmatched_reference=(
+            *(n for n in coverage.unmatched_reference if n not in {*held, *twins}),
+            *lacking,
+        ),
+        unmatched_port=(*(n for n in coverage.unmatched_port if n not in within), *surplus),
+    )
+
+
+def _unmatched_before(layer: str, coverage: Coverage, scene: Scene, subject: Subject, judge: Judge) -> set[str]:
+    """The reference's layers with weights that lie in a segment, unmatched, and that no map speaks of."""
+    calls, mapped, found = scene.calls, subject.pair.layers or {}, set[str]()
+    waiting = list(calls[layer].reads) if layer in calls else []
+    while waiting:
+        name = waiting.pop()
+        if name in coverage.matched or name not in calls or name in found:
+            continue
+        if judge.taps[name].weighted and name in coverage.unmatched_reference and name not in mapped:
+            found.add(name)
+        waiting += calls[name].reads
+    return found
