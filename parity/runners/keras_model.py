@@ -68,7 +68,7 @@ class Segment:
     @property
     def moves_only(self) -> bool:
         """Whether none of its operations computes anything."""
-        return all(kind_of(type(node.operation).__name__) in MOVES_ONLY for node in self.nodes)
+        return all(_kind(node.operation) in MOVES_ONLY for node in self.nodes)
 
     @property
     def is_alone(self) -> bool:
@@ -400,9 +400,12 @@ def by_name(structure: Any, name: str) -> dict[str, Any]:
 
 
 def _kind(operation: Any) -> str:
-    """The kind of an operation; of a layer that only applies an activation, that one's."""
+    """The kind of an operation; of a layer that only applies an activation, that one's; a ReLU up to 6 is a relu6."""
     name = type(operation).__name__
     activation = getattr(operation, "activation", None) if name == "Activation" else None
+    if name == "ReLU" and not getattr(operation, "threshold", 0):
+        slope, most = getattr(operation, "negative_slope", 0), getattr(operation, "max_value", None)
+        return "relu6" if most == 6 and not slope else "leakyrelu" if slope and most is None else "relu"
     return kind_of(getattr(activation, "__name__", name))
 
 

@@ -517,3 +517,13 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     chain(layers.Lambda(lambda x: x + 1)).save(tmp_path / "port.keras")
     with pytest.raises(PairError, match="cannot load"):
         KerasModel(tmp_path / "port.keras")
+
+
+def test_a_relu_is_of_the_kind_of_what_it_computes() -> None:
+    """A ReLU layer up to 6 is a relu6, one with a slope a leaky ReLU; another bound leaves it a ReLU."""
+    image = keras.Input((3,))
+    value = keras.layers.ReLU()(image)
+    for settings in ({"max_value": 6.0}, {"negative_slope": 0.1}, {"max_value": 5.0}):
+        value = keras.layers.ReLU(**settings)(value)
+    kinds = [tap.kind for tap in KerasModel(keras.Model(image, value)).taps]
+    assert kinds == ["relu", "relu6", "leakyrelu", "relu"]
