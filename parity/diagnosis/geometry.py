@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.axes import Array
 from parity.diagnosis.evidence import INFERRED, SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.padding import Sides, cropped, padded
 from parity.diagnosis.words import value_in_words, written
@@ -51,11 +52,20 @@ class Padding:
     __hash__ = None  # type: ignore[assignment]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """Where the padding before a convolution begins: the tensor that is padded, its value, and the nodes that pad."""
+
+    tensor: Any
+    value: Array
+    nodes: tuple[Node, ...]
+
+
 def convolution(evidence: Evidence) -> Iterator[Hypothesis]:
     """padding, stride-dilation: the convolution reads other places than the reference's."""
-    if type(evidence.operation).__name__ not in CONVOLUTIONS or not _reads_one(evidence):
+    if type(evidence.operation).__name__ not in CONVOLUTIONS or len(evidence.node.input_tensors) != 1:
         return
-    wanted, present = _reference(evidence), _port(evidence)
+    wanted, start = _reference(evidence), _start(evidence)
     if wanted is None:
         return
     strides, dilation, pads = wanted
@@ -65,17 +75,18 @@ def convolution(evidence: Evidence) -> Iterator[Hypothesis]:
         for name, key, value in (("stride", "strides", strides), ("dilation", "dilation_rate", dilation))
         if tuple(config[key]) != value
     }
-    if present is None:
-        present = _by_values(evidence)
+    present = _port(evidence, start)
+    if present is None and evidence.config["padding"] != "same":
+        present = _by_values(evidence, start.value)
     if not steps and (present is None or present == pads):
         return
-    how = f"{_how_padded(evidence)} pads {present.words()}" if present else "it is padded otherwise"
+    how = f"{_how_padded(evidence, start)} pads {present.words()}" if present else "it is padded otherwise"
     padding = f"{how}; reference pads {pads.words()}"
     yield Hypothesis(
         slug="stride-dilation" if steps else "padding",
         detail="; ".join(steps.values()) if steps else padding,
-        change=_change(evidence, strides, dilation, pads),
-        edit=_bypassing(evidence, _exactly(evidence, strides, dilation, pads)),
+        change=_change(evidence, start, strides, dilation, pads),
+        edit=_bypassing(evidence, start.tensor, _exactly(evidence, strides, dilation, pads)),
         standing=SEEN,
     )
 
@@ -118,7 +129,7 @@ def transposed(evidence: Evidence) -> Iterator[Hypothesis]:
             f'padding="valid", strides={value_in_words(strides)}, then crop {value_in_words(starts)} at the start of '
             f"each axis and keep {'x'.join(map(str, sizes))}"
         ),
-        edit=_bypassing(evidence, exactly),
+        edit=_bypassing(evidence, evidence.anchor, exactly),
         standing=INFERRED if same else SEEN,
     )
 
@@ -159,21 +170,36 @@ def _tuple(value: Any, axes: Sequence[int]) -> tuple[int, ...] | None:
     return tuple(value) if isinstance(value, (tuple, list)) and len(value) == len(axes) else None
 
 
-def _by_values(evidence: Evidence) -> Padding | None:
-    """What is around the anchor in what the convolution reads, however it got there; None if it is not the anchor."""
-    (arrival,), anchor, axes = evidence.arrivals, evidence.anchors[0], spatial(evidence)
-    if arrival.ndim != anchor.ndim or evidence.config["padding"] == "same":
+def _start(evidence: Evidence) -> Start:
+    """The anchor, where padding in whatever form is all that lies between; else what the last padding reads."""
+    (arrival,) = evidence.node.input_tensors
+    if len(evidence.anchors) == 1:
+        padded_anchor = Start(tensor=evidence.anchor, value=evidence.anchors[0], nodes=evidence.route)
+        if paddings(evidence, evidence.route) or _by_values(evidence, padded_anchor.value):
+            return padded_anchor
+    maker = {id(tensor): node for node in evidence.route for tensor in node.outputs}
+    nodes: list[Node] = []
+    while id(arrival) in maker and type(maker[id(arrival)].operation).__name__ in PADDINGS:
+        nodes.insert(0, maker[id(arrival)])
+        arrival = nodes[0].input_tensors[0]
+    return Start(tensor=arrival, value=evidence.passing(arrival), nodes=tuple(nodes))
+
+
+def _by_values(evidence: Evidence, inner: Array) -> Padding | None:
+    """What is around `inner` in what the convolution reads, however it got there; None if it is not in there."""
+    (arrival,), axes = evidence.arrivals, spatial(evidence)
+    if arrival.ndim != inner.ndim:
         return None
-    more = [arrival.shape[axis] - anchor.shape[axis] for axis in axes]
+    more = [arrival.shape[axis] - inner.shape[axis] for axis in axes]
     if min(more) < 0 or not any(more):
         return None
     for before in itertools.product(*(range(each + 1) for each in more)):
         sides = tuple((first, total - first) for first, total in zip(before, more, strict=True))
-        inside = cropped(arrival, axes, before, [anchor.shape[axis] for axis in axes])
-        if np.array_equal(inside, anchor):
+        inside = cropped(arrival, axes, before, [inner.shape[axis] for axis in axes])
+        if np.array_equal(inside, inner):
             for mode in MODES:
                 try:
-                    if np.array_equal(np.asarray(padded(as_tensor(anchor), axes, sides, mode)), arrival):
+                    if np.array_equal(np.asarray(padded(as_tensor(inner), axes, sides, mode)), arrival):
                         return Padding(sides=sides, mode=mode)
                 except Exception:  # a map too small for this mode
                     continue
@@ -181,15 +207,15 @@ def _by_values(evidence: Evidence) -> Padding | None:
     return None
 
 
-def _port(evidence: Evidence) -> Padding | None:
-    """What the port pads: by the padding on the segment's route and by the convolution; None if that is not all."""
-    total = paddings(evidence, evidence.route)
+def _port(evidence: Evidence, start: Start) -> Padding | None:
+    """What the port pads: by the padding nodes and by the convolution itself; None if that is not all."""
+    total = paddings(evidence, start.nodes)
     if total is None:
         return None
     if evidence.config["padding"] != "same":
         return total
     axes = spatial(evidence)
-    sizes = [evidence.anchors[0].shape[axis] + sum(total.sides[i]) for i, axis in enumerate(axes)]
+    sizes = [start.value.shape[axis] + sum(total.sides[i]) for i, axis in enumerate(axes)]
     own = Padding(sides=tuple(_same(sizes, evidence.config)))
     if total.any and own.any and total.mode != "zeros":
         return None
@@ -252,23 +278,24 @@ def _exactly(evidence: Evidence, strides: tuple[int, ...], dilation: tuple[int, 
     return lambda x: convolve(put(x) if pads.any else x)
 
 
-def _bypassing(evidence: Evidence, change: Change) -> Edit:
-    """The layer replaced, reading the anchor itself; what comes after it, a crop, is left out."""
-    anchor = next(tensor for node in evidence.segment.nodes for tensor in node.input_tensors)
+def _bypassing(evidence: Evidence, source: Any, change: Change) -> Edit:
+    """The layer replaced, reading `source` itself; what comes after it, a crop, is left out."""
     leave = {node.operation: _first_argument for node in evidence.after}
-    return Edit(replaced={evidence.operation: change, **leave}, rerouted={(evidence.node, 0): anchor})
+    return Edit(replaced={evidence.operation: change, **leave}, rerouted={(evidence.node, 0): source})
 
 
 def _first_argument(x: Any, *args: Any, **kwargs: Any) -> Any:
     return x
 
 
-def _how_padded(evidence: Evidence) -> str:
-    parts = [type(node.operation).__name__ for node in evidence.route]
+def _how_padded(evidence: Evidence, start: Start) -> str:
+    parts = [type(node.operation).__name__ for node in start.nodes]
     return " + ".join([*parts, evidence.config["padding"]])
 
 
-def _change(evidence: Evidence, strides: tuple[int, ...], dilation: tuple[int, ...], pads: Padding) -> str:
+def _change(
+    evidence: Evidence, start: Start, strides: tuple[int, ...], dilation: tuple[int, ...], pads: Padding
+) -> str:
     config = evidence.config
     now = {"strides": config["strides"], "padding": config["padding"]}
     settings = {"padding": "valid", "strides": strides}
@@ -276,7 +303,7 @@ def _change(evidence: Evidence, strides: tuple[int, ...], dilation: tuple[int, .
         now, settings = {**now, "dilation_rate": config["dilation_rate"]}, {**settings, "dilation_rate": dilation}
     by_hand = _padding_code(pads, len(strides))
     text = ", ".join(f"{name}={value_in_words(value)}" for name, value in settings.items())
-    before = " + ".join([*(written(node.operation) for node in evidence.route), written(evidence.operation, **now)])
+    before = " + ".join([*(written(node.operation) for node in start.nodes), written(evidence.operation, **now)])
     return f"{before} -> {by_hand}{text}"
 
 

@@ -94,6 +94,22 @@ def test_a_port_of_open_sizes_without_padding() -> None:
     assert report.findings[0].cause.residual_after is not None
 
 
+def test_padding_after_operations_that_have_no_counterpart() -> None:
+    """An activation written out in the port lies in the convolution's segment, and its padding is found after it."""
+    reference = chain(
+        first=nn.Conv2d(3, 5, 3, padding=1), act=nn.Hardswish(), second=nn.Conv2d(5, 2, 3, stride=2, padding=1)
+    )
+
+    def build(x: Any) -> Any:
+        x = layers.Conv2D(5, 3, padding="same", name="first")(x)
+        x = x * layers.ReLU(6.0)(x + 3.0) * (1.0 / 6.0)
+        x = layers.ZeroPadding2D(((0, 1), (0, 1)))(x)
+        return layers.Conv2D(2, 3, strides=2, name="second")(x)
+
+    cause = proven(reference, port_of(reference, (8, 6, 3), build), "second", "padding", image(8, 6))
+    assert cause.detail == "ZeroPadding2D + valid pads 0,1; reference pads 1,1"
+
+
 def test_same_in_one_dimension() -> None:
     """`same` at stride 2 in one dimension pads on one side only, and is padding."""
     reference = chain(conv=nn.Conv1d(3, 5, 5, stride=2, padding=2), act=nn.Tanh())
