@@ -313,8 +313,9 @@ class Report(_Record):
 
     def _agrees(self) -> bool:
         compared = bool(self.runs) and all(run.layers for run in self.runs)
-        agrees = all(run.verdict == PASS and run.agrees for run in (*self.runs, *self.gradients))
-        return compared and agrees and not self.findings and not self.first_divergence and self.coverage.complete
+        values = all(run.verdict == PASS and run.agrees for run in self.runs)
+        gradients = all(run.verdict == PASS and run.agrees for run in self.gradients)
+        return compared and values and gradients and not self.findings and not self.first_divergence and self.coverage.complete
 
     @property
     def passed(self) -> bool:

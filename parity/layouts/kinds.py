@@ -69,8 +69,9 @@ class Step:
     def title(self) -> str:
         """What was called, in torch's words: `Conv2d`, `softmax`."""
         function = self.call.function
-        is_module = isinstance(function, torch.nn.Module)
-        return class_of(function).__name__ if is_module else getattr(function, "__name__", "").strip("_")
+        if isinstance(function, torch.nn.Module):
+            return class_of(function).__name__
+        return str(getattr(function, "__name__", "")).strip("_")
 
     @property
     def kind(self) -> str:
