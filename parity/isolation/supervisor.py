@@ -25,6 +25,7 @@ from parity.watch import PORT, REFERENCE
 MOST_DEATHS = 3
 """After so many deaths no further process is started."""
 NO_SPACE = "No space left"
+GRADIENTS = "both sides in one process: gradients need the reference at hand"
 
 
 class ProcessDiedError(ParityError):
@@ -54,7 +55,7 @@ class Isolated:
         self._processes: dict[str, Process] = {}
         self._loaded: Loaded | None = None
         self._spill: Path | None = None
-        self._together = ""
+        self._together = GRADIENTS if settings.gradients else ""
         self._proven = False
         self._recordings = 0
         self._deaths = 0

@@ -33,6 +33,9 @@ class Module:
     def children(self) -> tuple[str, ...]:
         return self._children
 
+    def named_children(self) -> list[tuple[str, str]]:
+        return [(name, name) for name in self._children]
+
     def parameters(self, *, recurse: bool) -> list[int]:
         assert not recurse
         return [1] if self._weighted else []
