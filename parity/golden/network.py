@@ -113,6 +113,10 @@ class RecordedModule:
         """The modules that it holds."""
         yield from self._modules.values()
 
+    def named_children(self) -> Iterator[tuple[str, Any]]:
+        """The modules that it holds, by name."""
+        yield from self._modules.items()
+
     def parameters(self, recurse: bool = True) -> Iterator[Array]:
         """Its parameters, and with `recurse` those of all below it."""
         for _, module in self.named_modules() if recurse else (("", self),):

@@ -70,7 +70,7 @@ def build(settings: models.Settings) -> tuple[Pair, list[Input]]:
 class Verifier:
     """What stands in for parity.verification.Verifier."""
 
-    def __init__(self, pair: Pair, policy: object) -> None:
+    def __init__(self, pair: Pair, policy: object, *, gradients: bool = False) -> None:
         """Take the pair as it is."""
 
     def report(self, given: Input, modes: tuple[str, ...], progress: Any) -> Any:
