@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parity.converters import transfer
 from parity.converters.registry import convert
 from parity.errors import PairError
 from parity.frameworks import keras, tf, torch
@@ -412,3 +413,48 @@ def test_what_cannot_be_called_is_no_port() -> None:
     """A port is a model or a callable."""
     with pytest.raises(PairError, match="the port is a dict"):
         Port({})
+
+
+class Residual(torch.nn.Module):  # type: ignore[misc]
+    """A norm and a shortcut around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Linear(5, 5)
+        self.norm = torch.nn.LayerNorm(5)
+        self.head = torch.nn.Linear(5, 3)
+
+    def forward(self, x: Any) -> Any:
+        x = self.stem(x)
+        return self.head(self.norm(x) + x)
+
+
+class LegacyResidual(tf_keras.Model):  # type: ignore[misc]
+    """The same in tf_keras, its norm called by keyword; with another epsilon, or a shortcut that begins too early."""
+
+    def __init__(self, epsilon: float, early: bool) -> None:
+        super().__init__()
+        self.stem = tf_keras.layers.Dense(5, name="stem")
+        self.norm = tf_keras.layers.LayerNormalization(epsilon=epsilon, name="norm")
+        self.head = tf_keras.layers.Dense(3, name="head")
+        self.early = early
+
+    def call(self, x: Any) -> Any:
+        value = self.stem(x)
+        return self.head(self.norm(inputs=value) + (x if self.early else value))
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "early", "cause", "words"),
+    [(1e-3, False, "norm-epsilon", "epsilon is 0.001"), (1e-5, True, "wrong-input", "it reads input")],
+)
+def test_causes_of_a_watched_port_are_proven(epsilon: float, early: bool, cause: str, words: str) -> None:
+    """A layer that is called by keyword is tried with another setting; what reads an input is told from its words."""
+    torch.manual_seed(0)
+    net, port = Residual().eval(), LegacyResidual(epsilon, early)
+    given = Input(name="noise", array=np.random.default_rng(0).standard_normal((2, 7, 5), dtype=np.float32))
+    port(given.array)
+    transfer(net, port, {"stem": "stem", "norm": "norm", "head": "head"})
+    report = verify(Pair(name="residual", reference=net, port=port), inputs=[given], modes=("eager",))
+    (found,) = report.findings
+    assert (found.cause.slug, words in found.cause.detail) == (cause, True), found.cause

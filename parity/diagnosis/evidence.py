@@ -223,8 +223,7 @@ def filled(layer: Any, weights: Sequence[Array]) -> Change:
     def call(*args: Any, **kwargs: Any) -> Any:
         kwargs.pop("training", None)
         if weights and not layer.built:
-            shapes = [value.shape for value in args[:1]]
-            layer.build(*shapes)
+            layer(*args, **kwargs)
             layer.set_weights([np.asarray(value) for value in weights])
         return layer(*args, **kwargs)
 

@@ -15,6 +15,7 @@ from parity.axes import Array, Axes, move
 from parity.errors import WeightError
 from parity.frameworks import torch
 from parity.pair import Input
+from parity.parametrized import plain
 from parity.runners.keras_model import KerasModel
 from parity.runners.reference import Reference
 from parity.runners.taps import Tap
@@ -148,14 +149,19 @@ class Scene:
         """The port's symbolic tensor that answers to a matched tap or an input."""
         return self._port.symbolic(self.matched.get(name, name))
 
+    def maker(self, tensor: Any) -> Any:
+        """The port's operation that makes a symbolic tensor; None for an input."""
+        return self._port.maker(tensor)
+
     def settings(self, name: str) -> Mapping[str, Any]:
         """How the reference made a tap, by torch's names: a module's attributes, or a function's arguments."""
         call = self.calls.get(name)
         if call is None:
             return {}
         if isinstance(call.function, torch.nn.Module):
-            own = {key: value for key, value in vars(call.function).items() if not key.startswith("_")}
-            held = {key: value for key, value in call.function._parameters.items() if value is not None}
+            module = plain(call.function)
+            own = {key: value for key, value in vars(module).items() if not key.startswith("_")}
+            held = {key: value for key, value in module._parameters.items() if value is not None}
             return {**own, "_parameters": held}
         return _bound(call)
 

@@ -204,11 +204,17 @@ def wrong_input(evidence: Evidence) -> Iterator[Hypothesis]:
                 yield Hypothesis(
                     slug="wrong-input",
                     detail=f"it reads {anchor}; the reference reads {name}",
-                    change=f"give {names} the value of {written(symbolic._keras_history.operation)}",
+                    change=f"give {names} the value of {_made_by(evidence, symbolic)}",
                     edit=Edit(rerouted=dict.fromkeys(chosen, symbolic)),
                     beside={id(symbolic): value},
                     standing=SEEN,
                 )
+
+
+def _made_by(evidence: Evidence, tensor: Any) -> str:
+    """What makes a symbolic tensor of the port, in the words of its code."""
+    operation = evidence.scene.maker(tensor)
+    return f'the input "{tensor.name}"' if operation is None else written(operation)
 
 
 def _reads(evidence: Evidence) -> list[str]:
@@ -301,10 +307,10 @@ def misread(evidence: Evidence) -> Iterator[Hypothesis]:
             for key in ready - _before(evidence, now):
                 count += tensors[key].shape == now.shape
                 if tensors[key].shape == now.shape and count <= TRIES:
-                    other = written(tensors[key]._keras_history.operation)
+                    other = _made_by(evidence, tensors[key])
                     yield Hypothesis(
                         slug="wrong-input",
-                        detail=f"in it, {written(node.operation)} reads {written(now._keras_history.operation)}",
+                        detail=f"in it, {written(node.operation)} reads {_made_by(evidence, now)}",
                         change=f"give {written(node.operation)} the value of {other}",
                         edit=Edit(rerouted={(node, place): tensors[key]}),
                     )

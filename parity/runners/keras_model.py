@@ -196,6 +196,11 @@ class KerasModel:
         """The Keras operation that makes a tap."""
         return self._tap(name).operation
 
+    def maker(self, tensor: Any) -> Any:
+        """The operation that makes a symbolic tensor, or None where it is an input."""
+        node = self._producer.get(id(tensor))
+        return None if node is None else node.operation
+
     def _tap(self, name: str) -> PortTap:
         return next(tap for tap in self.taps if tap.name == name)
 
