@@ -59,8 +59,8 @@ class _Backwards:
     refused: dict[str, str] = field(default_factory=dict)
     live: set[str] = field(default_factory=set)
     """The taps and inputs to which the port's gradients matter: something that is trained, or an input, lies there."""
-    same: bool = False
-    """Whether every weight and every input is given the same end to end: then no stop between them has an effect."""
+    same: bool | None = None
+    """Whether every weight and every input is given the same end to end, once that was asked."""
 
 
 class Differentiation:
@@ -116,11 +116,16 @@ class Differentiation:
             except PairError as error:
                 made.refused[segment.layer] = str(error)
         made.live = self._live(made)
-        made.same = self._same(made)
         return made
 
+    def _is_same(self, made: _Backwards) -> bool:
+        """Whether all weights and inputs are given the same end to end: then no stop between them has an effect."""
+        if made.same is None:
+            made.same = self._same(made)
+        return made.same
+
     def _same(self, made: _Backwards) -> bool:
-        """Whether all weights and inputs are given the same end to end; not if that is not known of one."""
+        """The same, worked out; False if it is not known of one of them."""
         names = [name for name, array in self._given.arrays.items() if array.dtype.kind == "f"]
         if made.refused or not all(
             measure is None or measure.passed for measure in (self._arriving(n, made) for n in names)
@@ -189,7 +194,7 @@ class Differentiation:
         other side's must come from the loss and lead to something that is trained, or to an input. Two ports of one
         network may stop the same gradient at two places.
         """
-        if made.same and flow.reference != flow.port:
+        if flow.reference != flow.port and self._is_same(made):
             return False
         layer, weight = segment.layer, name.startswith(".")
         theirs, ours = weight or self._sides.live(name), weight or name in made.live
@@ -239,7 +244,7 @@ class Differentiation:
     def _layer(self, segment: Segment, made: _Backwards, steps: Mapping[str, "_Stepped"], mode: str) -> LayerGradients:
         layer, notes = segment.layer, []
         arriving, stepped = self._arriving(layer, made), steps.get(layer)
-        if made.same and arriving is not None and not arriving.passed:
+        if arriving is not None and not arriving.passed and self._is_same(made):
             arriving = None  # the two networks lead it along other ways, to the same end
         result = LayerGradients(
             layer=layer, port_layer=segment.tap.name, verdict=PASS, arriving=arriving,
@@ -295,9 +300,15 @@ class Differentiation:
         reads = {name for call in self._sides.calls.values() for name in call.reads if _normalises(call.function)}
         try:
             sides = Sides(
-                self._module, self._given, self._segments, self._examination.matching.outputs, self._examination.subject.policy,
-                training=True, also=reads, around=around,
-            )  # fmt: skip
+                self._module,
+                self._given,
+                self._segments,
+                self._examination.matching.outputs,
+                self._examination.subject.policy,
+                training=True,
+                also=reads,
+                around=around,
+            )
         except (PairError, ValueError, KeyError) as error:
             return None, None, f"training mode is not compared: {str(error).splitlines()[0]}"
         return sides, made[0], ""

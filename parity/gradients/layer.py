@@ -73,10 +73,22 @@ class Differentiated:
         self.sides = sides
         self.axes = axes
         self.policy = policy
-        value = sides.value(segment.layer).rounded
-        layout = axes.of(segment.layer, value.ndim)[0]
-        channels = value.shape[layout.index("C")] if "C" in layout else 1
-        self.expected_to, self.expected_weights = sides.alone(segment, channels)
+
+    @cached_property
+    def _expected(self) -> tuple[Mapping[str, Expected], Mapping[str, Expected]]:
+        value = self.sides.value(self.segment.layer).rounded
+        layout = self.axes.of(self.segment.layer, value.ndim)[0]
+        return self.sides.alone(self.segment, value.shape[layout.index("C")] if "C" in layout else 1)
+
+    @property
+    def expected_to(self) -> Mapping[str, Expected]:
+        """The reference's gradients to what the layer reads."""
+        return self._expected[0]
+
+    @property
+    def expected_weights(self) -> Mapping[str, Expected]:
+        """The reference's gradients of the layer's parameters."""
+        return self._expected[1]
 
     @cached_property
     def at(self) -> list[Array]:
@@ -101,7 +113,8 @@ class Differentiated:
         """The gradients that came of it against the reference's. Those to what it reads hold sums of `terms`."""
         to = {
             name: self._flow(
-                expected.summed(terms, scale), None if given is None else moved(given, name, self.axes, back=True)
+                expected if terms == 1 else expected.summed(terms, scale),
+                None if given is None else moved(given, name, self.axes, back=True),
             )
             for name, expected in self.expected_to.items()
             for given in [pulled.anchors.get(name)]
