@@ -45,11 +45,12 @@ def in_port(layout: str, *, channels_last: bool = True) -> str:
 
     The batch comes before time. The channels of an image (two or more of T, H and W), and of a map that has channels
     before its one axis of space, come last in the port, or right after the batch where its data format is
-    channels_first; a sequence that ends in its channels keeps them there in either. Every other axis, such as the
-    heads of an attention, stays where the reference has it.
+    channels_first; a sequence that ends in its channels keeps them there in either, and so does an image of groups
+    whose channels the reference has moved to the end. Every other axis, such as the heads of an attention, stays where
+    the reference has it.
 
-    >>> in_port("NCHW"), in_port("LNC"), in_port("NALC"), in_port("NHWC", channels_last=False)
-    ('NHWC', 'NLC', 'NALC', 'NCHW')
+    >>> in_port("NCHW"), in_port("LNC"), in_port("NALC"), in_port("NGHWC"), in_port("NHWC", channels_last=False)
+    ('NHWC', 'NLC', 'NALC', 'NGHWC', 'NCHW')
     """
     first = batch_first(layout)
     batch = "N" if first.startswith("N") else ""
@@ -74,7 +75,9 @@ def _channels_moved(layout: str, *, channels_last: bool) -> str:
     if not channels_last:
         return channels + before + after if is_image else layout
     is_map = not before and bool(after) and set(after) <= set(SPACE)
-    return before + after + channels if is_map or (is_image and after[:1] in set(SPACE)) else layout
+    at_the_end = re.fullmatch(f"[{SPACE}]+[{CHANNELS}]+", after) is not None
+    moves = is_map or (is_image and after[:1] in set(SPACE) and not at_the_end)
+    return before + after + channels if moves else layout
 
 
 @dataclass(frozen=True, kw_only=True)

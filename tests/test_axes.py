@@ -153,3 +153,12 @@ def test_a_layout_of_another_rank_is_refused() -> None:
     """A layout by name for another number of axes than the tensor has is an error with both numbers."""
     with pytest.raises(PairError, match="layout 'NLC' of 'input' has 3 axes, the tensor has 4"):
         Axes.given({"input": "NLC"}).of("input", 4)
+
+
+@pytest.mark.parametrize(
+    ("reference", "port"),
+    [("NCHW", "NHWC"), ("NCGHW", "NHWCG"), ("NCHWG", "NCHWG"), ("NCGHWD", "NCGHWD"), ("NHWCG", "NHWCG")],
+)
+def test_channels_that_the_reference_has_moved_to_the_end_stay_there(reference: str, port: str) -> None:
+    """A detection head's (anchors, H, W, values) keeps its order in the port; channels before places move behind."""
+    assert in_port(reference) == port
