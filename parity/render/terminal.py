@@ -77,10 +77,7 @@ def output_failure(report: Report, run: Run, *, width: int | None = None) -> str
     if run.verdict == DIED:
         return died_failure(report, run.input, width=width)
     measure = run.output
-    if measure.note:
-        how_far = f"cannot be compared: {measure.note}"
-    else:
-        how_far = f"differs by {short(measure.relative)} ({_allowed(report, measure)})"
+    how_far = _how_far_off(report, measure)
     first = next((layer for layer in run.layers if layer.verdict != PASS), None)
     entered = f"first layer to leave its limits: {first.layer} ({first.verdict})" if first else ""
     return _message(
@@ -90,6 +87,24 @@ def output_failure(report: Report, run: Run, *, width: int | None = None) -> str
         [f"next: {_next(report, run.input, run.mode)}"],
         width=width,
     )
+
+
+def _how_far_off(report: Report, measure: Measure) -> str:
+    if measure.note:
+        return f"cannot be compared: {measure.note}"
+    return f"differs by {short(measure.relative)} ({_allowed(report, measure)})"
+
+
+def _output_lines(report: Report) -> list[str]:
+    """Which outputs are beyond their limits, where no layer is: each once, with the first run that says so."""
+    if report.findings or report.first_divergence:
+        return []
+    lines: dict[str, str] = {}
+    for run in report.runs:
+        for name, measure in (run.outputs or {"output": run.output}).items():
+            if not measure.passed and run.verdict != DIED:
+                lines.setdefault(name, f"{name}  {_how_far_off(report, measure)}  in {run.input} ({run.mode})")
+    return list(lines.values())
 
 
 def coverage_failure(report: Report, *, width: int | None = None) -> str:
@@ -355,6 +370,8 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
         page.item("diverges", *_first_pieces(report.first_divergence))
     for pieces in _finding_pieces(report):
         page.item("finding", *pieces)
+    for text in _output_lines(report):
+        page.item("output", text)
     for text in _warning_lines(report):
         page.item("warning", text, style=STYLES[INHERITS])
     failed = next((run for run in report.runs if run.verdict not in (PASS, DIED)), None)

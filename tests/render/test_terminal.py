@@ -18,7 +18,7 @@ from parity.render import (
     verdict,
     watching_failure,
 )
-from parity.report import Coverage, Report, Watching
+from parity.report import DIVERGED, Coverage, Report, Watching
 
 INPUTS, MODES = ("noise", "motorcycle"), ("eager", "graph", "xla")
 COMMAND = {
@@ -126,6 +126,18 @@ def test_an_output_names_the_first_layer_that_leaves_its_limits() -> None:
         "  input noise, mode graph  first layer to leave its limits: conv1.0 (introduces)",
         "  greatest difference 1.5e-1 at (0, 1, 2, 3) (up to 2.4e-4 allowed)",
         "  next: parity verify small --size 64x64 --input noise --mode graph --layers",
+    ]
+
+
+def test_outputs_that_differ_where_no_layer_does_are_in_the_summary() -> None:
+    """Each output beyond its limits is named once, with how far, or why it cannot be compared; the others are not."""
+    shapes = replace(records.measure(math.inf), note="shape (2, 3, 5), but should be (2, 5, 3)")
+    outputs = {"output[0]": records.measure(), "output[1]": shapes, "output[2]": records.measure(5000)}
+    report = records.with_run(records.report(modes=MODES), 1, outputs=outputs, verdict=DIVERGED)
+    lines = [line.strip() for line in summary(report, width=120).splitlines() if "output[" in line]
+    assert lines == [
+        "output    output[1]  cannot be compared: shape (2, 3, 5), but should be (2, 5, 3)  in noise (graph)",
+        "output    output[2]  differs by 2.0e-3 (allowed 3.2e-6, 5 000x the floor)  in noise (graph)",
     ]
 
 
