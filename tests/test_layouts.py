@@ -339,6 +339,23 @@ def test_an_input_is_what_reads_it() -> None:
     assert layouts_of(picture, floats((2, 5, 7)), "input", "unsqueeze") == [("NHW", "NHW"), ("NCHW", "NHWC")]
 
 
+@pytest.mark.parametrize("pick", [lambda x, k: x[:, k], lambda x, k: x.select(1, k), lambda x, k: x.unbind(1)[k]])
+def test_an_input_of_which_one_frame_is_taken(pick: Callable[[torch.Tensor, int], torch.Tensor]) -> None:
+    """The axis that a place is taken of is that of the frames of images, or the length of a sequence."""
+    clip = Network(lambda m, x: m.conv(pick(x, 0)) + m.conv(pick(x, 1)), conv=nn.Conv2d(3, 4, 1))
+    assert layouts_of(clip, floats((2, 3, 3, 5, 7)), "input") == [("NTCHW", "NTHWC")]
+    last = Network(lambda m, x: m.head(pick(x, -1)), head=nn.Linear(3, 4))
+    assert layouts_of(last, floats((2, 5, 3)), "input") == [("NLC", "NLC")]
+
+
+def test_a_place_taken_of_the_batch_or_of_channels() -> None:
+    """The first axis is the batch; of an image with frames one channel is no frame, and its rank decides."""
+    first = Network(lambda m, x: m.conv(x[0]), conv=nn.Conv2d(3, 4, 1))
+    assert layouts_of(first, floats((2, 3, 5, 7)), "input") == [("NCHW", "NHWC")]
+    channel = Network(lambda m, x: m.conv(x[:, 0].unsqueeze(1)), conv=nn.Conv3d(1, 4, 1))
+    assert layouts_of(channel, floats((2, 3, 4, 5, 7)), "input") == [("NCTHW", "NTHWC")]
+
+
 def test_sizes_do_not_decide() -> None:
     """A sequence of as many steps as features is one all the same, whatever its axes' lengths would fit."""
     assert layouts_of(nn.GRU(5, 4, batch_first=True).eval(), floats((5, 5, 5)), "input") == [("NLC", "NLC")]

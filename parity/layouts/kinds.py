@@ -183,7 +183,7 @@ def _before(step: Step, shape: tuple[int, ...], after: str) -> str | None:
     places = _places(step, rank)
     if places is not None:
         letters = dict(zip(places, after, strict=True))
-        return "".join(letters.get(axis, "") for axis in range(rank))
+        return "".join(letters.get(axis, _dropped(axis, after)) for axis in range(rank))
     if kind in _RESHAPES:
         return reshaped(after, step.shape, shape) if only_batches_merge(after, shape, step.shape) else None
     if kind == "embedding":
@@ -191,6 +191,16 @@ def _before(step: Step, shape: tuple[int, ...], after: str) -> str | None:
     if kind in _PRODUCTS:
         return after if len(step.call.reads) == 1 else None
     return after if passes_on(step) else None
+
+
+def _dropped(axis: int, left: str) -> str:
+    """The letter of an axis of which one place was taken: the batch's, the frames' of images, a sequence's length; ""
+    where that is not known."""
+    if axis == 0:
+        return "" if "N" in left else "N"
+    if {"H", "W"} <= set(left):
+        return "" if "T" in left else "T"
+    return "L" if left == "NC" else ""
 
 
 def on_the_last_axis(step: Step) -> bool:
@@ -239,7 +249,7 @@ def _places(step: Step, rank: int) -> list[int] | None:
 
     None for a call that does more than move, drop and add axes.
     """
-    finder = _TRANSPOSES.get(step.kind) or {"getitem": _indexed, "unsqueeze": _unsqueezed}.get(step.kind)
+    finder = _TRANSPOSES.get(step.kind) or _PLACES.get(step.kind)
     places = _told(finder, step, rank) if finder is not None else None
     return places if places is not None and len(places) == step.rank else None
 
@@ -318,6 +328,11 @@ def _indexed(step: Step, rank: int) -> list[int] | None:
             order.append(axis)
         axis += 1
     return order
+
+
+def _picked(step: Step, rank: int) -> list[int] | None:
+    dims = _dims(step.argument(1, "dim", default=0), rank)
+    return [axis for axis in range(rank) if axis not in dims] if dims is not None else None
 
 
 def _squeezed(step: Step) -> str | None:
@@ -428,6 +443,9 @@ def _summed(step: Step) -> str | None:
     return layout
 
 
+_PLACES: Mapping[str, Callable[[Step, int], list[int] | None]] = {
+    "getitem": _indexed, "unsqueeze": _unsqueezed, "select": _picked, "unbind": _picked,
+}  # fmt: skip
 _RULES: Mapping[str, Callable[[Step], str | None]] = {
     **dict.fromkeys((*_TRANSPOSES, "getitem", "unsqueeze"), _moved),
     **dict.fromkeys(_RESHAPES, _reshaped),
