@@ -13,10 +13,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from parity.alignment import fingerprints, joined
+from parity.alignment.built_in import answering, built_in, refined
 from parity.alignment.evidence import Evidence, shapes_fit
 from parity.alignment.files import read_map
 from parity.alignment.graphs import Graph
-from parity.alignment.mapping import Entry, Layers, entries
+from parity.alignment.mapping import Entry, Layers, each_once, entries
 from parity.alignment.names import normalised
 from parity.alignment.operations import Between, operations
 from parity.alignment.skeleton import Choice, Known, assigned
@@ -27,7 +28,7 @@ from parity.runners.taps import Tap
 
 __all__ = ["Alignment", "Match", "Pairs", "align", "apart", "normalised", "read_map", "with_map"]
 
-GIVEN, OUTPUT, ORDER = "given", "output", "order, kind and shape"
+GIVEN, OUTPUT, ORDER, BUILT_IN = "given", "output", "order, kind and shape", "built into the layer before"
 
 Pairs = Mapping[str, str] | tuple[str, str] | Sequence[tuple[str, str]]
 """(reference, port) names: one pair, several, or a mapping."""
@@ -78,7 +79,8 @@ def align(
     exist is no error: its reference tap is unmatched, and that is part of the verdict.
     """
     given = read_map(layers) if isinstance(layers, (str, os.PathLike)) else layers or {}
-    mapped = entries(given, [tap.name for tap in reference], [tap.name for tap in port], aliases or {})
+    named = entries(given, [tap.name for tap in reference], [tap.name for tap in port], aliases or {})
+    mapped = each_once(refined(named, reference, port))
     split = [entry for entry in mapped if entry.split and not entry.lacking]
     theirs, ours = (Graph(reference, [e.reference for e in split]), Graph(port, [e.port for e in split]))
     aligning = _Aligning(theirs, ours, axes, mapped)
@@ -133,6 +135,7 @@ class _Aligning:
         self._join_contained()
         self._match_outputs(ends)
         self._match_operations(numbers)
+        self._match_built_in()
         ambiguous = tuple(self._ambiguity(choice) for choice in choices if choice.alternatives or choice.rivals)
         return self._alignment(ambiguous, waived)
 
@@ -296,6 +299,21 @@ class _Aligning:
         )
         for ours, theirs in operations(between).items():
             self._pin(ours, theirs, ORDER)
+
+    def _match_built_in(self) -> None:
+        """A built-in activation that is still open answers to the activation after what its layer answers to; where
+        there is none, the layer is compared with it."""
+        index, taps = self.port.index, self.port.taps
+        layer_of = {theirs: ours for ours, theirs in self.matched.items()}
+        for layer, activation in built_in(taps).items():
+            theirs, ours = index[activation], layer_of.get(index[layer])
+            if theirs in layer_of or theirs in self.without[1] or ours is None:
+                continue
+            found, bare = answering(self.reference, ours, {*self.matched, *self.without[0]})
+            if found is not None:
+                self._pin(found, theirs, BUILT_IN)
+            elif bare:
+                self._move(ours, index[layer], ours, theirs)
 
     def _split_as_one(self) -> dict[int, int]:
         """For what several layers of the port do together, the tap that stands for all of them on either side."""

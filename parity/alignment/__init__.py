@@ -8,6 +8,7 @@ evidence      all of that as one table of scores
 skeleton      the assignment of layers with weights and of joins
 operations    the operations between them
 joined        taps that are compared together
+built_in      activations that a layer of the port has built in
 files         a layer map as a YAML file
 """
 

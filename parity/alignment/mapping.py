@@ -36,7 +36,7 @@ def entries(
     """The map's lines, the taps of each in order of execution.
 
     A layer of several outputs may be named for the first of them: `lstm` for `lstm[0]`. Raises MapError for a tap that
-    the reference never runs, for one in two lines, and for a port layer in two.
+    the reference never runs; what is named twice is refused by `each_once`.
     """
     found = []
     for key, value in layers.items():
@@ -52,7 +52,6 @@ def entries(
                 lacking=tuple(target for target, name in known.items() if not name),
             )
         )
-    _refuse_doubled(found)
     return tuple(found)
 
 
@@ -78,7 +77,8 @@ def _reference_name(given: str, reference: Sequence[str], aliases: Mapping[str, 
     raise MapError(f"the layer map names {given!r}, which the reference never runs{hint}")
 
 
-def _refuse_doubled(found: Sequence[Entry]) -> None:
+def each_once(found: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The entries. Raises MapError for a tap of the reference, or a layer of the port, that is in two."""
     doubled = _doubled(name for entry in found for name in entry.reference)
     if doubled:
         both = [entry.given for entry in found if doubled in entry.reference]
@@ -90,6 +90,7 @@ def _refuse_doubled(found: Sequence[Entry]) -> None:
             f"the layer map sends {' and '.join(map(repr, both))} to the same port layer {doubled!r}; if it computes "
             f"them together, make it one entry: {{({', '.join(map(repr, both))}): {doubled!r}}}"
         )
+    return tuple(found)
 
 
 def _doubled(names: Iterable[str]) -> str:

@@ -11,7 +11,9 @@ from parity.diagnosis.evidence import PRESENT, SEEN, Evidence, Hypothesis, fille
 from parity.diagnosis.functions import FUNCTIONS, IN_KERAS, as_keras
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
-from parity.runners.edits import Edit, named
+from parity.runners.built_in import name_of
+from parity.runners.edits import Edit, named, of_first_tensor, passed_on
+from parity.runners.taps import kind_of
 
 ACTIVATIONS = frozenset({*IN_KERAS, "gelu", "leakyrelu", "prelu", "clamp"})
 SOFTMAXES = {"softmax": "logsoftmax", "logsoftmax": "softmax"}
@@ -153,7 +155,8 @@ def _declared(evidence: Evidence) -> str | None:
     operation = evidence.segment.node.operation
     if type(operation).__name__ == "Activation":
         name = getattr(operation.activation, "__name__", "")
-        return name if name and name != IN_KERAS.get(evidence.kind, evidence.kind) else None
+        alike = (evidence.kind, kind_of(IN_KERAS.get(evidence.kind, evidence.kind)))
+        return name if name and kind_of(name) not in alike else None
     plain = type(operation).__name__.lower().replace("_", "")
     known = {*IN_KERAS, *(name.replace("_", "") for name in IN_KERAS.values()), "leakyrelu", "gelu"}
     own = IN_KERAS.get(evidence.kind, evidence.kind).replace("_", "")
@@ -177,6 +180,15 @@ def within_layer(evidence: Evidence) -> Iterator[Hypothesis]:
                 standing=SEEN,
             )
         return
+    for node in evidence.after:
+        if hasattr(node.operation, "built_into") and evidence.kind not in ACTIVATIONS | set(SOFTMAXES):
+            yield Hypothesis(
+                slug="activation-extra",
+                detail=f"the layer applies {name_of(node.operation.activation)}; the reference's has no activation",
+                change=f'{written(node.operation)} -> activation="linear"',
+                edit=Edit(replaced={node.operation: of_first_tensor(node, passed_on)}),
+                standing=SEEN,
+            )
     built_in = _name(config.get("activation"))
     weighted = evidence.module is not None and evidence.kind not in ACTIVATIONS and evidence.port_weights
     if built_in in (None, "linear") or not weighted:

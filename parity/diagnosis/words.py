@@ -4,7 +4,12 @@ from typing import Any
 
 
 def written(operation: Any, **settings: Any) -> str:
-    """A layer as its author writes it: `Conv2D("conv4", strides=2, padding="same")`."""
+    """A layer as its author writes it: `Conv2D("conv4", strides=2, padding="same")`.
+
+    An activation that was taken out of a layer is written as that layer.
+    """
+    if hasattr(operation, "built_into"):
+        return str(operation.built_into)
     name = type(operation).__name__
     shown = [f'"{operation.name}"', *(f"{key}={value_in_words(value)}" for key, value in settings.items())]
     return f"{name}({', '.join(shown)})"

@@ -188,6 +188,8 @@ def copy_of(operation: Operation, *, dtype: str | None = None, **changes: Any) -
             return operation
     if copy.name != operation.name:
         copy.name = operation.name
+    if hasattr(operation, "built_into"):
+        copy.built_into = operation.built_into
     return copy
 
 

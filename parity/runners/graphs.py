@@ -6,7 +6,7 @@ A functional Keras model has such a graph of its own. A model of another form is
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -193,19 +193,20 @@ def _symbolic_call(examples: Sequence[Input], *, any_batch: bool) -> Call:
 
 
 def best_of(
-    trace: Callable[[Any, Call], Graph | None],
+    traces: Callable[[Any, Call], Iterable[Graph]],
     model: Any,
     examples: Sequence[Input],
     agrees: Callable[[Any, Any], bool],
 ) -> Graph | None:
     """The first graph without a closed layer that computes what the model does, or the one with the fewest.
 
-    The model is called first, so that one that never was has its weights.
+    `traces` gives the graphs of a call in order of preference. The model is called first, so that one that never was
+    has its weights.
     """
     best: Graph | None = None
     expected = [called(model, example) for example in examples]
-    for graph in (trace(model, call) for call in symbolic_calls(examples)):
-        if graph is None or (best is not None and len(graph.closed) >= len(best.closed)):
+    for graph in (graph for call in symbolic_calls(examples) for graph in traces(model, call)):
+        if best is not None and len(graph.closed) >= len(best.closed):
             continue
         if all(_makes(graph, *each, agrees) for each in zip(examples, expected, strict=True)):
             best = graph

@@ -411,7 +411,7 @@ def _kind(operation: Any) -> str:
     if name == "ReLU" and not getattr(operation, "threshold", 0):
         slope, most = getattr(operation, "negative_slope", 0), getattr(operation, "max_value", None)
         return "relu6" if most == 6 and not slope else "leakyrelu" if slope and most is None else "relu"
-    return kind_of(getattr(activation, "__name__", name))
+    return kind_of(getattr(getattr(activation, "func", activation), "__name__", name))
 
 
 def _taps_of(node: Any, name: str, names: Mapping[int, str]) -> Iterator[PortTap]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from parity.frameworks import keras
 from parity.pair import Input
+from parity.runners.built_in import activation_of, forms
 from parity.runners.graphs import (
     Arguments,
     Call,
@@ -33,11 +34,12 @@ from parity.trees import leaves, rebuilt
 
 
 def is_flat(model: Any) -> bool:
-    """Whether the model is a functional or sequential one of single layers: then its own graph shows all it does."""
+    """Whether the model is a functional or sequential one of single layers, none with an activation built in: then its
+    own graph shows all it does."""
     graph = getattr(model, "_functional", None) or model
     if not isinstance(model, keras.Model) or not hasattr(graph, "_nodes_by_depth") or written_by_user(model):
         return False
-    return not any(is_composite(operation) for operation in graph.operations)
+    return not any(is_composite(each) or activation_of(each) is not None for each in graph.operations)
 
 
 def opened(model: Any, examples: Sequence[Input]) -> Graph | None:
@@ -47,7 +49,7 @@ def opened(model: Any, examples: Sequence[Input]) -> Graph | None:
     left open, and the batch too where the model allows it; all others are as in the examples. A model that was never
     called is built by it. What the model itself raises is not caught.
     """
-    return best_of(_traced, model, examples, same)
+    return best_of(lambda each, call: forms(_traced(each, call)), model, examples, same)
 
 
 def _traced(model: Any, call: Call) -> Graph | None:

@@ -73,6 +73,15 @@ MOVES_ONLY = frozenset({
 """Kinds whose values are copies of their input's: they cannot round."""
 # fmt: on
 
+# fmt: off
+ACTIVATIONS = frozenset({
+    "clamp", "elu", "exp", "exponential", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leakyrelu", "logsigmoid",
+    "logsoftmax", "mish", "prelu", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign",
+    "tanh",
+})
+"""Kinds of functions that networks apply to a layer's values."""
+# fmt: on
+
 SIGN_MATTERS = frozenset({"leakyrelu", "prelu", "relu", "elu", "relu6", "selu"})
 """Kinds whose slope on one side shows only where their input has values of that sign."""
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from parity.frameworks import keras, tf
 from parity.pair import Input
+from parity.runners.built_in import forms
 from parity.runners.graphs import (
     Arguments,
     Call,
@@ -56,7 +57,7 @@ def watched(model: Any, examples: Sequence[Input]) -> Graph | None:
     `examples` are what it will be called with, in its own layout and structure; axes are left open as in `opened`. What
     the model itself raises is not caught.
     """
-    return best_of(_traced, model, examples, _near)
+    return best_of(lambda each, call: forms(_traced(each, call)), model, examples, _near)
 
 
 def _near(actual: Any, expected: Any) -> bool:
