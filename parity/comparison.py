@@ -16,6 +16,15 @@ from parity.tolerance import Limits, Noise
 BLOCK = 1 << 15
 
 
+def fits_repeated(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a value of shape `own` is one of `shape` that is there once for all of the first axes: positions without
+    a batch. What reads it repeats it."""
+    rest = own
+    while rest[:1] == (1,):
+        rest = rest[1:]
+    return own == shape or (len(own) <= len(shape) and bool(rest) and shape[len(shape) - len(rest) :] == rest)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """How far `actual` is from `expected`, and whether that is allowed.

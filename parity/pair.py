@@ -84,7 +84,8 @@ class Pair:
     layer names, or is the path of a YAML file that does; a tuple of taps is computed in one port layer, one tap in a
     list of port layers. None, or a partial map, leaves the rest to alignment. `axes` declares layouts, whole or by name
     (`{"input": "NLC"}`); the others follow from the kinds of the layers. `tolerances`
-    overrides the policy for single layers, each with its why. `waived` names taps that may stay unmatched.
+    overrides the policy for single layers, each with its why. `waived` names taps and outputs that may stay unmatched,
+    an output by what holds it as well (`output.cache`).
     `multiple` says that the reference takes any height and width that are multiples of it: the noise of a large input
     is then measured on its centre. `inputs` are the inputs to verify on, or a function without arguments that makes
     them. `input_map` and `output_map` say, where names and order do not, which input (`input[1]`, `input.mask`) and

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from parity import comparison
-from parity.comparison import BLOCK, Comparison, compare, noise_of
+from parity.comparison import BLOCK, Comparison, compare, fits_repeated, noise_of
 from parity.tolerance import Limits
 
 Array = npt.NDArray[Any]
@@ -305,3 +305,23 @@ def test_noise_is_the_difference_of_two_precisions() -> None:
     assert (noise.rmse, noise.gain, noise.max_abs) == (found.rmse, found.gain, found.max_abs)
     assert (noise.expected_rms, noise.expected_max, noise.count) == (found.expected_rms, found.expected_max, 30)
     assert 1e-9 < noise.rmse < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("own", "shape", "fits"),
+    [
+        ((2, 5, 3), (2, 5, 3), True),
+        ((5, 3), (2, 5, 3), True),
+        ((1, 5, 3), (2, 5, 3), True),
+        ((1, 1), (1, 1), True),
+        ((1, 1), (2, 1), False),
+        ((), (), True),
+        ((2, 5, 1), (2, 5, 3), False),
+        ((2, 3), (2, 5, 3), False),
+        ((1, 2, 5, 3), (2, 5, 3), False),
+        ((), (2, 3), False),
+    ],
+)
+def test_what_is_there_once_for_the_first_axes(own: tuple[int, ...], shape: tuple[int, ...], fits: bool) -> None:
+    """Only axes in front may be missing or of length one: a value for all of a batch, but no channel for all."""
+    assert fits_repeated(own, shape) is fits

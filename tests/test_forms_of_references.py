@@ -313,6 +313,107 @@ def test_the_user_says_which_end_is_which() -> None:
         parity.verify(wrong, [form.given], modes=("eager",))
 
 
+class Cache:
+    """What networks keep of earlier tokens: it can be read like a list, and is none."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.parts[place]
+
+    def __iter__(self) -> Any:
+        return iter(self.parts)
+
+
+class Positions(nn.Module):
+    """Tokens with positions that are there for each of the batch, and what is kept of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.place, self.head = nn.Embedding(11, 6), nn.Embedding(7, 6), nn.Linear(6, 3)
+
+    def forward(self, ids: Any) -> Any:
+        places = torch.arange(ids.shape[1]).expand(ids.shape)
+        value = torch.tanh(self.token(ids) + self.place(places))
+        return {"logits": self.head(value), "cache": Cache((value, value * 2), (value * 3, value * 5))}
+
+
+def counted(ids: Any) -> Any:
+    """Positions counted along the first tokens."""
+    return ops.cumsum(ops.ones_like(ids[0])) - 1
+
+
+def constant(ids: Any) -> Any:
+    """Positions that are the same for all inputs."""
+    return ops.arange(ids.shape[1])
+
+
+def port_of_positions(cached: Callable[[Any], Any], places: Callable[[Any], Any] = counted) -> Any:
+    """Its port, where the positions have no batch."""
+
+    class Port(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = layers.Embedding(11, 6, name="token")
+            self.place = layers.Embedding(7, 6, name="place")
+            self.head = layers.Dense(3, name="head")
+
+        def call(self, ids: Any) -> Any:
+            value = ops.tanh(self.token(ids) + self.place(places(ids)))
+            return {"logits": self.head(value), "cache": cached(value)}
+
+    port = Port()
+    port(np.zeros((2, 5), np.int32))
+    return port
+
+
+def cached_alike(value: Any) -> Any:
+    """The cache as nested tuples."""
+    return ((value, value * 2), (value * 3, value * 5))
+
+
+def cached_stacked(value: Any) -> Any:
+    """The cache with a layer's two parts in one tensor."""
+    return (ops.stack([value, value * 2]), ops.stack([value * 3, value * 5]))
+
+
+@pytest.mark.parametrize("cached", [cached_alike, cached_stacked])
+def test_a_cache_is_compared_or_waived(cached: Callable[[Any], Any]) -> None:
+    """What a list-like object holds are outputs; where both sides cut them otherwise, all are waived by one name."""
+    torch.manual_seed(0)
+    reference, port = Positions().eval(), port_of_positions(cached)
+    transfer(reference, port, {"token": "token", "place": "place", "head": "head"})
+    given = Input(name="ids", array=RNG.integers(0, 11, (2, 5)))
+
+    def report(*waived: str) -> Any:
+        pair = Pair(name="cache", reference=reference, port=port, waived=frozenset(waived))
+        return parity.verify(pair, [given], modes=("eager",))
+
+    assert report().passed is (cached is cached_alike)
+    assert report("output.cache").passed
+    assert report().coverage.matched["place"] == "place"
+    if cached is cached_stacked:
+        assert not report("output.cach").passed
+
+
+def test_a_layer_of_constants_is_a_layer() -> None:
+    """What a port's embedding makes of constant positions is compared, and a fault in it is found there."""
+    torch.manual_seed(0)
+    reference, port = Positions().eval(), port_of_positions(cached_alike, constant)
+    transfer(reference, port, {"token": "token", "place": "place", "head": "head"})
+    given, pair = Input(name="ids", array=RNG.integers(0, 11, (2, 5))), Pair(name="p", reference=reference, port=port)
+    report = parity.verify(pair, [given], modes=("eager", "xla"))
+    assert report.passed
+    assert report.coverage.matched["place"] == "place"
+    port.place.embeddings.assign(port.place.embeddings * 1.5)
+    (found,) = parity.verify(pair, [given], modes=("eager",)).findings
+    assert found.layer in ("place", "add")
+
+
 def test_an_output_that_only_one_side_has_is_not_passed_over() -> None:
     """A port that returns less than its reference fails, and what it lacks is named."""
     form = FORMS["tokens and a mask, a dict"]

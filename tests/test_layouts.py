@@ -538,3 +538,22 @@ def test_letters_are_never_used_twice() -> None:
     assert merged("CHW", (1, 1, 7)) == "W"
     assert [inserted("NCHW", at) for at in (0, 1, 2)] == ["ANCHW", "NACHW", "NCTHW"]
     assert broadcast([("NCAX", (2, 3, 1, 1)), ("NCHW", (2, 3, 5, 7))]) == "NCHW"
+
+
+class Conv1D(torch.nn.Module):  # type: ignore[misc]
+    """A dense layer under another name, its kernel as Keras has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = torch.nn.Parameter(torch.randn(5, 4)), torch.nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Any) -> Any:
+        return x @ self.weight + self.bias
+
+
+def test_a_name_does_not_make_a_layer() -> None:
+    """A module of one's own that is called like a layer of torch has the axes of what it reads."""
+    net = torch.nn.Sequential(torch.nn.Embedding(11, 5), Conv1D(), torch.nn.LayerNorm(4)).eval()
+    given = Input(name="ids", array=np.array([[1, 2, 3], [4, 5, 6]]))
+    axes = derived_for(Pair(name="own", reference=net, port=None), TorchModule(net), given).axes
+    assert axes.of("1", 3) == axes.of("2", 3) == ("NLC", "NLC")

@@ -8,6 +8,7 @@ end to end  for each mode, the port sampled at every tap (propagated error), and
 judged      both errors of each layer against the noise of the float32 reference
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -17,7 +18,7 @@ import numpy as np
 from parity.adequacy import SHOWN, blind_spots
 from parity.anchored import Anchored, run_anchored
 from parity.axes import Array, move
-from parity.comparison import compare
+from parity.comparison import compare, fits_repeated
 from parity.diagnosis import Diagnosis, diagnose, unproven
 from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.explain import explained
@@ -231,6 +232,8 @@ class Examination:
         if self.poisoned & set(segment.anchors):
             self.poisoned.add(layer)
             return
+        if fits_repeated(actual.shape, expected.shape) and actual is not REFUSED:
+            actual = np.broadcast_to(actual, expected.shape)
         if actual.shape == expected.shape:
             comparison = compare(actual, expected, self._limits(segment))
             self.introduced[key] = self.judge.of_whole(layer, comparison)
@@ -306,11 +309,13 @@ class Examination:
     def _places(self, segment: Segment) -> Array:
         """The reference's sample positions in the port's flat value; none if the port's shape does not fit."""
         shape, moved = self.judge.shape(segment.layer), self.judge.moved_shape(segment.layer)
-        fits = len(moved) == len(segment.tap.shape) and all(
-            there in (None, here) for here, there in zip(moved, segment.tap.shape, strict=True)
-        )
+        own = segment.tap.shape
+        last = moved[max(0, len(moved) - len(own)) :]
+        known = tuple(here if there is None else there for here, there in zip(last, own, strict=False))
+        if len(known) != len(own) or not fits_repeated(known, moved):
+            return np.empty(0, np.int64)
         source, target = self.subject.pair.axes.of(segment.layer, len(shape))
-        return positions_in(shape, source, target) if fits else np.empty(0, np.int64)
+        return np.asarray(positions_in(shape, source, target) % math.prod(known))
 
     # -- judged -------------------------------------------------------------------------------------------------------
 

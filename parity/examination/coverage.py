@@ -48,7 +48,13 @@ def covered(
             *lacking,
         ),
         unmatched_port=(*(n for n in coverage.unmatched_port if n not in within), *surplus),
+        waived=(*coverage.waived, *_waived_within(coverage.waived, (*lacking, *surplus))),
     )
+
+
+def _waived_within(waived: Collection[str], outputs: Collection[str]) -> list[str]:
+    """The outputs that are waived by the name of what holds them: all of `output.cache` for `output.cache[0].keys`."""
+    return [name for name in outputs if any(name.startswith((f"{each}.", f"{each}[")) for each in waived)]
 
 
 def _unmatched_before(layer: str, coverage: Coverage, scene: Scene, subject: Subject, judge: Judge) -> set[str]:

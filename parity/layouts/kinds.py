@@ -75,8 +75,14 @@ class Step:
 
     @property
     def kind(self) -> str:
-        """The same in the vocabulary of taps."""
-        return kind_of(self.title)
+        """The same in the vocabulary of taps; of a module that is none of torch's, nothing: whatever it is called, it
+        need not do what torch's layer of that name does."""
+        function = self.call.function
+        if not isinstance(function, torch.nn.Module):
+            return kind_of(self.title)
+        homes = (each for each in type(function).__mro__ if each.__module__.startswith("torch.nn.modules."))
+        layer = next((each.__name__ for each in homes), "Module")
+        return "" if layer == "Module" else kind_of(layer)
 
     @property
     def rank(self) -> int:

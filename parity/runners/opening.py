@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from parity.frameworks import keras
+import numpy as np
+
+from parity.frameworks import keras, tf
 from parity.pair import Input
 from parity.runners.built_in import activation_of, forms
 from parity.runners.graphs import (
@@ -78,25 +80,41 @@ class _Trace:
         self._inlined: set[int] = set()
         self._same: dict[int, tuple[Any, Any]] = {}
         self._passed: dict[int, Mapping[str, Any]] = {}
+        self._inside = 0
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """While the block runs, symbolic calls are kept here, and composite layers are opened."""
         homes = [vars(sys.modules[kind.__module__]) for kind in (keras.Operation, keras.layers.Layer)]
         nodes, closed, trace = [home["Node"] for home in homes], keras.layers.Layer.symbolic_call, self
+        called = keras.layers.Layer.__call__
 
         def symbolic_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             return trace._call(layer, closed, args, kwargs)
+
+        def __call__(layer: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+            return called(layer, *trace._without_values(layer, args), **kwargs)
 
         try:
             for home in homes:
                 home["Node"] = self._keep
             keras.layers.Layer.symbolic_call = symbolic_call
+            keras.layers.Layer.__call__ = __call__
             yield
         finally:
             for home, node in zip(homes, nodes, strict=True):
                 home["Node"] = node
             keras.layers.Layer.symbolic_call = closed
+            keras.layers.Layer.__call__ = called
+
+    def _without_values(self, layer: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments of a layer's call; where it has weights and is given a constant, as an embedding of positions
+        is, one without a value, so that the layer is seen and its weights stay its own."""
+        if self._inside or is_composite(layer) or not args or not _is_value(args[0]) or not _may_have_weights(layer):
+            return args
+        symbol = keras.KerasTensor(tuple(args[0].shape), dtype=keras.backend.standardize_dtype(args[0].dtype))
+        self._same[id(symbol)] = (symbol, args[0])
+        return (symbol, *args[1:])
 
     def _call(self, layer: Any, closed: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a layer makes of symbolic tensors: a composite one by its own `call`, if that can be."""
@@ -114,7 +132,11 @@ class _Trace:
                 del self.firings[before:]
             finally:
                 self._names.leave()
-        return closed(layer, *args, **kwargs)
+        self._inside += 1
+        try:
+            return closed(layer, *args, **kwargs)
+        finally:
+            self._inside -= 1
 
     def _note(self, path: str, outputs: Any) -> None:
         made = symbolic_leaves(outputs)
@@ -149,6 +171,15 @@ class _Trace:
 def _is_identity(operation: Any, args: Sequence[Any], made: Sequence[Any]) -> bool:
     """Whether it makes a tensor of what is one of the same type, as every functional model does with its inputs."""
     return type(operation).__name__ == "ConvertToTensor" and args[0].dtype == made[0].dtype
+
+
+def _is_value(leaf: Any) -> bool:
+    """Whether it is an array or a tensor with a value."""
+    return isinstance(leaf, np.ndarray) or (tf.is_tensor(leaf) and hasattr(leaf, "numpy"))
+
+
+def _may_have_weights(layer: Any) -> bool:
+    return bool(layer.weights) or not layer.built
 
 
 def _symbolic_only(outputs: Any) -> bool:

@@ -40,6 +40,8 @@ PROPERTIES = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 SAME_VALUES = frozenset({"contiguous", "clone", "detach", "to", "float", "double", "cpu"})
 """Of these, the ones whose result stands for their input."""
 # fmt: on
+READ_LIKE = ("__len__", "__getitem__", "__iter__")
+"""What an object has that is read like a list, whatever its class."""
 
 
 @dataclass(frozen=True)
@@ -204,10 +206,23 @@ class TorchModule:
 
 def _outputs(made: Any) -> dict[str, torch.Tensor]:
     """Every tensor that a module returned, by name. Raises PairError where there is none."""
-    found = {name: leaf for name, leaf in leaves(made, OUTPUT) if isinstance(leaf, torch.Tensor)}
+    found = dict(_tensors(made, OUTPUT))
     if not found:
         raise PairError(f"the reference returns {type(made).__name__} without a tensor; nothing can be compared")
     return dict(zip([OUTPUT], found.values(), strict=True)) if len(found) == 1 else found
+
+
+def _tensors(made: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors in what was returned, also in objects that can be read like a mapping or a sequence: a cache."""
+    for path, leaf in leaves(made, name):
+        if isinstance(leaf, torch.Tensor):
+            yield path, leaf
+        elif isinstance(leaf, (str, bytes, np.ndarray)) or not all(hasattr(type(leaf), each) for each in READ_LIKE):
+            continue
+        elif hasattr(leaf, "keys"):
+            yield from _tensors({key: leaf[key] for key in leaf.keys()}, path)  # noqa: SIM118
+        else:
+            yield from _tensors(tuple(leaf), path)
 
 
 def _tensor(array: Array, device: torch.device, *, float64: bool) -> torch.Tensor:
