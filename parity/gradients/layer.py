@@ -17,8 +17,8 @@ from parity.runners.edits import NOTHING, Edit
 from parity.runners.keras_model import Segment
 from parity.tolerance import Policy
 
-NUDGES = 6
-"""How often a layer whose gradients differ is differentiated beside the reference's values, a rounding away."""
+NUDGES, ULPS = 16, 4
+"""How often a layer whose gradients differ is differentiated beside the reference's values, and how far from them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,24 +133,24 @@ class Differentiated:
         return Flow(measure=measure, reference=expected.flows, port=given is not None and bool(given.any()))
 
     def nudged(self, mode: str, edit: Edit = NOTHING) -> Flows | None:
-        """The gradients beside the reference's values, a rounding away, if they are right there; None if nowhere.
+        """The gradients beside the reference's values, a few roundings away, if they are right there; None if nowhere.
 
         Where an activation has a kink, the two sides may round to different sides of it, and both are right. A fault
         does not go away with a rounding.
         """
         generator = np.random.default_rng(0)
-        for _ in range(NUDGES):
-            at = [_nudge(array, generator) for array in self.at]
+        for draw in range(NUDGES):
+            at = [_nudge(array, generator, 1 + draw % ULPS) for array in self.at]
             flows = self.flows(self.pull(mode, edit, at=at).pulled[0], edit)
             if flows.passed:
                 return flows
         return None
 
 
-def _nudge(array: Array, generator: np.random.Generator) -> Array:
+def _nudge(array: Array, generator: np.random.Generator, most: int) -> Array:
     if array.dtype.kind != "f":
         return array
-    ulps = generator.integers(-1, 2, size=array.shape).astype(array.dtype)
+    ulps = generator.integers(-most, most + 1, size=array.shape).astype(array.dtype)
     nudged: Array = (array * (1 + ulps * np.finfo(array.dtype).eps)).astype(array.dtype)
     return nudged
 
