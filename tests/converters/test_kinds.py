@@ -157,6 +157,16 @@ def test_filled_recurrent_layer_computes_the_same(kind: Any, layer: Any, batch_f
     agree(actual, expected if batch_first else expected.swapaxes(0, 1))
 
 
+@pytest.mark.parametrize(("kind", "layer"), [(nn.LSTM, layers.LSTM), (nn.GRU, layers.GRU)])
+def test_filled_bidirectional_layer_computes_the_same(kind: Any, layer: Any) -> None:
+    """A recurrent layer of both directions fills a Bidirectional: forward weights first, then the backward ones."""
+    module = shuffled(kind(6, 5, batch_first=True, bidirectional=True))
+    given = np.random.default_rng(0).normal(size=SEQUENCE).astype(np.float32)
+    port = filled(module, layers.Bidirectional(layer(5, return_sequences=True)), SEQUENCE)
+    with torch.no_grad():
+        agree(np.asarray(port(given)), module(torch.from_numpy(given))[0].numpy())
+
+
 def test_one_of_several_outputs_stands_for_its_module() -> None:
     """A layer map names an LSTM by its outputs, on both sides; its weights are loaded once."""
     module = torch.nn.ModuleDict({"lstm": shuffled(nn.LSTM(6, 5, batch_first=True))})
@@ -180,7 +190,8 @@ def test_one_of_several_outputs_stands_for_its_module() -> None:
         (lambda: nn.LayerNorm((3, 4)), None, "LayerNorm over 2 axes has no converter"),
         (lambda: nn.GroupNorm(2, 4), lambda: layers.GroupNormalization(4), "2 groups, and the port's layer 4"),
         (lambda: nn.LSTM(4, 5, num_layers=2), None, "LSTM with num_layers=2 is as many layers"),
-        (lambda: nn.GRU(4, 5, bidirectional=True), None, "GRU with bidirectional=True is two layers"),
+        (lambda: nn.GRU(4, 5, bidirectional=True), lambda: layers.GRU(5), "bidirectional=True is Bidirectional"),
+        (lambda: nn.LSTM(4, 5), lambda: layers.Bidirectional(layers.LSTM(5)), "bidirectional=False is one layer"),
         (lambda: nn.LSTM(4, 5, proj_size=3), None, "LSTM with proj_size=3 has no counterpart"),
         (lambda: nn.GRU(4, 5), lambda: layers.GRU(5, reset_after=False), "the port's layer has reset_after=False"),
     ],
