@@ -329,10 +329,13 @@ def _before(evidence: Evidence, tensor: Any) -> set[int]:
 
 
 def flattened(evidence: Evidence) -> Iterator[Hypothesis]:
-    """flatten-order: a map is flattened in another order of its axes than the reference's."""
+    """flatten-order: a map, or its columns, is flattened in another order of its axes than the reference's."""
+    joins = any(len(node.input_tensors) > 1 for node in evidence.segment.nodes)
     for node in evidence.segment.nodes:
         rank = len(node.input_tensors[0].shape) if node.input_tensors else 0
-        if type(node.operation).__name__ not in FLATTENS or rank < 3 or len(node.outputs[0].shape) != 2:
+        if type(node.operation).__name__ not in FLATTENS or not 2 <= len(node.outputs[0].shape) < (
+            3 if joins else rank
+        ):
             continue
         plain = tuple(range(1, rank))
         for order in itertools.permutations(plain):

@@ -277,6 +277,23 @@ def test_a_map_flattened_channels_last() -> None:
     assert "Permute((3, 1, 2)) before" in report.findings[0].cause.change
 
 
+def test_columns_flattened_channels_last() -> None:
+    """A map read column by column, as before a recurrent layer, whose columns are flattened in another order."""
+    reference = Reference(
+        lambda m, x: m.linear(m.conv(x).flatten(1, 2).transpose(1, 2)), conv=nn.Conv2d(3, 2, 3), linear=nn.Linear(12, 5)
+    )
+
+    def port(order: tuple[int, int, int]) -> Any:
+        def build(x: Any) -> Any:
+            x = layers.Permute(order)(layers.Conv2D(2, 3, name="conv")(x))
+            return layers.Dense(5, name="linear")(layers.Reshape((4, 12), name="columns")(x))
+
+        return port_of(reference, (8, 6, 3), build)
+
+    right(reference, port((2, 3, 1)))
+    assert set(slugs(judged(reference, port((2, 1, 3)))).values()) == {"flatten-order"}
+
+
 def test_rows_in_the_order_of_another_layout() -> None:
     """A port that flattens channels last and reorders the rows for it is right: the two orders are no fault."""
     reference = flat()
