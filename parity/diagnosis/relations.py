@@ -144,15 +144,25 @@ def _permutations(changed: Array, original: Array, layout: str, limit: float) ->
         )
 
 
+SLICE, SLICES = 96, 1 << 18
+"""How many values of one slice are looked at, at least, and of all of them, at most."""
+
 AXIS_NAMES = {"C": "its channels", "T": "its frames", "H": "its rows", "W": "its columns", "L": "its steps"}
 
 
 def matching(changed: Array, original: Array, axis: int, limit: float = NEAR) -> npt.NDArray[np.int64] | None:
-    """The order with changed = take(original, order) along an axis, if there is one; from a sample of each slice."""
+    """The order with changed = take(original, order) along an axis, if there is one; from a sample of each slice.
+
+    Slices that are zero nearly everywhere, as after a ReLU, are told apart by few of their values: all are looked at
+    where they are not too many.
+    """
     count = changed.shape[axis]
     a, b = (np.moveaxis(array, axis, 0).reshape(count, -1) for array in (changed, original))
-    places = np.random.default_rng(0).integers(a.shape[1], size=min(a.shape[1], 96))
-    a, b = a[:, places].astype(np.float64), b[:, places].astype(np.float64)
+    wanted = max(SLICE, SLICES // count)
+    if a.shape[1] > wanted:
+        places = np.random.default_rng(0).integers(a.shape[1], size=wanted)
+        a, b = a[:, places], b[:, places]
+    a, b = a.astype(np.float64), b.astype(np.float64)
     distances = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
     order: npt.NDArray[np.int64] = distances.argmin(1).astype(np.int64)
     if len(np.unique(order)) != count:
