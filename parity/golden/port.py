@@ -151,7 +151,8 @@ class PortRecording:
     def _graph(self, port: KerasModel) -> GraphRecord:
         nodes = nodes_of(port.graph)
         operations = list({id(node.operation): node.operation for node in nodes}.values())
-        tensors = list({id(tensor): tensor for node in nodes for tensor in node.outputs}.values())
+        made = (tensor for node in nodes for tensor in node.outputs)
+        tensors = list({id(tensor): tensor for tensor in (*port.ends[0].values(), *made)}.values())
         at = {id(each): number for group in (operations, tensors) for number, each in enumerate(group)}
 
         def end(name: str, tensor: Any) -> EndRecord:
