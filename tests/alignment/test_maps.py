@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import network, ported, without
+from test_small_pairs import small
 
 from parity.align import Alignment, align
 from parity.alignment import map_as_yaml, read_map
@@ -13,8 +15,6 @@ from parity.axes import Axes
 from parity.errors import MapError
 from parity.models.small import NETWORKS
 from parity.runners.taps import Tap
-from tests.alignment.networks import network, ported, without
-from tests.alignment.test_small_networks import small
 
 
 def tap(name: str, kind: str, *reads: str, channels: int = 3, weighted: bool = False, last: bool = False) -> Tap:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from disguises import disguised, fresh, with_weights
+from networks import network, ported, without
 
 from parity.align import Alignment, align
 from parity.alignment.graphs import Graph
 from parity.alignment.skeleton import contradicted
 from parity.axes import Axes
 from parity.runners.taps import Tap
-from tests.alignment.disguises import disguised, fresh, with_weights
-from tests.alignment.networks import network, ported, without
 
 SEEDS = (0, 1, 2)
 

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from disguises import DAMAGES, disguised, fresh, transposed, with_weights
 
 from parity.align import Alignment, align
 from parity.axes import Array, Axes
@@ -18,7 +19,6 @@ from parity.runners.keras_model import KerasModel
 from parity.runners.taps import Tap
 from parity.runners.torch_module import TorchModule
 from parity.verification import Verifier
-from tests.alignment.disguises import DAMAGES, disguised, fresh, transposed, with_weights
 
 
 @dataclass(frozen=True)

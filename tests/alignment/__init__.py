@@ -1,1 +1,0 @@
-"""Tests of the parts of alignment, and of what it must see through."""
