@@ -393,6 +393,19 @@ def test_where_a_layout_came_from() -> None:
 # -- declarations -----------------------------------------------------------------------------------------------------
 
 
+def test_steps_and_batch_that_are_merged_for_a_dense_layer() -> None:
+    """Axes that were merged into one and are split again are those they were, in their order."""
+
+    def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
+        steps, _ = m.rnn(x)
+        t, b, c = steps.shape
+        return torch.log_softmax(torch.relu(m.head(steps.view(t * b, c))).view(t, b, -1), 2)
+
+    crnn = Network(forward, rnn=nn.LSTM(3, 4), head=nn.Linear(4, 5))
+    found = layouts_of(crnn, floats((7, 2, 3)), "head", "view#2", "log_softmax")
+    assert found == [("NC", "NC"), ("LNC", "NLC"), ("LNC", "NLC")]
+
+
 def test_what_is_declared_wins() -> None:
     """A layout by name stands, and what reads it follows; an output is declared under its own name."""
     reference = Network(lambda m, x: m.conv(x).relu(), conv=nn.Conv2d(3, 4, 1))

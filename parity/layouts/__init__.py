@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, Axes, batch_first, in_port
 from parity.errors import PairError
-from parity.layouts.kinds import Said, Step, Value, fixed, keeps, made, on_the_last_axis, passes_on, wanted
+from parity.layouts.kinds import Said, Step, Value, fixed, keeps, made, merged_into, on_the_last_axis, passes_on, wanted
+from parity.layouts.letters import Merged
 from parity.pair import Input, Pair
 from parity.runners.reference import Reference
 from parity.runners.torch_module import Call
@@ -89,6 +90,7 @@ class _Walk:
         self._along_the_last: set[str] = set()
         self._elsewhere: set[str] = set()
         self._found: dict[str, Layout] = {}
+        self._merged: dict[str, Merged] = {}
 
     def forward(self, inputs: Shapes) -> dict[str, Layout]:
         """The layout of each input and tap."""
@@ -125,6 +127,7 @@ class _Walk:
             shape=self._shapes[name],
             kept=layout.kept,
             known=layout.origin != "rank",
+            merged=self._merged.get(name, {}),
         )
 
     def _look_forward(self, name: str, step: Step) -> None:
@@ -138,6 +141,8 @@ class _Walk:
         else:
             origin = step.title if is_fixed or step.read is None else f"{step.read.name}'s"
             self._settle(name, layout, origin, kept=kept)
+        if name in self._found:
+            self._merged[name] = merged_into(step, self._found[name].reference)
 
     def _look_back(self, name: str, step: Step) -> None:
         """Tell what a call reads what the call, and those that read its result, say about it."""

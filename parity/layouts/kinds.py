@@ -6,12 +6,12 @@ sizes are used for reshapes alone, whose meaning they are.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from parity.axes import CHANNELS_FIRST, CHANNELS_LAST
 from parity.frameworks import torch
-from parity.layouts.letters import broadcast, fresh, inserted, only_batches_merge, reshaped
+from parity.layouts.letters import Merged, broadcast, fresh, inserted, merges, only_batches_merge, reshaped
 from parity.parametrized import class_of
 from parity.runners.taps import kind_of
 from parity.runners.torch_module import Call, Read
@@ -47,7 +47,8 @@ _ATTENTION = frozenset({"multiheadattention", "transformerencoderlayer", "transf
 class Value:
     """What is known of a tensor that a call reads: its layout in the reference, its sizes.
 
-    `kept` says that the port has its axes in the same order; `known` that its layout came from more than its rank.
+    `kept` says that the port has its axes in the same order; `known` that its layout came from more than its rank;
+    `merged` what was merged into which of its axes.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Value:
     shape: tuple[int, ...]
     kept: bool = False
     known: bool = True
+    merged: Merged = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,7 +389,18 @@ def _stacked(step: Step) -> str | None:
 
 def _reshaped(step: Step) -> str | None:
     read = step.read
-    return reshaped(read.layout, read.shape, step.shape) if read is not None else None
+    return reshaped(read.layout, read.shape, step.shape, read.merged) if read is not None else None
+
+
+def merged_into(step: Step, layout: str) -> Merged:
+    """What was merged into which axes of what a call makes, in `layout`: an axis that stays as it is keeps that."""
+    read = step.read
+    if read is None:
+        return {}
+    if step.kind in _RESHAPES:
+        return merges(read.layout, read.shape, layout, step.shape, read.merged)
+    sizes, now = dict(zip(read.layout, read.shape, strict=True)), dict(zip(layout, step.shape, strict=True))
+    return {letter: parts for letter, parts in read.merged.items() if now.get(letter) == sizes[letter]}
 
 
 def _expanded(step: Step) -> str | None:

@@ -4,7 +4,7 @@ A letter says what its axis is (`parity.axes`); a new axis gets one of its kind 
 """
 
 import string
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from parity.axes import BATCH, CHANNELS, SPACE
 
@@ -70,8 +70,28 @@ def _many(wanted: str, used: Collection[str], first: str = "") -> str:
     return result
 
 
-def reshaped(layout: str, before: Sequence[int], after: Sequence[int]) -> str | None:
+Merged = Mapping[str, tuple[str, tuple[int, ...]]]
+"""For the letter of an axis that others were merged into, the letters and sizes of these."""
+
+
+def merges(layout: str, before: Sequence[int], result: str, after: Sequence[int], known: Merged) -> Merged:
+    """What was merged into the axes of a reshape's `result`: by the reshape, or before, where an axis stays."""
+    found = {}
+    for old, new in _groups(before, after) or []:
+        if len(new) != 1 or not old:
+            continue
+        letters, sizes = layout[old.start : old.stop], tuple(before[axis] for axis in old)
+        if len(old) > 1:
+            found[result[new.start]] = (letters, sizes)
+        elif letters in known:
+            found[result[new.start]] = known[letters]
+    return found
+
+
+def reshaped(layout: str, before: Sequence[int], after: Sequence[int], known: Merged | None = None) -> str | None:
     """The layout after a reshape, where each axis stays, is split, or is merged with others; None where it is not so.
+
+    An axis that is split into what was merged into it, which is `known`, gives those axes.
 
     >>> reshaped("NLC", (2, 5, 12), (2, 5, 3, 4)), reshaped("NCHW", (2, 3, 5, 7), (2, 105))
     ('NLAC', 'NC')
@@ -90,12 +110,20 @@ def reshaped(layout: str, before: Sequence[int], after: Sequence[int]) -> str | 
         elif len(new) == 1:
             one = merged(letters, [before[axis] for axis in old])
             result += one if one not in used else fresh(one, used)
+        elif len(old) == 1 and (again := _unmerged(letters, sizes, used, known or {})):
+            result += again
         elif len(old) == 1:
             channels_first = not set(layout[: old.start]) & set(SPACE) and bool(set(layout[old.stop :]) & set(SPACE))
             result += split(letters, sizes, used, channels_first=channels_first)
         elif new:
             return None
     return result
+
+
+def _unmerged(letter: str, sizes: Sequence[int], used: Collection[str], known: Merged) -> str:
+    """The letters of what was merged into an axis, where it is split into just that; else none."""
+    letters, before = known.get(letter, ("", ()))
+    return letters if before == tuple(sizes) and not set(letters) & set(used) else ""
 
 
 def only_batches_merge(layout: str, before: Sequence[int], after: Sequence[int]) -> bool:
