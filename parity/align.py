@@ -211,7 +211,8 @@ class _Aligning:
 
     def _reason(self, choice: Choice) -> str:
         ours, theirs = self.reference.weights[choice.reference], self.port.weights[choice.port]
-        weights = _weights_in_words(choice, in_place=fingerprints.moved_alike(ours, theirs))
+        sizes = [max((array.size for array in arrays), default=0) for arrays in (ours, theirs)]
+        weights = _weights_in_words(choice, sizes, in_place=fingerprints.moved_alike(ours, theirs))
         return ", ".join(weights if each == "weights" else each for each in choice.witnesses) or ORDER
 
     def _rehang(self) -> None:
@@ -387,13 +388,16 @@ class _Aligning:
         )
 
 
-def _weights_in_words(choice: Choice, *, in_place: bool) -> str:
+def _weights_in_words(choice: Choice, sizes: Sequence[int], *, in_place: bool) -> str:
+    """How the weights are alike, of which the largest arrays of either side have these sizes."""
     if choice.likeness < fingerprints.ALIKE:
         return "some weights equal"
     if choice.folded:
         return "weights equal with the next layer folded in"
     if in_place:
         return "weights equal"
+    if choice.likeness >= fingerprints.EQUAL and sizes[0] != sizes[1]:
+        return "a part of the weights" if sizes[1] < sizes[0] else "the weights are a part of its own"
     return "weights equal but permuted" if choice.likeness >= fingerprints.EQUAL else "weights alike"
 
 

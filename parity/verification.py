@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,11 @@ class Verifier:
         port = self.subject(given).port
         if self._port.is_flat:
             return replace(self.pair, port=self._port.model)
-        layers = {key: flat_name(port.aliases.get(name, name)) for key, name in (self.pair.layers or {}).items()}
+
+        def flat(name: str | Sequence[str]) -> str | list[str]:
+            return flat_name(port.aliases.get(name, name)) if isinstance(name, str) else [str(flat(n)) for n in name]
+
+        layers: dict[Any, Any] = {key: flat(name) for key, name in (self.pair.layers or {}).items()}
         return replace(self.pair, port=flattened(port.model), layers=layers or None)
 
     def subject(self, given: Input) -> Subject:

@@ -213,6 +213,39 @@ def test_a_map_may_name_the_layer_for_either(names: Any) -> None:
     assert dict(report.coverage.matched) == WHOLE
 
 
+@pytest.mark.parametrize("names", MAPS[:4], ids=str)
+def test_a_port_is_repaired_whatever_its_map_names(names: Any) -> None:
+    """The copy is matched by the user's map as the port is."""
+    pair = Pair(name="net", reference=(net := Net(nn.ReLU())), port=port_of(net, "tanh"), layers=names)
+    repaired = repair(pair, [image()])
+    assert repaired.whole
+    assert [(change.layer, change.port_layer) for change in repaired.changes] == [("act", "conv.tanh")]
+
+
+def test_a_port_with_one_layer_in_two_is_repaired() -> None:
+    """A map that sends one layer to several fits the copy of an opened port as well."""
+    torch.manual_seed(0)
+    net = nn.Sequential(both := nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    start = keras.Input((5,))
+    halves = [layers.Dense(3, name=name)(start) for name in ("left", "right")]
+    value = layers.Dense(2, activation="relu", name="last")(layers.ReLU()(layers.Concatenate()(halves)))
+    port = keras.Model(start, value)
+    for n, name in enumerate(("left", "right")):
+        rows = slice(3 * n, 3 * n + 3)
+        port.get_layer(name).set_weights([w.detach().numpy()[rows].T for w in (both.weight, both.bias)])
+    port.get_layer("last").set_weights([w.detach().numpy().T for w in (net[2].weight, net[2].bias)])
+    pair = Pair(name="net", reference=net, port=port, layers={"0": ["left", "right"]})
+    repaired = repair(pair, [noise((7, 5), seed=3, low=-1, high=1)])
+    assert [(change.layer, change.cause.slug) for change in repaired.changes] == [("2", "activation-extra")]
+    assert repaired.whole
+
+
+def test_why_another_activation_is_matched_is_said() -> None:
+    """Two activations of different kinds are matched because the port's is built into the layer that is."""
+    report = judged(net := Net(nn.ReLU()), port_of(net, "tanh"))
+    assert report.coverage.reasons["act"] == "built into the layer before"
+
+
 def test_a_printed_map_can_be_given_back(tmp_path: Path) -> None:
     """What `parity map` prints matches the same layers when it is read."""
     net = Net(nn.ReLU(), nn.Softmax(1))

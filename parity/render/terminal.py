@@ -38,6 +38,8 @@ SHOWN = 8
 """How many names, warnings or findings are listed before "and N more"."""
 NARROW = 100
 """Below this width a table puts the port's names under the reference's."""
+SHORTEST = 8
+"""To how many characters a name in a table may be cut."""
 NON_FINITE = "non-finite"
 STYLES = {PASS: "green", DIVERGED: "bold red", DIED: "bold red", INTRODUCES: "bold red", INHERITS: "yellow"}
 
@@ -533,25 +535,28 @@ def layer_table(report: Report, run: Run, *, width: int | None = None, colour: b
     page = Page(width, colour)
     page.line(f"{report.pair}: input {run.input}, mode {run.mode}", style="bold")
     wide = page.width >= NARROW
+    cells = [_numbers(layer) for layer in run.layers]
+    headings = ("propagated", "introduced", "floor", "verdict")
+    taken = sum(2 + max(map(len, column)) for column in zip(headings, *cells, strict=True))
+    names = max(SHORTEST, (page.width - taken) // 2 - 2 if wide else page.width - taken - 2)
     table = plain_table()
-    names = (page.width - 60) // 2 if wide else page.width - 52
     table.add_column("layer", no_wrap=True)
     if wide:
         table.add_column("port layer", no_wrap=True)
-    for heading in ("propagated", "introduced", "floor"):
-        table.add_column(heading, no_wrap=True, justify="right", vertical="bottom")
-    table.add_column("verdict", no_wrap=True, vertical="bottom")
-    for layer in run.layers:
-        table.add_row(
-            *(Text(name) for name in _names(layer, names, wide)),
-            _measured(layer.propagated),
-            _measured(layer.introduced),
-            Text(short(layer.floor)),
-            Text(layer.verdict, style=STYLES.get(layer.verdict, "")),
-        )
+    for heading in headings:
+        justify = "left" if heading == "verdict" else "right"
+        table.add_column(heading, no_wrap=True, justify=justify, vertical="bottom")  # type: ignore[arg-type]
+    for layer, row in zip(run.layers, cells, strict=True):
+        table.add_row(*(Text(name) for name in _names(layer, names, wide)), *row)
     page.table(table)
     page.item("", f"each error is relative, followed by how many {_unit(report)}s it is")
     return page.text()
+
+
+def _numbers(layer: LayerResult) -> tuple[Text, ...]:
+    """What is said of a layer: both errors, the floor, the verdict."""
+    verdict = Text(layer.verdict, style=STYLES.get(layer.verdict, ""))
+    return _measured(layer.propagated), _measured(layer.introduced), Text(short(layer.floor)), verdict
 
 
 def _names(layer: LayerResult, width: int, wide: bool) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from parity.render import (
     verdict,
     watching_failure,
 )
-from parity.report import DIVERGED, Coverage, Report, Watching
+from parity.report import DIVERGED, INTRODUCES, NOT_COMPARED, Coverage, Report, Watching
 
 INPUTS, MODES = ("noise", "motorcycle"), ("eager", "graph", "xla")
 COMMAND = {
@@ -269,6 +269,23 @@ def test_the_table_has_both_errors_of_every_layer() -> None:
     assert lines[3] == "  conv0.0 = conv0          8.0e-7    2.0x  4.0e-7    1.0x  4.0e-7  pass"
     assert lines[5] == "  conv1.0 = conv1          2.0e-3  5 000x  2.0e-3  5 000x  4.0e-7  introduces"
     assert lines[6] == "  conv1.1 = leaky_re_lu_2  2.0e-3  5 000x  4.0e-7    1.0x  4.0e-7  inherits"
+
+
+@pytest.mark.parametrize("width", [72, 80, 99, 100, 140])
+def test_long_names_are_cut_and_never_numbers(width: int) -> None:
+    """Names make room for errors, floors and verdicts, the longest of them too."""
+    names = {"layer": "encoder.layers.3.attention.output", "port_layer": "bert/encoder/layer_3/attention/output"}
+    layer = replace(records.layer("conv1.0"), **names)
+    layers = (
+        replace(layer, propagated=records.measure(1.2e9), floor=1.2e-10, verdict=NOT_COMPARED),
+        replace(layer, introduced=records.measure(7.6e6), verdict=INTRODUCES),
+    )
+    report = records.with_run(records.report(), 0, layers=layers)
+    text = layer_table(report, report.runs[0], width=width)
+    assert "\u2026" not in text
+    assert NOT_COMPARED in text
+    assert INTRODUCES in text
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_a_wide_table_has_a_column_for_the_port() -> None:
