@@ -9,6 +9,7 @@ ParityError                 exit 3: could not verify
 ├── WeightError             weights that do not fit the port: unused, missing, ill-shaped
 ├── MapError                a layer map that names taps which do not exist
 ├── PairError               a reference or port that cannot be run as a pair
+│   └── RefusedInputError   a port that refuses what it is given
 ├── UserCodeError           the code that defines or builds a pair has failed
 ├── RecordingError          a recording that cannot be written, or read as what it should be
 └── RepairError             a repaired copy that cannot be written
@@ -53,6 +54,10 @@ class MapError(ParityError):
 
 class PairError(ParityError):
     """A reference or port that cannot be run as a pair."""
+
+
+class RefusedInputError(PairError):
+    """A port that refuses what it is given; the message has what it says."""
 
 
 class UserCodeError(ParityError):

@@ -10,7 +10,7 @@ from parity.align import Alignment, with_map
 from parity.axes import move
 from parity.converters import transfer
 from parity.diagnosis import Diagnosis
-from parity.errors import PairError, UsageError
+from parity.errors import PairError, RefusedInputError, UsageError
 from parity.examination import Examination, Progress, Subject, Witness
 from parity.explanation import Explanation
 from parity.golden.port import RecordedPort
@@ -130,7 +130,17 @@ class Verifier:
         arrays = {
             name: np.ascontiguousarray(move(array, *axes.of(name, array.ndim))) for name, array in given.arrays.items()
         }
-        return self._port.engine(arrays, self.reference.names_of(given), self.pair.input_map)
+        try:
+            return self._port.engine(arrays, self.reference.names_of(given), self.pair.input_map)
+        except RefusedInputError as error:
+            moved = {name: axes.of(name, array.ndim) for name, array in arrays.items()}
+            name, (theirs, ours) = next(((n, o) for n, o in moved.items() if o[0] != o[1]), ("", ("", "")))
+            if not name:
+                raise
+            raise PairError(
+                f"{error}; it was given {name} as {ours}, which the reference takes as {theirs}: if it takes that "
+                f"too, say so with Pair(axes={{{name!r}: ({theirs!r}, {theirs!r})}})"
+            ) from error
 
     def segments(self, given: Input) -> tuple[Segment, ...]:
         """The port cut at the taps that answer to the reference's on this input. Raises as `verify` does."""

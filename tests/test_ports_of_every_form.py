@@ -415,6 +415,56 @@ def test_what_cannot_be_called_is_no_port() -> None:
         Port({})
 
 
+class ChannelsFirst(keras.Model):  # type: ignore[misc]
+    """A port that takes a picture as torch does, and refuses any other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = layers.Conv2D(4, 3)
+
+    def call(self, image: Any) -> Any:
+        if image.shape[1] != 3:
+            raise ValueError("three channels are needed")
+        return self.conv(ops.transpose(image, (0, 2, 3, 1)))
+
+
+def test_a_port_that_takes_the_references_order_is_told_how_to_say_so() -> None:
+    """Where the port refuses an input whose axes were moved, the message has the declaration, and that helps."""
+    net, port = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)).eval(), ChannelsFirst()
+    port(np.zeros((1, 3, 8, 8), np.float32))
+    transfer(net, port, {"0": port.conv})
+    with pytest.raises(PairError, match=r"as NHWC, .* Pair\(axes=\{'input': \('NCHW', 'NCHW'\)\}\)"):
+        verify(Pair(name="first", reference=net, port=port), inputs=[image()], modes=("eager",))
+    declared = Pair(name="first", reference=net, port=port, axes={"input": ("NCHW", "NCHW")})
+    assert verify(declared, inputs=[image()], modes=("eager",)).passed
+
+
+class Recurrent(torch.nn.Module):  # type: ignore[misc]
+    """Both things that a GRU returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = torch.nn.GRU(5, 3, batch_first=True)
+
+    def forward(self, x: Any) -> Any:
+        values, state = self.gru(x)
+        return values, state[-1]
+
+
+def test_a_cause_is_that_of_every_value_of_its_layer() -> None:
+    """Gates in torch's order are found in what the layer returns, and in the state that is taken from it."""
+    torch.manual_seed(0)
+    net, sequence = Recurrent().eval(), keras.Input((7, 5))
+    port = keras.Model(sequence, layers.GRU(3, return_sequences=True, return_state=True, name="gru")(sequence))
+    transfer(net, port, {"gru": "gru"})
+    gru = port.get_layer("gru")
+    gru.set_weights([np.concatenate([(p := np.split(w, 3, -1))[1], p[0], p[2]], -1) for w in gru.get_weights()])
+    given = Input(name="noise", array=np.random.default_rng(0).standard_normal((2, 7, 5), dtype=np.float32))
+    report = verify(Pair(name="gru", reference=net, port=port), inputs=[given], modes=("eager",))
+    assert len(report.findings) == 2
+    assert {found.cause.slug for found in report.findings} == {"gate-order"}
+
+
 class Residual(torch.nn.Module):  # type: ignore[misc]
     """A norm and a shortcut around it."""
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parity.axes import Array
-from parity.comparison import Comparison, compare
+from parity.comparison import Comparison, compare, fits_repeated
 from parity.diagnosis import (
     activations,
     bias,
@@ -121,11 +121,28 @@ class Tried:
 def diagnose(evidence: Evidence) -> Diagnosis:
     """The proven cause of a layer's error, or `unknown` with what was tried; a layer that cannot be run is unknown."""
     try:
-        return _diagnosed(evidence)
+        found = _diagnosed(evidence)
+        found = (_as_elsewhere(evidence) or found) if found.cause.slug == "unknown" else found
+        if found.edit is not None and found.cause.slug != "unknown":
+            evidence.scene.proven.append(found)
+        return found
     except Exception as error:  # a layer that refuses the reference's values must not end the whole verification
         reason = str(error).strip().splitlines() or [type(error).__name__]
         detail = f"{_where(evidence)}; the layer cannot be run again on the reference's values: {reason[0]}"
         return Diagnosis(cause=Cause(slug="unknown", detail=detail))
+
+
+def _as_elsewhere(evidence: Evidence) -> Diagnosis | None:
+    """The cause that was proven for another value of one of the layer's own operations: its state, another firing."""
+    within = {id(node.operation) for node in evidence.segment.nodes}
+    for found in evidence.scene.proven:
+        if not any(id(operation) in within for operation in found.edit.replaced):
+            continue
+        cause = found.cause
+        again = Hypothesis(slug=cause.slug, detail=cause.detail, change=cause.change, also=cause.also, edit=found.edit)
+        if (tried := _attempt(evidence, again)) and tried.explains:
+            return replace(_conclude(evidence, [tried]), misloaded=found.misloaded)
+    return None
 
 
 def unproven(evidence: Evidence) -> Diagnosis:
@@ -240,6 +257,8 @@ def _try(evidence: Evidence, hypothesis: Hypothesis) -> Tried:
 
 
 def _left(evidence: Evidence, undone: Array) -> Comparison:
+    if fits_repeated(undone.shape, evidence.expected.shape):
+        undone = np.broadcast_to(undone, evidence.expected.shape)
     if undone.shape != evidence.expected.shape:
         return compare(np.empty(0, np.float32), np.empty(0, np.float32), evidence.limits)
     value = np.ascontiguousarray(undone, evidence.expected.dtype)

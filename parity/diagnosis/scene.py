@@ -68,6 +68,8 @@ class Scene:
         self._layers = layers or {}
         self._values: dict[str, Array] = {}
         self.troubles: dict[str, str] = {}
+        self.proven: list[Any] = []
+        """What was found of other layers in this run, each with the edit that undoes it."""
 
     @cached_property
     def calls(self) -> Mapping[str, Call]:

@@ -417,9 +417,9 @@ def _shifted(node: Node) -> Iterator[tuple[Change, str]]:
         key = node.arguments.args[1] if len(node.arguments.args) > 1 else node.arguments.kwargs.get("key")
         parts = key if isinstance(key, tuple) else (key,)
         for index, part in enumerate(parts):
-            for moved in _moved(
-                part, node.input_tensors[0].shape[index] if Ellipsis not in parts[: index + 1] else None
-            ):
+            known = part is not None and Ellipsis not in parts[: index + 1]
+            axis = index - parts[:index].count(None) if known else 0
+            for moved in _moved(part, node.input_tensors[0].shape[axis] if known else None):
                 other = (*parts[:index], moved, *parts[index + 1 :])
                 yield partial(_item, key=other), f"[{', '.join(map(_slice, other))}]"
 

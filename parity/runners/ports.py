@@ -14,7 +14,7 @@ from typing import Any
 
 from parity.axes import Array
 from parity.ends import all_paired
-from parity.errors import PairError
+from parity.errors import PairError, RefusedInputError
 from parity.frameworks import keras
 from parity.pair import INPUT, Input
 from parity.runners.graphs import Graph, called, inferring, is_layer
@@ -137,7 +137,7 @@ def _call(model: Any, arrays: Mapping[str, Array], names: Names, input_map: Mapp
     shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
     words = re.sub(r"\x1b\[\d*m", "", str(refusals[0])).strip() or type(refusals[0]).__name__
     lines = [line for line in words.splitlines() if line.strip() and not line.startswith("Exception encountered")]
-    raise PairError(f"the port cannot be run on {shapes}: {lines[0]}") from refusals[0]
+    raise RefusedInputError(f"the port cannot be run on {shapes}: {lines[0]}") from refusals[0]
 
 
 def _ways(model: Any, names: Names) -> Iterator[_Way]:

@@ -25,7 +25,9 @@ from small_pairs import (
 )
 
 from parity.axes import Axes
-from parity.frameworks import tf
+from parity.frameworks import keras, tf
+from parity.pair import Input, Pair
+from parity.verification import verify
 
 
 def conv(filters: int, name: str, size: int = 3) -> Any:
@@ -124,6 +126,22 @@ def test_a_stack_along_the_wrong_axis_of_equal_sizes() -> None:
 
     report = judged(reference, port_of(reference, (8, 6, 3), build))
     assert set(slugs(report).values()) == {"concat-axis"}
+
+
+def test_a_new_axis_does_not_hide_a_crop() -> None:
+    """A slice behind a new axis is tried too: it begins at another place along its own axis."""
+
+    class Net(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return torch.tanh(x[:, None, 1:4] * 2)
+
+    value = keras.Input((7,))
+    port = keras.Model(value, keras.ops.tanh(value[:, None, 2:5] * 2))
+    given = Input(name="noise", array=np.random.default_rng(0).standard_normal((2, 7), dtype=np.float32))
+    report = verify(Pair(name="new", reference=Net().eval(), port=port), inputs=[given], modes=("eager",))
+    (found,) = report.findings
+    assert "begins at another place" in found.cause.detail
+    assert found.cause.residual_after is not None
 
 
 # -- wrong-input -------------------------------------------------------------------------------------------------------
