@@ -444,7 +444,9 @@ def _coverage_line(report: Report) -> str:
     coverage = report.coverage
     # How many of the unmatched have weights is not on record: "of all" is said where nothing is missing.
     of_all = f" of {coverage.weighted}" if not coverage.unmatched_reference else ""
-    operations = len(coverage.matched) - coverage.weighted
+    weighted = {layer.layer for run in report.runs for layer in run.layers if layer.weighted}
+    apart = coverage.weighted - len(weighted & set(coverage.matched)) if coverage.apart and report.runs else 0
+    operations = len(coverage.matched) - coverage.weighted + apart
     unmatched = len(coverage.unmatched_reference) + len(coverage.unmatched_port)
     return (
         f"{coverage.weighted}{of_all} weighted layers and {operations} operations between them matched, "

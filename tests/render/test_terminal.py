@@ -206,6 +206,17 @@ def test_the_summary_of_a_pass_is_this_page() -> None:
     ]
 
 
+def test_layers_that_are_apart_are_no_operations_less() -> None:
+    """A layer with weights that is compared with the one after it is counted among the layers, and nowhere else."""
+    (first, *_) = [name for name in records.WEIGHTED if name in records.LAYERS]
+    left = {name: port for name, port in records.LAYERS.items() if name != first}
+    full = records.report()
+    runs = tuple(replace(run, layers=tuple(each for each in run.layers if each.layer != first)) for run in full.runs)
+    coverage = replace(records.COVERAGE, matched=left, apart=(first,), inside={first: next(iter(left))})
+    text = summary(replace(full, runs=runs, coverage=coverage), width=80)
+    assert "3 of 3 weighted layers and 4 operations between them matched" in text
+
+
 def test_the_summary_of_a_failure_groups_findings_and_says_what_next() -> None:
     """One line of findings per layer and cause, the first divergence, the next command, the verdict last."""
     text = summary(faulty("conv1.0", "mul"), width=80)
