@@ -24,13 +24,12 @@ def activation_of(layer: Any) -> Any:
     Only layers of Keras and those that extend one are looked at: what another does with its activation is not known.
     Recurrent layers apply theirs at every step and have none in this sense.
     """
-    if not is_layer(layer) or not callable(vars(layer).get("activation")) or is_composite(layer):
+    activation = vars(layer).get("activation") if is_layer(layer) else None
+    if not callable(activation) or name_of(activation) == LINEAR or is_composite(layer):
         return None
     kind = next((base for base in type(layer).__mro__ if str(base.__module__).partition(".")[0] in KERAS), object)
-    if "activation" not in inspect.signature(kind).parameters or not layer.weights:
-        return None
-    activation = layer.activation
-    return None if name_of(activation) == LINEAR or hasattr(layer, "recurrent_kernel") else activation
+    takes = "activation" in inspect.signature(kind).parameters and not hasattr(layer, "recurrent_kernel")
+    return activation if takes and layer.weights else None
 
 
 def name_of(activation: Any) -> str:
