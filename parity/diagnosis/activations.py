@@ -248,18 +248,21 @@ def missing(evidence: Evidence) -> Iterator[Hypothesis]:
 
 def _another(evidence: Evidence, place: int, name: str, change: Any, words: str) -> Iterator[Hypothesis]:
     """activation-kind: on the way to the layer the port applies another function than the reference's `name`."""
-    call = evidence.scene.calls[name]
-    if call.reads[:1] != evidence.segment.anchors or np.array_equal(evidence.arrivals[place], evidence.anchors[0]):
+    read = next(iter(evidence.scene.calls[name].reads), None)
+    if read not in evidence.segment.anchors:
         return
-    x, arrival = evidence.anchors[0].astype(np.float64), evidence.arrivals[place]
-    if x.shape != arrival.shape:
+    index, arrival = evidence.segment.anchors.index(read), evidence.arrivals[place]
+    x = evidence.anchors[index].astype(np.float64)
+    if x.shape != arrival.shape or np.array_equal(arrival, evidence.anchors[index]):
         return
     known = (said for said, function in FUNCTIONS.items() if _near(np.asarray(function(x), np.float32), arrival))
     yield Hypothesis(
         slug="activation-kind",
         detail=f"the port applies {next(known, 'another function')} before this layer; the reference {words} ({name})",
         change=f"{words} before {written(evidence.operation)}",
-        edit=Edit(rerouted={(evidence.node, place): evidence.anchor}, inserted={(evidence.node, place): change}),
+        edit=Edit(
+            rerouted={(evidence.node, place): evidence.anchor_tensor(index)}, inserted={(evidence.node, place): change}
+        ),
         standing=PRESENT,
     )
 

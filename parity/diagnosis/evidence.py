@@ -193,8 +193,12 @@ class Evidence:
     @property
     def anchor(self) -> Any:
         """The symbolic tensor of the segment's first anchor."""
+        return self.anchor_tensor(0)
+
+    def anchor_tensor(self, index: int) -> Any:
+        """The symbolic tensor of one of the segment's anchors."""
         tensors = (tensor for node in self.segment.nodes for tensor in node.input_tensors)
-        return next(tensor for tensor in tensors if id(tensor) == self.segment.anchor_keys[0])
+        return next(tensor for tensor in tensors if id(tensor) == self.segment.anchor_keys[index])
 
     def instead(self, change: Change) -> Edit:
         """The whole segment replaced by a change of its first anchor."""

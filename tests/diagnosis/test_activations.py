@@ -161,6 +161,23 @@ def test_kinds(wanted: Any, present: Any, words: str) -> None:
     proven(reference, port, "act", "activation-kind", given, says=words, change="->")
 
 
+def test_a_gate_of_another_function() -> None:
+    """A sigmoid for the hard sigmoid by which another value is multiplied is activation-kind at the product."""
+    reference = Reference(
+        lambda m, x: m.last(m.left(x) * functional.hardsigmoid(m.right(x))),
+        left=nn.Conv2d(3, 4, 1),
+        right=nn.Conv2d(3, 4, 1),
+        last=nn.Conv2d(4, 2, 1),
+    )
+
+    def build(x: Any) -> Any:
+        gated = layers.Conv2D(4, 1, name="left")(x) * ops.sigmoid(layers.Conv2D(4, 1, name="right")(x))
+        return layers.Conv2D(2, 1, name="last")(gated)
+
+    says = 'sigmoid before this layer; the reference Activation("hard_sigmoid")'
+    proven(reference, port_of(reference, (8, 6, 3), build), "mul", "activation-kind", image(), says=says)
+
+
 def test_the_gates_of_an_lstm_with_a_hard_sigmoid() -> None:
     """Keras 1's recurrent activation, a hard sigmoid, is activation-kind, in the layer's own words."""
     rnn = nn.LSTM(3, 5, batch_first=True)
