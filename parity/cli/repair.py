@@ -60,5 +60,5 @@ def _repair(name: str, output: Path, options: "Options", *, force: bool) -> bool
     colour = in_colour()
     typer.echo(repaired(result, colour=colour), color=colour)
     if result.changes:
-        typer.echo(f"written: {output}, {output.with_suffix('.changes.md').name}")
+        typer.echo(f"written: {output}, {output.with_suffix('.changes.md')}")
     return result.whole
