@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from parity.alignment import fingerprints, joined
-from parity.alignment.built_in import answering, built_in, refined
+from parity.alignment.built_in import activation_after, built_in, is_bare, refined
 from parity.alignment.evidence import Evidence, shapes_fit
 from parity.alignment.files import read_map
 from parity.alignment.graphs import Graph
@@ -28,7 +28,7 @@ from parity.runners.taps import Tap
 
 __all__ = ["Alignment", "Match", "Pairs", "align", "apart", "normalised", "read_map", "with_map"]
 
-GIVEN, OUTPUT, ORDER, BUILT_IN = "given", "output", "order, kind and shape", "built into the layer before"
+GIVEN, OUTPUT, ORDER, PLACE = "given", "output", "order, kind and shape", "the activation in that place"
 
 Pairs = Mapping[str, str] | tuple[str, str] | Sequence[tuple[str, str]]
 """(reference, port) names: one pair, several, or a mapping."""
@@ -135,7 +135,8 @@ class _Aligning:
         self._join_contained()
         self._match_outputs(ends)
         self._match_operations(numbers)
-        self._match_built_in()
+        self._match_other_activations()
+        self._compare_built_in()
         ambiguous = tuple(self._ambiguity(choice) for choice in choices if choice.alternatives or choice.rivals)
         return self._alignment(ambiguous, waived)
 
@@ -301,19 +302,21 @@ class _Aligning:
         for ours, theirs in operations(between).items():
             self._pin(ours, theirs, ORDER)
 
-    def _match_built_in(self) -> None:
-        """A built-in activation that is still open answers to the activation after what its layer answers to; where
-        there is none, the layer is compared with it."""
-        index, taps = self.port.index, self.port.taps
-        layer_of = {theirs: ours for ours, theirs in self.matched.items()}
-        for layer, activation in built_in(taps).items():
+    def _match_other_activations(self) -> None:
+        """Activations of two kinds, each all that is made of taps that answer to each other, answer to each other."""
+        for ours, theirs in list(self.matched.items()):
+            one, other = activation_after(self.reference, ours), activation_after(self.port, theirs)
+            if one is not None and other is not None and self._is_free(one, other):
+                self._pin(one, other, PLACE)
+
+    def _compare_built_in(self) -> None:
+        """A layer with an activation built in to which nothing answers is compared with it."""
+        index, layer_of = self.port.index, {theirs: ours for ours, theirs in self.matched.items()}
+        for layer, activation in built_in(self.port.taps).items():
             theirs, ours = index[activation], layer_of.get(index[layer])
             if theirs in layer_of or theirs in self.without[1] or ours is None:
                 continue
-            found, bare = answering(self.reference, ours, {*self.matched, *self.without[0]})
-            if found is not None:
-                self._pin(found, theirs, BUILT_IN)
-            elif bare:
+            if is_bare(self.reference, ours, self.matched):
                 self._move(ours, index[layer], ours, theirs)
 
     def _split_as_one(self) -> dict[int, int]:

@@ -241,9 +241,9 @@ def test_a_port_with_one_layer_in_two_is_repaired() -> None:
 
 
 def test_why_another_activation_is_matched_is_said() -> None:
-    """Two activations of different kinds are matched because the port's is built into the layer that is."""
+    """Two activations of different kinds are matched because each is all that is made of layers that are."""
     report = judged(net := Net(nn.ReLU()), port_of(net, "tanh"))
-    assert report.coverage.reasons["act"] == "built into the layer before"
+    assert report.coverage.reasons["act"] == "the activation in that place"
 
 
 def test_a_printed_map_can_be_given_back(tmp_path: Path) -> None:

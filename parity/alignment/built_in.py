@@ -23,19 +23,24 @@ def _inside(name: str) -> tuple[str, str]:
     return f"{first}/", f"{first}."
 
 
-def answering(reference: Graph, tap: int, matched: Collection[int]) -> tuple[int | None, bool]:
-    """The activation of the reference that alone reads a tap's value, if it has no counterpart; and whether nothing is
-    computed between the tap and what is matched after it."""
-    waiting, bare = list(reference.consumers[tap]), True
-    only = waiting[0] if len(waiting) == 1 else None
+def activation_after(graph: Graph, tap: int) -> int | None:
+    """The activation without weights that alone reads a tap's value."""
+    readers = graph.consumers[tap]
+    only = readers[0] if len(readers) == 1 else None
+    return only if only is not None and graph.taps[only].kind in ACTIVATIONS and not graph.carries(only) else None
+
+
+def is_bare(graph: Graph, tap: int, matched: Collection[int]) -> bool:
+    """Whether nothing is computed between a tap and what is matched after it."""
+    waiting = list(graph.consumers[tap])
     while waiting:
         reader = waiting.pop()
         if reader in matched:
             continue
-        bare &= reference.taps[reader].kind in MOVES
-        waiting += reference.consumers[reader] if bare else []
-    found = only if only not in matched and only is not None and reference.taps[only].kind in ACTIVATIONS else None
-    return found, bare
+        if graph.taps[reader].kind not in MOVES:
+            return False
+        waiting += graph.consumers[reader]
+    return True
 
 
 def refined(entries: Sequence[Entry], reference: Sequence[Tap], port: Sequence[Tap]) -> list[Entry]:

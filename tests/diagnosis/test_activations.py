@@ -161,8 +161,17 @@ def test_kinds(wanted: Any, present: Any, words: str) -> None:
     proven(reference, port, "act", "activation-kind", given, says=words, change="->")
 
 
-def test_a_gate_of_another_function() -> None:
-    """A sigmoid for the hard sigmoid by which another value is multiplied is activation-kind at the product."""
+@pytest.mark.parametrize(
+    ("function", "layer", "says"),
+    [
+        (ops.sigmoid, "hardsigmoid", 'computes sigmoid; the reference Activation("hard_sigmoid")'),
+        (lambda x: ops.clip(x * 0.2 + 0.5, 0, 1), "mul", "hard sigmoid (0.2 x + 0.5) before this layer; the reference"),
+    ],
+    ids=["an operation", "several"],
+)
+def test_a_gate_of_another_function(function: Callable[[Any], Any], layer: str, says: str) -> None:
+    """Another function than the hard sigmoid by which a value is multiplied is activation-kind: where it is one
+    operation there, else at the product."""
     reference = Reference(
         lambda m, x: m.last(m.left(x) * functional.hardsigmoid(m.right(x))),
         left=nn.Conv2d(3, 4, 1),
@@ -171,11 +180,10 @@ def test_a_gate_of_another_function() -> None:
     )
 
     def build(x: Any) -> Any:
-        gated = layers.Conv2D(4, 1, name="left")(x) * ops.sigmoid(layers.Conv2D(4, 1, name="right")(x))
+        gated = layers.Conv2D(4, 1, name="left")(x) * function(layers.Conv2D(4, 1, name="right")(x))
         return layers.Conv2D(2, 1, name="last")(gated)
 
-    says = 'sigmoid before this layer; the reference Activation("hard_sigmoid")'
-    proven(reference, port_of(reference, (8, 6, 3), build), "mul", "activation-kind", image(), says=says)
+    proven(reference, port_of(reference, (8, 6, 3), build), layer, "activation-kind", image(), says=says)
 
 
 def test_the_gates_of_an_lstm_with_a_hard_sigmoid() -> None:
