@@ -11,8 +11,8 @@ import numpy as np
 from parity.axes import Array
 from parity.comparison import Comparison, compare
 from parity.diagnosis.scene import Scene
-from parity.diagnosis.words import settings_of
-from parity.frameworks import keras, torch
+from parity.diagnosis.words import names_of_weights, settings_of
+from parity.frameworks import torch
 from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of, named, of_first_tensor
 from parity.runners.keras_model import Segment, as_tensor
 from parity.runners.torch_module import Call
@@ -86,8 +86,7 @@ class Evidence:
     @cached_property
     def weight_names(self) -> tuple[str, ...]:
         """What Keras calls them: kernel, bias, gamma, moving_mean, ...; `tf_keras` puts the layer before it."""
-        names = (str(weight.name) for weight in getattr(self.operation, "weights", ()))
-        return tuple(name.rpartition("/")[2].partition(":")[0] for name in names)
+        return names_of_weights(self.operation)
 
     @cached_property
     def walked(self) -> Mapping[int, Any]:
@@ -212,8 +211,9 @@ class Evidence:
 
 def plain_copy(operation: Any, **changes: Any) -> Any:
     """A copy of a layer as Keras has it: where the port has a class of its own, of the Keras class it is made from."""
-    kind: Any = next((base for base in type(operation).__mro__ if base.__module__.startswith("keras.")), None)
-    if kind is None or kind is type(operation) or kind is keras.layers.Layer:
+    engines = ("keras.", "tf_keras.")
+    kind: Any = next((base for base in type(operation).__mro__ if base.__module__.startswith(engines)), None)
+    if kind is None or kind is type(operation) or kind.__name__ == "Layer":
         return copy_of(operation, **changes)
     known = inspect.signature(kind).parameters
     config = {key: value for key, value in {**operation.get_config(), **changes}.items() if key in known}

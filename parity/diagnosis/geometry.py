@@ -187,19 +187,23 @@ def _start(evidence: Evidence) -> Start:
 
 def _by_values(evidence: Evidence, inner: Array) -> Padding | None:
     """What is around `inner` in what the convolution reads, however it got there; None if it is not in there."""
-    (arrival,), axes = evidence.arrivals, spatial(evidence)
-    if arrival.ndim != inner.ndim:
+    return _around(evidence.arrivals[0], inner, spatial(evidence))
+
+
+def _around(outer: Array, inner: Array, axes: Sequence[int]) -> Padding | None:
+    """What is around `inner` in `outer`; None if it is not in there, or nothing is."""
+    if outer.ndim != inner.ndim:
         return None
-    more = [arrival.shape[axis] - inner.shape[axis] for axis in axes]
+    more = [outer.shape[axis] - inner.shape[axis] for axis in axes]
     if min(more) < 0 or not any(more):
         return None
     for before in itertools.product(*(range(each + 1) for each in more)):
         sides = tuple((first, total - first) for first, total in zip(before, more, strict=True))
-        inside = cropped(arrival, axes, before, [inner.shape[axis] for axis in axes])
+        inside = cropped(outer, axes, before, [inner.shape[axis] for axis in axes])
         if np.array_equal(inside, inner):
             for mode in MODES:
                 try:
-                    if np.array_equal(np.asarray(padded(as_tensor(inner), axes, sides, mode)), arrival):
+                    if np.array_equal(np.asarray(padded(as_tensor(inner), axes, sides, mode)), outer):
                         return Padding(sides=sides, mode=mode)
                 except Exception:  # a map too small for this mode
                     continue
@@ -227,7 +231,7 @@ def paddings(evidence: Evidence, nodes: Sequence[Node]) -> Padding | None:
     axes = spatial(evidence)
     total: Padding = Padding(sides=((0, 0),) * len(axes))
     for node in nodes:
-        one = _padding_of(node, axes)
+        one = _padding_of(node, axes) if _says_how_much(node) else _by_its_values(evidence, node, axes)
         if one is None or (total.any and one.any and (one.mode, one.value) != (total.mode, total.value)):
             return None
         total = _sum(total, one)
@@ -238,6 +242,15 @@ def _sum(first: Padding, second: Padding) -> Padding:
     sides = tuple((a + c, b + d) for (a, b), (c, d) in zip(first.sides, second.sides, strict=True))
     filling = first if first.any else second
     return Padding(sides=sides, mode=filling.mode, value=filling.value)
+
+
+def _says_how_much(node: Node) -> bool:
+    """Whether an operation knows what it pads; one of TensorFlow, between the layers of a watched port, does not."""
+    return type(node.operation).__name__ != "Pad" or hasattr(node.operation, "pad_width")
+
+
+def _by_its_values(evidence: Evidence, node: Node, axes: Sequence[int]) -> Padding | None:
+    return _around(evidence.passing(node.outputs[0]), evidence.passing(node.input_tensors[0]), axes)
 
 
 def _padding_of(node: Node, axes: Sequence[int]) -> Padding | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from parity import converters
 from parity.axes import Array, Axes, move
+from parity.diagnosis.words import names_of_weights
 from parity.errors import WeightError
 from parity.frameworks import torch
 from parity.pair import Input
@@ -195,7 +196,7 @@ class Scene:
             if not self.weighted(name) or call is None or not isinstance(call.function, torch.nn.Module):
                 continue
             target = self._port.operation(self.matched[name]) if name in self.matched else None
-            names = [weight.name for weight in getattr(target, "weights", ())]
+            names = names_of_weights(target)
             for index, array in enumerate(self.converted(name, target)):
                 found.append((name, names[index] if index < len(names) else f"weight {index}", array))
         return tuple(found)

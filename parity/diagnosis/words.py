@@ -32,3 +32,9 @@ def settings_of(operation: Any) -> dict[str, Any]:
         return dict(operation.get_config())
     except (AttributeError, NotImplementedError):
         return {}
+
+
+def names_of_weights(operation: Any) -> tuple[str, ...]:
+    """What Keras calls the weights of an operation, without the layer's name that `tf_keras` puts before it."""
+    names = (str(weight.name) for weight in getattr(operation, "weights", ()))
+    return tuple(name.rpartition("/")[2].partition(":")[0] for name in names)
