@@ -579,3 +579,35 @@ def test_causes_of_a_watched_port_are_proven(epsilon: float, early: bool, cause:
     report = verify(Pair(name="residual", reference=net, port=port), inputs=[given], modes=("eager",))
     (found,) = report.findings
     assert (found.cause.slug, words in found.cause.detail) == (cause, True), found.cause
+
+
+class GuardedLegacy(tf_keras.Model):  # type: ignore[misc]
+    """Layers that assert something of the model's input before what they compute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = tf_keras.layers.Dense(5, name="stem"), tf_keras.layers.Dense(3, name="head")
+
+    def call(self, x: Any) -> Any:
+        value = self.stem(x)
+        with tf.control_dependencies([tf.debugging.assert_less(x, 100.0)]):
+            value = tf.identity(value) * 2.0
+        return self.head(value)
+
+
+def test_an_assertion_on_an_input_is_no_part_of_what_comes_after_it() -> None:
+    """What is cut out of a trace runs alone in every mode, although it waited for an assertion on the input."""
+    torch.manual_seed(0)
+    net, port = torch.nn.Sequential(torch.nn.Linear(5, 5), Doubled(), torch.nn.Linear(5, 3)).eval(), GuardedLegacy()
+    given = Input(name="noise", array=np.random.default_rng(0).standard_normal((2, 5), dtype=np.float32))
+    port(given.array)
+    transfer(net, port, {"0": "stem", "2": "head"})
+    report = verify(Pair(name="guarded", reference=net, port=port), inputs=[given], modes=("eager", "graph", "xla"))
+    assert report.passed
+
+
+class Doubled(torch.nn.Module):  # type: ignore[misc]
+    """Twice its value."""
+
+    def forward(self, x: Any) -> Any:
+        return x * 2.0

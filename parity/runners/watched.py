@@ -86,7 +86,7 @@ def _traced(model: Any, call: Call) -> Graph | None:
 
     specs = [tf.TensorSpec(symbol.shape, symbol.dtype) for symbol in symbols]
     try:
-        trace = tf.compat.v1.wrap_function(whole, specs)
+        trace = _unguarded(tf.compat.v1.wrap_function(whole, specs))
         cut = _Cut(trace, dict(zip(map(id, made["given"]), symbols, strict=True)))
         for seen in watch.calls:
             cut.add(seen)
@@ -95,6 +95,16 @@ def _traced(model: Any, call: Call) -> Graph | None:
         return None
     makes = {name: id(cut.symbol(tensor, "")) for name, tensor in watch.makes.items() if cut.has(tensor)}
     return assembled(model, call, result, cut.firings, makes)
+
+
+def _unguarded(trace: Any) -> Any:
+    """The trace, waiting for nothing but what each operation reads: an assertion on the model's inputs is no part of
+    what comes after it, and cannot be cut out with it. Where variables are written the order is left as it is."""
+    operations = trace.graph.get_operations()
+    if not any(operation.type.startswith("Assign") for operation in operations):
+        for operation in operations:
+            operation._remove_all_control_inputs()
+    return trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +237,7 @@ class _Cut:
             tensor = tensor.op.inputs[0]
         if id(tensor) not in self._symbols:
             feeds, operations = self._way_to(tensor)
-            between = _between(self._trace.prune(list(feeds.values()), tensor), operations)
+            between = _between(_pruned(self._trace, list(feeds.values()), tensor), operations)
             arguments = Arguments(tuple(self._symbols[key] for key in feeds), {})
             name = "/".join(filter(None, (path, snake(type(between).__name__))))
             made = [symbolic_of(tensor, name)]
@@ -248,6 +258,13 @@ class _Cut:
                 operations[current.op] = None
                 waiting += reversed(current.op.inputs)
         return feeds, list(operations)
+
+
+def _pruned(trace: Any, feeds: Sequence[Any], tensor: Any) -> Any:
+    """What computes a tensor of others, and nothing else: TensorFlow also takes along what an operation waited for,
+    with inputs that nobody gives, which XLA refuses even where nothing reads them."""
+    found = _unguarded(trace.prune(list(feeds), tensor))
+    return found.prune(list(found.graph.inputs[: len(feeds)]), found.graph.outputs[0])
 
 
 class Between:
