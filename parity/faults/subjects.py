@@ -67,7 +67,7 @@ class Subject:
         self.pair, self._noise = _pair(model, seed, size)
         self.given = self._noise(seed)
         self.verifier = Verifier(self.pair)
-        self.pair = derived_for(self.pair, self.verifier.reference, self.given)
+        self.pair = derived_for(self.verifier.filled(self.given), self.verifier.reference, self.given)
         self.alignment = self._aligned(self.verifier.port)
         self.ground = Ground(
             port=self.verifier.port,
