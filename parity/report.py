@@ -315,7 +315,8 @@ class Report(_Record):
         compared = bool(self.runs) and all(run.layers for run in self.runs)
         values = all(run.verdict == PASS and run.agrees for run in self.runs)
         gradients = all(run.verdict == PASS and run.agrees for run in self.gradients)
-        return compared and values and gradients and not self.findings and not self.first_divergence and self.coverage.complete
+        found = bool(self.findings or self.first_divergence)
+        return compared and values and gradients and not found and self.coverage.complete
 
     @property
     def passed(self) -> bool:

@@ -37,7 +37,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
             return Pair(name="small", reference=None, port=None), [Input(name=name, array=array) for name in names]
 
         class Verifier:
-            def __init__(self, pair: Pair, policy: object) -> None:
+            def __init__(self, pair: Pair, policy: object, *, gradients: bool = False) -> None:
                 pass
 
             def report(self, given: Input, modes: tuple[str, ...], progress: object) -> Report:
