@@ -20,6 +20,7 @@ from parity.alignment.graphs import Graph
 from parity.alignment.mapping import Entry, Layers, each_once, entries
 from parity.alignment.names import normalised
 from parity.alignment.operations import Between, operations
+from parity.alignment.packed import unpacked
 from parity.alignment.skeleton import Choice, Known, assigned
 from parity.axes import Axes
 from parity.pair import Pair
@@ -79,12 +80,19 @@ def align(
     exist is no error: its reference tap is unmatched, and that is part of the verdict.
     """
     given = read_map(layers) if isinstance(layers, (str, os.PathLike)) else layers or {}
+    given = {**unpacked(reference, port, _mentioned(given)), **given}
     named = entries(given, [tap.name for tap in reference], [tap.name for tap in port], aliases or {})
     mapped = each_once(refined(named, reference, port))
     split = [entry for entry in mapped if entry.split and not entry.lacking]
     theirs, ours = (Graph(reference, [e.reference for e in split]), Graph(port, [e.port for e in split]))
     aligning = _Aligning(theirs, ours, axes, mapped)
     return aligning.run(_pairs(outputs), inputs or aligning.same_inputs(), tuple(waived))
+
+
+def _mentioned(layers: Layers) -> set[str]:
+    """Every name that a map has, of either side."""
+    sides = [side for entry in layers.items() for side in entry]
+    return {name for side in sides for name in ([side] if isinstance(side, str) else side)}
 
 
 def with_map(pair: Pair) -> Pair:
