@@ -171,4 +171,4 @@ def _words(
         yield f"only in {channels.size - right} of {channels.size} channels"
     before = evidence.before
     if before is not None and before.rmse and abs(before.gain) * before.expected_rms > 0.999 * before.rmse:
-        yield f"every value is {1 + before.gain:.6g} times what it should be"
+        yield f"every value is {round(1 + before.gain, 6):.6g} times what it should be"

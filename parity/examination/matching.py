@@ -50,8 +50,9 @@ class Matching:
         return sorted(self.segments, key=lambda segment: order[segment.layer])
 
     def layer_called(self, name: str) -> str:
-        """The reference's name for a layer that either side calls by `name`; for one inside another, that one's."""
-        within = {name: layer for layer, inside in self.alignment.inside.items() for name in inside}
+        """The reference's name for a layer that either side calls by `name`; for one inside others, the first one's."""
+        held = reversed(list(self.alignment.inside.items()))
+        within = {name: layer for layer, inside in held for name in inside}
         names = {**within, **self._judge.trace.aliases}
         names |= {port: layer for layer, port in self.alignment.matched.items()}
         names |= {layer: layer for layer in self.alignment.matched}

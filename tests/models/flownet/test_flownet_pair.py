@@ -103,29 +103,26 @@ def test_pair_declares_its_axes(pair_of_networks: tuple[FlowNet2SD, Any]) -> Non
 
 
 @pytest.fixture
-def no_networks(monkeypatch: pytest.MonkeyPatch, pair_of_networks: tuple[FlowNet2SD, Any]) -> list[Settings]:
-    """Replaces the building of networks, which is slow, and keeps the settings they were asked for with."""
-    asked: list[Settings] = []
-
-    def networks(settings: Settings) -> tuple[FlowNet2SD, Any]:
-        asked.append(settings)
-        return pair_of_networks
-
-    monkeypatch.setattr(pair_module, "networks", networks)
+def ports(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Replaces the building of ports, which is slow, and keeps the (width, height) they were asked for with."""
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(pair_module, "build_port", lambda height, width, data_format: asked.append((width, height)))
     return asked
 
 
-def test_defaults_are_noise_and_a_real_pair(no_networks: list[Settings]) -> None:
+def test_defaults_are_noise_and_a_real_pair(ports: list[tuple[int, int]]) -> None:
     """Without settings the inputs are noise and the motorcycle pictures, 704 wide and 448 high."""
-    _, inputs = build(Settings())
+    pair, inputs = build(Settings())
     assert [(given.name, given.array.shape) for given in inputs] == [
         ("noise", (1, 3, 2, 448, 704)),
         ("motorcycle", (1, 3, 2, 448, 704)),
     ]
-    assert no_networks[0].size == (704, 448)
+    assert not ports
+    pair.port()
+    assert ports == [(704, 448)]
 
 
-def test_named_inputs_come_in_their_order(no_networks: list[Settings]) -> None:
+def test_named_inputs_come_in_their_order(ports: list[tuple[int, int]]) -> None:
     """Probes and pictures are made at the size that was asked for, width before height."""
     wanted = ("ramp", "motorcycle", "impulse", "noise", "negative", "constant")
     _, inputs = build(Settings(inputs=wanted, size=(192, 64)))
@@ -133,7 +130,7 @@ def test_named_inputs_come_in_their_order(no_networks: list[Settings]) -> None:
     assert {given.array.shape for given in inputs} == {(1, 3, 2, 64, 192)}
 
 
-def test_seed_reaches_the_noise(no_networks: list[Settings]) -> None:
+def test_seed_reaches_the_noise(ports: list[tuple[int, int]]) -> None:
     """Another seed gives other noise."""
     first, second = (build(Settings(inputs=("noise",), size=(64, 64), seed=seed))[1][0] for seed in (0, 1))
     assert not np.array_equal(first.array, second.array)
@@ -149,14 +146,15 @@ def pictures(tmp_path: Path) -> tuple[Path, Path]:
     return paths
 
 
-def test_pictures_decide_the_size(no_networks: list[Settings], pictures: tuple[Path, Path]) -> None:
+def test_pictures_decide_the_size(ports: list[tuple[int, int]], pictures: tuple[Path, Path]) -> None:
     """Without a size, the pictures' own centre crop to multiples of 64 is the size of everything."""
-    _, inputs = build(Settings(images=pictures))
+    pair, inputs = build(Settings(images=pictures))
     assert [(given.name, given.array.shape) for given in inputs] == [("images", (1, 3, 2, 64, 128))]
-    assert no_networks[0].size == (128, 64)
+    pair.port()
+    assert ports == [(128, 64)]
 
 
-def test_pictures_are_never_left_out(no_networks: list[Settings], pictures: tuple[Path, Path]) -> None:
+def test_pictures_are_never_left_out(ports: list[tuple[int, int]], pictures: tuple[Path, Path]) -> None:
     """Pictures that are given are compared on beside the inputs that are named, all at one size."""
     _, inputs = build(Settings(inputs=("noise",), images=pictures, size=(64, 64)))
     assert [(given.name, given.array.shape[3:]) for given in inputs] == [
@@ -176,11 +174,11 @@ def test_pictures_are_never_left_out(no_networks: list[Settings], pictures: tupl
         (Settings(inputs=("images",)), "needs two picture files"),
     ],
 )
-def test_wrong_wishes_are_refused(no_networks: list[Settings], settings: Settings, message: str) -> None:
+def test_wrong_wishes_are_refused(ports: list[tuple[int, int]], settings: Settings, message: str) -> None:
     """A wrong size or input is refused with its value before any network is built."""
     with pytest.raises(InputError, match=message):
         build(settings)
-    assert not no_networks
+    assert not ports
 
 
 def test_checkpoint_fills_both_networks(tmp_path: Path) -> None:

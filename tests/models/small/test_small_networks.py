@@ -37,7 +37,7 @@ def values(name: str, seed: int = 0) -> dict[str, Array]:
 
 def weights(pair: Pair) -> dict[str, Array]:
     """The reference's weights by name."""
-    return {name: tensor.numpy() for name, tensor in pair.reference.state_dict().items() if tensor.ndim}
+    return {name: tensor.numpy() for name, tensor in both(pair).reference.state_dict().items() if tensor.ndim}
 
 
 @pytest.mark.parametrize(("name", "index"), SIZES)
