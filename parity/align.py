@@ -50,7 +50,8 @@ class Alignment:
     """`matched` maps reference taps to port taps, in the reference's order; `inside` lists, for each matched reference
     tap, the reference taps without a counterpart that lead up to it. `matches` has the reason for each, `ambiguous`
     those that might as well be others. `together` lists, for a matched tap, those before it that the port computes with
-    it in one layer; `split` the port layers that together do what one tap does, which has no counterpart then."""
+    it in one layer; `split` the port layers that together do what one tap does, which has no counterpart then;
+    `unpacked` names the taps of which that was found by their weights."""
 
     matched: Mapping[str, str]
     inside: Mapping[str, tuple[str, ...]]
@@ -59,6 +60,7 @@ class Alignment:
     ambiguous: tuple[Ambiguity, ...] = ()
     together: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unpacked: frozenset[str] = frozenset()
 
 
 def align(
@@ -80,13 +82,15 @@ def align(
     exist is no error: its reference tap is unmatched, and that is part of the verdict.
     """
     given = read_map(layers) if isinstance(layers, (str, os.PathLike)) else layers or {}
-    given = {**unpacked(reference, port, _mentioned(given)), **given}
+    packed = unpacked(reference, port, _mentioned(given))
+    given = {**packed, **given}
     named = entries(given, [tap.name for tap in reference], [tap.name for tap in port], aliases or {})
     mapped = each_once(refined(named, reference, port))
     split = [entry for entry in mapped if entry.split and not entry.lacking]
     theirs, ours = (Graph(reference, [e.reference for e in split]), Graph(port, [e.port for e in split]))
     aligning = _Aligning(theirs, ours, axes, mapped)
-    return aligning.run(_pairs(outputs), inputs or aligning.same_inputs(), tuple(waived))
+    alignment = aligning.run(_pairs(outputs), inputs or aligning.same_inputs(), tuple(waived))
+    return replace(alignment, unpacked=frozenset(packed))
 
 
 def _mentioned(layers: Layers) -> set[str]:

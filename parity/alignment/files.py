@@ -87,7 +87,9 @@ def _lines(alignment: "Alignment") -> Iterator[str]:
         (_entry(TOGETHER.join((*alignment.together.get(m.layer, ()), m.layer)), m.port_layer), m.reason, m.layer)
         for m in alignment.matches
     ]
-    found += [(_entry(layer, list(parts)), "given", layer) for layer, parts in alignment.split.items()]
+    for layer, parts in alignment.split.items():
+        reason = "weights equal, in parts" if layer in alignment.unpacked else "given"
+        found.append((_entry(layer, list(parts)), reason, layer))
     width = min(60, max((len(entry) for entry, _, _ in found), default=0))
     for entry, reason, layer in found:
         yield f"{entry:<{width}}  # {reason}{', undecided' if layer in undecided else ''}"
