@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.align import Alignment, with_map
+from parity.alignment import Alignment, with_map
 from parity.axes import move
 from parity.converters import transfer
 from parity.diagnosis import Diagnosis

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from parity.align import Alignment, align, apart, normalised
+from parity.alignment import Alignment, align, apart, normalised
 from parity.axes import Axes
 from parity.errors import MapError
 from parity.runners.taps import Tap

@@ -14,7 +14,8 @@ from parity.layouts import derived, derived_for, layouts
 from parity.layouts.letters import broadcast, fresh, inserted, merged, reshaped
 from parity.models.small import NETWORKS
 from parity.pair import Input, Pair
-from parity.runners.torch_module import Call, Read, TorchModule
+from parity.runners.calls import Call, Read
+from parity.runners.torch_module import TorchModule
 
 nn, functional, layers, ops = torch.nn, torch.nn.functional, keras.layers, keras.ops
 Made = Mapping[str, Any]

@@ -1,5 +1,6 @@
-"""How taps of two networks are matched: what speaks for a match, and the one assignment that all of it decides.
+"""Which tap of the port answers to which tap of the reference, and why: one assignment that all evidence decides.
 
+aligning      the steps of one alignment, and what comes of it
 mapping       what the user's map says
 fingerprints  which layers' weights are alike, in whatever order and layout
 names         which names are alike
@@ -8,10 +9,13 @@ evidence      all of that as one table of scores
 skeleton      the assignment of layers with weights and of joins
 operations    the operations between them
 joined        taps that are compared together
+packed        a layer of the reference that is several of the port
 built_in      activations that a layer of the port has built in
 files         a layer map as a YAML file
 """
 
+from parity.alignment.aligning import Alignment, Match, align, apart, with_map
 from parity.alignment.files import map_as_yaml, read_map
+from parity.alignment.names import normalised
 
-__all__ = ["map_as_yaml", "read_map"]
+__all__ = ["Alignment", "Match", "align", "apart", "map_as_yaml", "normalised", "read_map", "with_map"]

@@ -11,7 +11,7 @@ from parity.alignment.mapping import TOGETHER, Layers
 from parity.errors import MapError
 
 if TYPE_CHECKING:
-    from parity.align import Alignment
+    from parity.alignment.aligning import Alignment
 
 
 class _Loader(yaml.SafeLoader):

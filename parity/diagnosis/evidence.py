@@ -13,9 +13,9 @@ from parity.comparison import Comparison, compare
 from parity.diagnosis.scene import Scene
 from parity.diagnosis.words import names_of_weights, settings_of
 from parity.frameworks import torch
+from parity.runners.calls import Call
 from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of, named, of_first_tensor
 from parity.runners.keras_model import Segment, as_tensor
-from parity.runners.torch_module import Call
 from parity.tolerance import Limits
 
 

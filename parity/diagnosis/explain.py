@@ -14,8 +14,8 @@ from parity.diagnosis.weights import differing_weights, first_explanation
 from parity.diagnosis.words import settings_of, value_in_words, written
 from parity.explanation import ErrorShape, Explanation, WeightRelation
 from parity.report import Cause, Measure
+from parity.runners.calls import Read
 from parity.runners.edits import Node
-from parity.runners.torch_module import Read
 
 ROWS, COLUMNS = 12, 48
 """The error picture has at most as many cells."""

@@ -9,8 +9,8 @@ from parity.axes import move
 from parity.converters.registry import numpy
 from parity.diagnosis.evidence import Evidence
 from parity.frameworks import keras, torch
+from parity.runners.calls import Read
 from parity.runners.edits import Change, Edit
-from parity.runners.torch_module import Read
 
 OPERATIONS = {
     "sub": keras.ops.subtract,

@@ -17,10 +17,10 @@ from parity.errors import WeightError
 from parity.frameworks import torch
 from parity.pair import Input
 from parity.parametrized import plain
+from parity.runners.calls import Call
 from parity.runners.keras_model import KerasModel
 from parity.runners.reference import Reference
 from parity.runners.taps import Tap
-from parity.runners.torch_module import Call
 
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "avg_pool1d": ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from parity.align import Alignment, align, apart
+from parity.alignment import Alignment, align, apart
 from parity.ends import all_paired, paired
 from parity.errors import PairError, UsageError
 from parity.judge import Judge

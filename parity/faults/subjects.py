@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from parity import inputs
-from parity.align import Alignment, align
+from parity.alignment import Alignment, align
 from parity.axes import Array, move
 from parity.errors import PairError
 from parity.faults.planting import Ground, Planted, plant

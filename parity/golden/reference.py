@@ -35,8 +35,10 @@ from parity.golden.words import decoded, encoded
 from parity.judge import centre_of
 from parity.layouts import derived_for
 from parity.pair import Input, Pair
+from parity.runners.calls import Call
+from parity.runners.recorder import Sink
 from parity.runners.taps import Tap, Trace
-from parity.runners.torch_module import Call, Ran, Sink, TorchModule, sampled
+from parity.runners.torch_module import Ran, TorchModule, sampled
 
 Show = Callable[[str, float], None]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from parity.axes import Array
 from parity.frameworks import torch
-from parity.runners.torch_module import Read
+from parity.runners.calls import Read
 from parity.trees import children
 
 Keep = Callable[[Any], str]

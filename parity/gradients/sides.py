@@ -17,10 +17,10 @@ from parity.errors import PairError
 from parity.frameworks import torch
 from parity.pair import Input
 from parity.report import Measure
+from parity.runners.calls import Call
 from parity.runners.differentiable import Around, Differentiable, Gradients
 from parity.runners.keras_model import Segment
 from parity.runners.taps import positions
-from parity.runners.torch_module import Call
 from parity.tolerance import UNIT_ROUNDOFF, Noise, Policy
 
 

@@ -20,7 +20,8 @@ from parity.golden.file import written
 from parity.golden.reference import RecordedCall, RecordedReference, Recording, ReferenceHeader
 from parity.pair import Input, Pair
 from parity.render.progress import Show
-from parity.runners.torch_module import Call, TorchModule
+from parity.runners.calls import Call
+from parity.runners.torch_module import TorchModule
 
 Ask = Callable[[str, Mapping[str, Array]], Array]
 

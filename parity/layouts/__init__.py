@@ -18,8 +18,8 @@ from parity.errors import PairError
 from parity.layouts.kinds import Said, Step, Value, fixed, keeps, made, merged_into, on_the_last_axis, passes_on, wanted
 from parity.layouts.letters import Merged
 from parity.pair import Input, Pair
+from parity.runners.calls import Call
 from parity.runners.reference import Reference
-from parity.runners.torch_module import Call
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -13,8 +13,8 @@ from parity.axes import CHANNELS_FIRST, CHANNELS_LAST
 from parity.frameworks import torch
 from parity.layouts.letters import Merged, broadcast, fresh, inserted, merges, only_batches_merge, reshaped
 from parity.parametrized import class_of
+from parity.runners.calls import Call, Read
 from parity.runners.taps import kind_of
-from parity.runners.torch_module import Call, Read
 
 Told = TypeVar("Told")
 _OF_A_RANK = re.compile(

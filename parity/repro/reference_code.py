@@ -12,7 +12,7 @@ from parity.frameworks import torch
 from parity.parametrized import plain
 from parity.repro.code import RESERVED, Code, value_key
 from parity.repro.expressions import UnwritableError, arguments, as_by_default, identifier, written
-from parity.runners.torch_module import Call, Read
+from parity.runners.calls import Call, Read
 
 _OF_RECURRENT = {
     "input_size": inspect.Parameter.empty, "hidden_size": inspect.Parameter.empty, "num_layers": 1, "bias": True,

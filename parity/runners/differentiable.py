@@ -15,7 +15,9 @@ from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import torch
 from parity.pair import Input
-from parity.runners.torch_module import Call, _called, _outputs, _Recorder
+from parity.runners.calls import Call
+from parity.runners.recorder import Recorder
+from parity.runners.torch_module import called, outputs_of
 
 Gradients = Mapping[str, torch.Tensor]
 """Gradients by the name of what they are with respect to; what none arrives at is missing."""
@@ -54,7 +56,7 @@ class Differentiable:
         self._run(given, float64=float64, around=around)
 
     def _run(self, given: Input, *, float64: bool, around: Around | None) -> None:
-        recorder = _Recorder(self.module, lambda tap, value: self._keep(tap.name, value))
+        recorder = Recorder(self.module, lambda tap, value: self._keep(tap.name, value))
 
         def start(name: str, array: Array) -> torch.Tensor:
             value = torch.tensor(array)
@@ -69,7 +71,7 @@ class Differentiable:
             if around is not None:
                 stack.enter_context(around(recorder._names.of))
             stack.enter_context(recorder.hooked())
-            self.outputs = _outputs(_called(self.module, args, kwargs))
+            self.outputs = outputs_of(called(self.module, args, kwargs))
         self.calls: Mapping[str, Call] = recorder.calls
 
     def _keep(self, name: str, value: torch.Tensor) -> None:

@@ -6,8 +6,8 @@ from typing import Any, Protocol, TypeAlias
 from parity.axes import Array
 from parity.frameworks import torch
 from parity.pair import Input
+from parity.runners.calls import Call
 from parity.runners.taps import Tap, Trace
-from parity.runners.torch_module import Call
 
 Value: TypeAlias = torch.Tensor | Array
 """A tap's value, on the CPU: a tensor of a run, an array of a recording."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.align import Alignment, align
+from parity.alignment import Alignment, align
 from parity.axes import Axes
 from parity.runners.taps import Tap
 

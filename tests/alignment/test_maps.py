@@ -9,8 +9,7 @@ import pytest
 from networks import network, ported, without
 from test_small_pairs import small
 
-from parity.align import Alignment, align
-from parity.alignment import map_as_yaml, read_map
+from parity.alignment import Alignment, align, map_as_yaml, read_map
 from parity.axes import Axes
 from parity.errors import MapError
 from parity.models.small import NETWORKS

@@ -8,7 +8,7 @@ import pytest
 from disguises import disguised, fresh, with_weights
 from networks import network, ported, without
 
-from parity.align import Alignment, align
+from parity.alignment import Alignment, align
 from parity.alignment.graphs import Graph
 from parity.alignment.skeleton import contradicted
 from parity.axes import Axes

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from disguises import DAMAGES, disguised, fresh, transposed, with_weights
 
-from parity.align import Alignment, align
+from parity.alignment import Alignment, align
 from parity.axes import Array, Axes
 from parity.models import Settings, load
 from parity.models.small import NETWORKS

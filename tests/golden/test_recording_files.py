@@ -23,7 +23,8 @@ from parity.golden.port import RecordedPort
 from parity.golden.reference import RecordedReference
 from parity.golden.words import Words, decoded, encoded
 from parity.pair import Input, Pair
-from parity.runners.torch_module import Read, TorchModule
+from parity.runners.calls import Read
+from parity.runners.torch_module import TorchModule
 
 
 def test_any_reader_of_safetensors_reads_a_recording(golden: Path, reference: small.Net, given: Input) -> None:

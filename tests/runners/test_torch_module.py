@@ -11,8 +11,9 @@ from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import torch
 from parity.pair import INPUT, Input
+from parity.runners.calls import Call, Read
 from parity.runners.taps import SAMPLE, Tap, Trace
-from parity.runners.torch_module import Call, Read, TorchModule
+from parity.runners.torch_module import TorchModule
 
 nn = torch.nn
 functional = torch.nn.functional
