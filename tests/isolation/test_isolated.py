@@ -58,7 +58,7 @@ pair = parity.Pair(
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a pair of which one side may die, as the current one."""
-    (tmp_path / "pairs.py").write_text(PAIR)
+    (tmp_path / "dying.py").write_text(PAIR)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
@@ -66,7 +66,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def verify(*options: str) -> Result:
     """`parity verify` of the pair, isolated."""
-    return CliRunner().invoke(app, ["verify", "pairs.py:pair", "--isolate", *options])
+    return CliRunner().invoke(app, ["verify", "dying.py:pair", "--isolate", *options])
 
 
 def leftovers() -> list[str]:
@@ -76,7 +76,7 @@ def leftovers() -> list[str]:
 
 def test_the_report_is_the_same(folder: Path) -> None:
     """Layers, errors, findings and causes are those of one process, and nothing is left in shared memory."""
-    settings = RunSettings.of("pairs.py:pair", Options())
+    settings = RunSettings.of("dying.py:pair", Options())
     with Isolated(settings) as isolated:
         apart = isolated.verify(isolated.inputs[0].name, ("eager",))
         assert isolated.weighted == ("conv1", "conv2", "conv3")
@@ -109,7 +109,7 @@ def test_a_port_that_aborts_leaves_a_report(folder: Path, monkeypatch: pytest.Mo
     assert [layer.layer for layer in report.runs[0].layers] == ["conv1", "conv2"]
     assert [found.layer for found in report.findings] == ["conv2"]
     assert report.deaths[0].last_words == ("LLVM ERROR: no",)
-    assert "pairs.py, line 23, in call" in report.deaths[0].where
+    assert "dying.py, line 23, in call" in report.deaths[0].where
     assert leftovers() == []
 
 
@@ -122,7 +122,7 @@ def test_a_reference_that_aborts_leaves_a_report(folder: Path, monkeypatch: pyte
     (death,) = Report.load(folder / "reports" / "net" / "report.json").deaths
     assert (death.side, death.mode) == ("reference", "")
     assert "running 'conv2'" in death.doing
-    assert "pairs.py, line 16, in forward" in death.where
+    assert "dying.py, line 16, in forward" in death.where
 
 
 def test_supervising_needs_no_engine() -> None:
