@@ -23,6 +23,7 @@ def paired(reference: Names, port: Names, given: Mapping[str, str], what: str) -
         _known(theirs, reference, f"the reference has no {what}"): _known(ours, port, f"the port has no {what}")
         for theirs, ours in given.items()
     }
+    found |= _by_all_names(reference, port, found)
     for same in (_same_name, _same_other_name):
         for theirs in reference:
             for ours in port:
@@ -47,6 +48,15 @@ def all_paired(reference: Names, port: Names, given: Mapping[str, str], what: st
             f"say which is which with Pair({what}_map={{{next(iter(reference))!r}: {idle[0]!r}, ...}})"
         )
     return found
+
+
+def _by_all_names(reference: Names, port: Names, given: Mapping[str, str]) -> dict[str, str]:
+    """What is not `given`, by names where all of them agree: they say more than the order that the port has."""
+    theirs = [name for name in reference if name not in given]
+    ours = [name for name in port if name not in given.values()]
+    alike = {name: [our for our in ours if _same_other_name(name, our, reference, port)] for name in theirs}
+    found = {name: answers[0] for name, answers in alike.items() if len(answers) == 1}
+    return found if len(set(found.values())) == len(theirs) == len(ours) else {}
 
 
 def _same_name(theirs: str, ours: str, reference: Names, port: Names) -> bool:

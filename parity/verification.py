@@ -45,9 +45,9 @@ def verify(
 
     Without `inputs` they are the pair's own. The reference runs on `device`, in torch's words ("cpu", "cuda"); the port
     runs where TensorFlow puts it. With `gradients` both are differentiated too, and taken one step in training mode;
-    findings say what they are `about`. Raises UsageError for no inputs, an unknown mode, or a device that is not there;
-    PairError where one side cannot be run as a pair; MapError for a layer map that names what does not exist. Values
-    that differ never raise: they are in the report.
+    findings say what they are `about`. Raises UsageError for no inputs, an unknown mode, a device that is not there, or
+    gradients of a recording; PairError where one side cannot be run as a pair; MapError for a layer map that names what
+    does not exist. Values that differ never raise: they are in the report.
     """
     inputs = inputs or (pair.inputs() if callable(pair.inputs) else pair.inputs)
     if not inputs:
@@ -63,7 +63,8 @@ def verify(
 class Verifier:
     """A pair made ready to run, and how it is judged: what all its inputs share (the float64 copy, compiled graphs).
 
-    Neither side may change while a verifier of it is in use. Raises PairError where one cannot be run as a pair.
+    Neither side may change while a verifier of it is in use. Raises PairError where one cannot be run as a pair, and
+    UsageError for gradients of a recording.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class Verifier:
         self._apart: dict[str, frozenset[str]] = {}
         self.reference: Reference = recorded_reference(pair) or TorchModule(pair.reference, device)
         self._port: Port | RecordedPort = recorded_port(pair) or Port(pair.port)
+        if gradients and not (isinstance(self.reference, TorchModule) and isinstance(self._port, Port)):
+            raise UsageError("gradients cannot be compared with a recording: both networks have to run for that")
 
     @property
     def port(self) -> KerasModel:

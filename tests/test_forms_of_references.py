@@ -313,6 +313,29 @@ def test_the_user_says_which_end_is_which() -> None:
         parity.verify(wrong, [form.given], modes=("eager",))
 
 
+class Difference(nn.Module):
+    """Takes two vectors by order, which its parameters name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 4), nn.Linear(5, 4)
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return self.first(x) - self.second(y)
+
+
+@pytest.mark.parametrize(("names", "passed"), [("yx", True), ("yz", False), ("uv", False)])
+def test_names_that_all_agree_say_more_than_the_order(names: str, passed: bool) -> None:
+    """A port that has its inputs in another order is given them by name, however the reference is given its own."""
+    torch.manual_seed(0)
+    reference = Difference().eval()
+    second, first = (keras.Input((5,), name=name) for name in names)
+    port = keras.Model([second, first], layers.Dense(4, name="first")(first) - layers.Dense(4, name="second")(second))
+    transfer(reference, port, {"first": "first", "second": "second"})
+    given = parity.inputs.from_signature([parity.inputs.Slot(name=name, shape=(3, 5), kind="float") for name in "xy"])
+    assert parity.verify(Pair(name="difference", reference=reference, port=port), [given], ["eager"]).passed == passed
+
+
 class Cache:
     """What networks keep of earlier tokens: it can be read like a list, and is none."""
 

@@ -96,6 +96,17 @@ def test_init_writes_nothing_that_does_not_run(
     assert [path for path in sorted(Path().iterdir()) if path.name != "__pycache__"] == before
 
 
+def test_a_port_that_declares_nothing_needs_the_shape_alone(invoke: Invoke) -> None:
+    """A function has no layout of its own to be written down: the layers of the reference say what its input is."""
+    Path("bare.py").write_text(
+        "from port import build as made\n\n\ndef build():\n    return lambda image: made()(image)\n"
+    )
+    words = ("--reference", "net.py:Net", "--port", "bare.py:build", "--name", "bare", "--yes")
+    done = invoke("init", *words, "--input-shape", "1,3,8,6")
+    assert done.exit_code == 0, done.output
+    assert "axes=" not in Path("parity_bare.py").read_text()
+
+
 def test_a_reference_that_does_not_run_is_told_with_its_line(invoke: Invoke) -> None:
     """The user's own mistake: the exception and the line, and no file."""
     Path("net.py").write_text(own_net.NET.replace("torch.tanh", "torch.tahn"))

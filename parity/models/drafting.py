@@ -123,8 +123,13 @@ def draft(name: str, reference: str, port: str, settings: Settings) -> Draft:
 
 
 def _is_unusual(place: Place, pair: Pair) -> bool:
-    """Whether a place has another layout than its rank has; the axes of tokens and masks are never moved."""
-    return place.kind == FLOAT and (place.layout, place.port_layout) != pair.axes.of(place.way, len(place.layout))
+    """Whether a place has another layout than its rank has; the axes of tokens and masks are never moved.
+
+    A port that does not say what it takes, such as a function or an unbuilt model, has no layout of its own.
+    """
+    if place.kind != FLOAT or not place.port_layout:
+        return False
+    return (place.layout, place.port_layout) != pair.axes.of(place.way, len(place.layout))
 
 
 def _run(pair: Pair, given: Input) -> None:

@@ -93,6 +93,7 @@ def test_a_recording_takes_the_place_of_its_side(golden: Path, tmp_path: Path) -
         (["--shape", "1,2"], "--shape has no effect with --against"),
         (["--input", "ramp"], "has no input 'ramp'; it was made on noise"),
         (["--checkpoint", "x.pth"], "--checkpoint has no effect with --against"),
+        (["--grad"], "gradients cannot be compared with a recording"),
     ],
 )
 def test_options_without_effect_are_refused(words: list[str], problem: str, golden: Path) -> None:
