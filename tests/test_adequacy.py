@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+import parity
 from parity.adequacy import blind_spots
 from parity.axes import Array, Axes
+from parity.frameworks import keras, torch
 from parity.runners.taps import SAMPLE, SIGN_MATTERS, Tap, positions
 
 SHAPE = (2, 3, 5, 7)
@@ -119,3 +121,19 @@ def test_long_lists_are_counted() -> None:
     assert first.endswith(" at conv0, conv1, conv2, conv3 and 3 more")
     assert second.endswith(" at act")
     assert spots(*seen[:4])[0].endswith(" at conv0, conv1, conv2, conv3")
+
+
+@pytest.mark.parametrize(("bound", "warned"), [(6.0, False), (None, True)])
+def test_a_bound_that_no_value_reaches_is_said(bound: float | None, warned: bool) -> None:
+    """A ReLU6 and a ReLU are the same on usual noise; that nothing told them apart is in the report."""
+    net = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU6()).eval()
+    start = keras.Input((3,))
+    port = keras.Model(
+        start, keras.layers.ReLU(max_value=bound, name="act")(keras.layers.Dense(3, name="dense")(start))
+    )
+    pair = parity.Pair(name="bounded", reference=net, port=port, transfer=True)
+    low = parity.verify(pair, [parity.inputs.noise((8, 3), low=-1, high=1)], ["eager"])
+    said = ("no value is above 6, so a bound there does not show, at 1 (relu6, the port's a relu)",)
+    assert (low.passed, low.runs[0].warnings) == (True, said if warned else ())
+    high = parity.verify(pair, [parity.inputs.noise((8, 3), low=-90, high=90)], ["eager"])
+    assert high.passed != warned

@@ -15,7 +15,7 @@ from typing import cast
 
 import numpy as np
 
-from parity.adequacy import SHOWN, blind_spots
+from parity.adequacy import RECTIFIERS, SHOWN, blind_spots
 from parity.anchored import Anchored, run_anchored
 from parity.axes import Array, move
 from parity.comparison import compare, fits_repeated
@@ -341,6 +341,7 @@ class Examination:
                 *blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),
                 *self._other_weights(mode),
                 *self._idle_weights(mode),
+                *self._idle_bounds(mode),
                 *(
                     ["the port shows no layers: only what it returns is compared"]
                     if self.subject.port.only_ends
@@ -373,6 +374,18 @@ class Examination:
             more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
             names = ", ".join(idle[:SHOWN])
             yield f"the weights of {names}{more} are not the reference's, which does not show on this input"
+
+    def _idle_bounds(self, mode: str) -> Iterator[str]:
+        """A sentence on a ReLU that is bounded at 6 on one side only, where nothing on this input comes as far."""
+        idle = [
+            f"{segment.layer} ({kinds[0]}, the port's a {kinds[1]})"
+            for segment in self.segments
+            if set(kinds := (self.judge.taps[segment.layer].kind, segment.tap.kind)) == RECTIFIERS
+            and not self._introduces(segment.layer, mode)
+        ]
+        if idle:
+            more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
+            yield f"no value is above 6, so a bound there does not show, at {', '.join(idle[:SHOWN])}{more}"
 
     def _layer(self, segment: Segment, mode: str, propagated: Measure | None = None) -> LayerResult:
         layer = segment.layer
