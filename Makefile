@@ -22,8 +22,8 @@ help: ## list these commands
 verify: .venv ## check the FlowNet2-SD port, layer by layer
 	.venv/bin/pytest --model flownet $(ARGS)
 
-test: .venv ## run the whole suite (ARGS="-x -k images" passes options on)
-	.venv/bin/pytest $(ARGS)
+test: .venv ## run the whole suite (ARGS="-x -k images" passes options on; ARGS="-n 0" in one process)
+	.venv/bin/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv ## check style and formatting
 	.venv/bin/ruff check .
