@@ -12,7 +12,7 @@ from benchmarks.measure import forwards, passed, timed
 from parity.converters import transfer
 from parity.frameworks import keras, torch
 from parity.inputs import noise
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.verification import Verifier
 
 BLOCKS, CHANNELS, SHAPE, ROUNDS = 50, 64, (4, 64, 56, 56), 5

@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.frameworks import tf, torch
 from parity.models import Settings, load
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.keras_model import INPUT
 from parity.tolerance import NoiseFloor, Policy, Tolerance
 from parity.verification import Verifier

@@ -8,15 +8,13 @@ Importing parity loads neither torch nor tensorflow: each name below is imported
 """
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parity import inputs, models
     from parity.axes import Axes
     from parity.models import pair
-    from parity.pair import Input, Pair
+    from parity.pairs import Input, Pair
     from parity.recording import record
     from parity.report import Cause, Finding, Report
     from parity.tolerance import NoiseFloor, Tolerance
@@ -44,11 +42,12 @@ _HOMES = {
     "Axes": "parity.axes",
     "Cause": "parity.report",
     "Finding": "parity.report",
-    "Input": "parity.pair",
+    "Input": "parity.pairs",
     "NoiseFloor": "parity.tolerance",
-    "Pair": "parity.pair",
+    "Pair": "parity.pairs",
     "Report": "parity.report",
     "Tolerance": "parity.tolerance",
+    "pair": "parity.models",
     "record": "parity.recording",
     "verify": "parity.verification",
 }
@@ -64,19 +63,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
-
-
-class _Package(ModuleType):
-    """This package, whose attribute `pair` is the decorator, although `parity.pair` is a module of it too."""
-
-    @property
-    def pair(self) -> Any:
-        """`@parity.pair("name")`."""
-        return importlib.import_module("parity.models").pair
-
-    @pair.setter
-    def pair(self, module: ModuleType) -> None:
-        """Python's import system says that the module `parity.pair` was imported; that is how it is found already."""
-
-
-sys.modules[__name__].__class__ = _Package

@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.axes import Array, Axes, move
 from parity.frameworks import torch
-from parity.pair import Input
+from parity.pairs import Input
 from parity.runners.keras_model import KerasModel, Segment
 from parity.runners.reference import Reference, Value
 from parity.runners.taps import Tap

@@ -14,7 +14,7 @@ import numpy as np
 from parity.axes import Array, move
 from parity.comparison import Comparison, compare, noise_of
 from parity.errors import PairError
-from parity.pair import INPUT, Input, Pair
+from parity.pairs import INPUT, Input, Pair
 from parity.report import Measure
 from parity.runners.keras_model import Segment
 from parity.runners.reference import Reference, Value

@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from parity.errors import ParityError, UsageError, UserCodeError
-from parity.pair import Pair
+from parity.pairs import Pair
 
 _SPEC = re.compile(r"(?P<place>.+?):(?P<attr>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")

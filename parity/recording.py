@@ -19,7 +19,7 @@ from parity.golden.port import PortHeader, PortRecording
 from parity.golden.reference import Recording, ReferenceHeader
 from parity.golden.sides import recorded_reference
 from parity.lookup import resolved
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.keras_model import KerasModel
 from parity.runners.ports import Port
 from parity.runners.taps import MODES

@@ -24,7 +24,7 @@ from parity.diagnosis import Diagnosis
 from parity.errors import RepairError, UsageError
 from parity.examination import Progress
 from parity.numbers import short
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.report import Cause, Finding, Report, merge, write_whole
 from parity.runners.edits import Edit, edited_copy
 from parity.verification import Verifier

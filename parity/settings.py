@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from parity.errors import ReportFolderError, UsageError
 from parity.models import Settings, is_own
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.render.progress import Show, silent
 from parity.report import Report, merge
 from parity.runners.taps import MODES

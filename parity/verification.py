@@ -18,7 +18,7 @@ from parity.golden.sides import recorded_port, recorded_reference
 from parity.gradients import Differentiation
 from parity.layouts import derived_for
 from parity.lookup import both
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.report import Report, merge
 from parity.runners.flattening import flat_name, flattened
 from parity.runners.keras_model import KerasModel, Segment

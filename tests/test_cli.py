@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from parity import __version__, models
 from parity.cli import app
 from parity.errors import CheckpointError, PairError
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.report import Report
 
 Invoke = Callable[..., Any]

@@ -14,7 +14,7 @@ from parity.errors import UsageError
 from parity.explanation import Explanation
 from parity.frameworks import keras, torch
 from parity.inputs import noise
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.render import explanation
 from parity.verification import Verifier
 

@@ -12,7 +12,7 @@ from parity.converters import transfer
 from parity.errors import PairError
 from parity.frameworks import keras, torch
 from parity.inputs import noise
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.repair import repair
 from parity.report import Report
 from parity.verification import verify

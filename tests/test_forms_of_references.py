@@ -15,7 +15,7 @@ import pytest
 import parity
 from parity.converters import transfer
 from parity.frameworks import keras, torch
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.report import PASS
 
 nn, layers, ops = torch.nn, keras.layers, keras.ops

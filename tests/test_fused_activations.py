@@ -13,7 +13,7 @@ from parity.diagnosis.functions import IN_KERAS
 from parity.frameworks import keras, torch
 from parity.golden.port import RecordedPort
 from parity.inputs import noise
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.recording import record
 from parity.repair import repair
 from parity.report import Report

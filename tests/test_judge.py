@@ -8,7 +8,7 @@ import pytest
 from parity.frameworks import keras, torch
 from parity.inputs import noise
 from parity.judge import CROP, Judge
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.torch_module import TorchModule
 from parity.tolerance import NoiseFloor, Tolerance
 from parity.verification import verify

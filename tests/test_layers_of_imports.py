@@ -14,7 +14,7 @@ ROOT = Path(parity.__file__).parent
 ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "numbers", "switches", "trees"),
     ("axes", "tolerance"),
-    ("comparison", "report", "pair", "ends"),
+    ("comparison", "report", "pairs", "ends"),
     ("explanation", "lookup", "watch"),
     ("frameworks",),
     ("parametrized",),

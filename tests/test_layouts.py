@@ -13,7 +13,7 @@ from parity.frameworks import keras, torch
 from parity.layouts import derived, derived_for, layouts
 from parity.layouts.letters import broadcast, fresh, inserted, merged, reshaped
 from parity.models.small import NETWORKS
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.calls import Call, Read
 from parity.runners.torch_module import TorchModule
 

@@ -11,7 +11,7 @@ import pytest
 from parity.errors import UsageError, UserCodeError
 from parity.frameworks import torch
 from parity.lookup import both, is_spec, module_of, named, resolved
-from parity.pair import Pair
+from parity.pairs import Pair
 
 
 @pytest.fixture(autouse=True)

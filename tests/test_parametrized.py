@@ -8,7 +8,7 @@ import pytest
 import parity
 from parity.converters import transfer
 from parity.frameworks import keras, torch
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.parametrized import class_of, plain
 from parity.runners.taps import weighted_layers
 from parity.runners.torch_module import TorchModule

@@ -13,7 +13,7 @@ import wrong_ports as small
 from parity.axes import CHANNELS_FIRST, Axes
 from parity.errors import PairError, RepairError, ReportFolderError, UsageError
 from parity.frameworks import keras, torch
-from parity.pair import Pair
+from parity.pairs import Pair
 from parity.repair import Repaired, changes_in_words, repair, save
 from parity.switches import allow_channels_first
 from parity.verification import verify

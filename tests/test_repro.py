@@ -17,7 +17,7 @@ from parity.cli import app
 from parity.errors import PairError, UsageError
 from parity.frameworks import keras, torch
 from parity.models import Settings, load
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.report import Report
 from parity.repro import Repro, folder_name, of_findings, of_layer
 from parity.repro.code import RESERVED

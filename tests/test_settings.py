@@ -8,7 +8,7 @@ import pytest
 import records
 
 from parity.errors import ReportFolderError, UsageError
-from parity.pair import Input
+from parity.pairs import Input
 from parity.settings import (
     MODES,
     Options,

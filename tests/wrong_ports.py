@@ -13,7 +13,7 @@ from parity import models
 from parity.axes import Array
 from parity.frameworks import keras, torch
 from parity.inputs import noise
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 HEIGHT, WIDTH = 12, 14
 layers = keras.layers

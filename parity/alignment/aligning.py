@@ -23,7 +23,7 @@ from parity.alignment.operations import Between, operations
 from parity.alignment.packed import unpacked
 from parity.alignment.skeleton import Choice, Known, assigned
 from parity.axes import Axes
-from parity.pair import Pair
+from parity.pairs import Pair
 from parity.report import Ambiguity, Coverage
 from parity.runners.taps import Tap
 

@@ -15,7 +15,7 @@ from parity.axes import Array, Axes, move
 from parity.diagnosis.words import names_of_weights
 from parity.errors import WeightError
 from parity.frameworks import torch
-from parity.pair import Input
+from parity.pairs import Input
 from parity.parametrized import plain
 from parity.runners.calls import Call
 from parity.runners.keras_model import KerasModel

@@ -31,7 +31,7 @@ from parity.explanation import Explanation
 from parity.golden.port import RecordedGraph, Reversed
 from parity.judge import Judge
 from parity.layouts import derived_for
-from parity.pair import Input
+from parity.pairs import Input
 from parity.report import (
     DIVERGED,
     INHERITS,

@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.diagnosis import Diagnosis
 from parity.judge import Judge
-from parity.pair import INPUT, Input
+from parity.pairs import INPUT, Input
 from parity.report import INHERITS, INTRODUCES, Cause, Finding, LayerResult, Measure, Run
 from parity.switches import thread_count
 

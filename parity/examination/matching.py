@@ -8,7 +8,7 @@ from parity.alignment import Alignment, align, apart
 from parity.ends import all_paired, paired
 from parity.errors import PairError, UsageError
 from parity.judge import Judge
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.keras_model import KerasModel, Segment
 from parity.runners.reference import Reference
 from parity.tolerance import Policy

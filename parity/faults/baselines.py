@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 
 from parity.axes import Array
-from parity.pair import INPUT
+from parity.pairs import INPUT
 from parity.report import Measure, Run
 
 TOLERANCES = (1e-3, 1e-4, 1e-5)

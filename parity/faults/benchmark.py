@@ -20,7 +20,7 @@ from parity.faults.open_set import UNKNOWN
 from parity.faults.planting import Generator, Operator, Planted, Site, operators
 from parity.faults.scoring import CLEAN, COUNTS_FROM, OPEN, SEVERAL, SINGLE, Benchmark, Fault, Found, Outcome
 from parity.faults.subjects import SIZES, Faulty, Subject, UnusableError
-from parity.pair import Input
+from parity.pairs import Input
 from parity.repair import repair
 from parity.report import PASS, Report, Run
 from parity.runners.taps import MODES

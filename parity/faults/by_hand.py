@@ -8,7 +8,7 @@ import numpy as np
 from parity.errors import UsageError
 from parity.faults.planting import Ground, Planted, Site, operators, plant
 from parity.layouts import derived_for
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.verification import Verifier
 
 DRAWS = 20

@@ -21,7 +21,7 @@ from parity.faults.planting import Ground, Planted, plant
 from parity.layouts import derived_for
 from parity.models import Settings, load
 from parity.models.small import NETWORKS
-from parity.pair import INPUT, Input, Pair
+from parity.pairs import INPUT, Input, Pair
 from parity.report import Report
 from parity.runners.edits import edited_copy, evaluate, nodes_of
 from parity.runners.keras_model import KerasModel, as_array, as_tensor

@@ -10,7 +10,7 @@ from pydantic import Field
 from parity.errors import PairError
 from parity.golden.network import ModuleRecord, Record
 from parity.golden.words import Fetch, Keep, decoded, encoded
-from parity.pair import Input
+from parity.pairs import Input
 from parity.runners.taps import Tap
 
 SCHEMA = 1

@@ -22,7 +22,7 @@ from parity.golden.file import File, Writer
 from parity.golden.header import SCHEMA, Header, InputRecord, TapRecord, digest
 from parity.golden.network import Record
 from parity.golden.words import decoded, encoded
-from parity.pair import Input
+from parity.pairs import Input
 from parity.runners.edits import Node, nodes_of
 from parity.runners.keras_model import KerasModel, PortTap, Segment
 from parity.runners.reference import Reference

@@ -34,7 +34,7 @@ from parity.golden.network import ModuleRecord, Record, modules, recorded, weigh
 from parity.golden.words import decoded, encoded
 from parity.judge import centre_of
 from parity.layouts import derived_for
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.calls import Call
 from parity.runners.recorder import Sink
 from parity.runners.taps import Tap, Trace

@@ -7,7 +7,7 @@ from parity.errors import RecordingError
 from parity.golden import REFERENCE, side_of
 from parity.golden.port import RecordedPort
 from parity.golden.reference import RecordedReference
-from parity.pair import Pair
+from parity.pairs import Pair
 
 ENDING = ".safetensors"
 """A side of a pair that is the path of such a file is a recording."""

@@ -15,7 +15,7 @@ from parity.axes import Array, Axes, move
 from parity.comparison import Comparison, compare, noise_of
 from parity.errors import PairError
 from parity.frameworks import torch
-from parity.pair import Input
+from parity.pairs import Input
 from parity.report import Measure
 from parity.runners.calls import Call
 from parity.runners.differentiable import Around, Differentiable, Gradients

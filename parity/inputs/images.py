@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from parity.axes import Array, move
 from parity.errors import InputError
-from parity.pair import Input
+from parity.pairs import Input
 
 FilePath = str | os.PathLike[str]
 Size = tuple[int, int]

@@ -8,7 +8,7 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import InputError
 from parity.inputs.synthetic import PROBES, noise, probe
-from parity.pair import Input
+from parity.pairs import Input
 
 FLOAT, INTEGER, BOOLEAN = "float", "int", "bool"
 NOISE, TOKENS = "noise", "tokens"

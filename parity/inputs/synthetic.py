@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.axes import Array
 from parity.errors import InputError
-from parity.pair import Input
+from parity.pairs import Input
 
 
 def noise(shape: Sequence[int], *, seed: int = 0, low: float = 0.0, high: float = 255.0, name: str = "noise") -> Input:

@@ -18,7 +18,7 @@ from parity.errors import PairError
 from parity.golden import REFERENCE
 from parity.golden.file import written
 from parity.golden.reference import RecordedCall, RecordedReference, Recording, ReferenceHeader
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.render.progress import Show
 from parity.runners.calls import Call
 from parity.runners.torch_module import TorchModule

@@ -34,7 +34,7 @@ from parity.watch import PORT, REFERENCE, Step, listening, tell
 
 if TYPE_CHECKING:
     from parity.isolation.relay import Asked, RelayedReference
-    from parity.pair import Input, Pair
+    from parity.pairs import Input, Pair
     from parity.verification import Verifier
 
 REQUEST, JOURNAL, STACKS, STDERR = "request", "journal", "stacks", "stderr"

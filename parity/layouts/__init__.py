@@ -17,7 +17,7 @@ from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, Axes, batch_first, in_por
 from parity.errors import PairError
 from parity.layouts.kinds import Said, Step, Value, fixed, keeps, made, merged_into, on_the_last_axis, passes_on, wanted
 from parity.layouts.letters import Merged
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.calls import Call
 from parity.runners.reference import Reference
 

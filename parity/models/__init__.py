@@ -21,7 +21,7 @@ from parity.errors import UnknownModelError, UsageError
 from parity.golden import ENGINES, side_of
 from parity.lookup import is_place, is_spec, module_of
 from parity.models.settings import Settings
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.switches import allow_channels_first, leave_out
 
 if TYPE_CHECKING:

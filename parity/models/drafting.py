@@ -11,7 +11,7 @@ from parity.inputs.signature import FLOAT, INTEGER, RANGE, Slot
 from parity.lookup import both, users_code
 from parity.models.feeding import Feeding, Place
 from parity.models.settings import Settings
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.torch_module import TorchModule
 
 

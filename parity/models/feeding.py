@@ -20,7 +20,7 @@ from parity.inputs.signature import BOOLEAN, FLOAT, INTEGER, KINDS, NOISE, Slot,
 from parity.layouts import derived_for
 from parity.lookup import both, users_code
 from parity.models.settings import Settings
-from parity.pair import INPUT, Input, Pair
+from parity.pairs import INPUT, Input, Pair
 from parity.runners.signature import Declared, declared, forward_names, smallest_vocabulary
 from parity.runners.torch_module import TorchModule
 

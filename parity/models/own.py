@@ -8,7 +8,7 @@ from parity.errors import UsageError
 from parity.lookup import is_spec, module_of, named, parameters, required, users_code
 from parity.models.feeding import Feeding
 from parity.models.settings import Settings
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 TOLD = "takes no Settings, so it would not be told; give the function that returns the pair one parameter for them"
 

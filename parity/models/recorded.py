@@ -8,7 +8,7 @@ from parity.errors import UsageError
 from parity.golden.port import RecordedPort
 from parity.golden.sides import recorded, recorded_port, recorded_reference
 from parity.models.settings import Settings
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 
 class Recorded:

@@ -7,7 +7,7 @@ from typing import Any
 
 from parity.axes import DATA_FORMATS
 from parity.errors import UsageError
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,7 @@ resizes outside such a module) belongs to the test of the network on that input 
 import re
 from collections.abc import Iterator, Sequence
 
-from parity.render.terminal import (
-    NON_FINITE,
+from parity.render.failures import (
     arriving_failure,
     coverage_failure,
     died_failure,
@@ -19,6 +18,7 @@ from parity.render.terminal import (
     undifferentiated_failure,
     watching_failure,
 )
+from parity.render.sentences import NON_FINITE
 from parity.report import (
     INHERITS,
     INTRODUCES,

@@ -1,19 +1,17 @@
 """Shows reports: reads the records and lays them out. Nothing here sees a model, nor decides what passes."""
 
 from parity.render.explanation import explanation
-from parity.render.repaired import repaired
-from parity.render.terminal import (
+from parity.render.failures import (
     coverage_failure,
     died_failure,
     failure,
     failures,
-    layer_table,
     output_failure,
-    summary,
     uncompared_failure,
-    verdict,
     watching_failure,
 )
+from parity.render.repaired import repaired
+from parity.render.terminal import layer_table, summary, verdict
 
 __all__ = [
     "coverage_failure",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parity.diagnosis.evidence import Evidence
 from parity.errors import PairError
-from parity.pair import Input
+from parity.pairs import Input
 from parity.report import Cause, Measure
 from parity.repro.folder import Case, Repro, write_repro
 from parity.verification import Verifier

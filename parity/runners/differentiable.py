@@ -14,7 +14,7 @@ from typing import Any
 from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import torch
-from parity.pair import Input
+from parity.pairs import Input
 from parity.runners.calls import Call
 from parity.runners.recorder import Recorder
 from parity.runners.torch_module import called, outputs_of

@@ -15,7 +15,7 @@ import numpy as np
 
 from parity.axes import Array
 from parity.frameworks import keras
-from parity.pair import Input
+from parity.pairs import Input
 from parity.runners.edits import evaluate
 from parity.runners.taps import OUTPUT, Numbering
 from parity.trees import leaves, rebuilt

@@ -18,7 +18,7 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import PairError, UsageError
 from parity.frameworks import keras, tf
-from parity.pair import INPUT
+from parity.pairs import INPUT
 from parity.runners.edits import NOTHING, Edit, evaluate, nodes_of
 from parity.runners.taps import MODES, MOVES_ONLY, OUTPUT, Numbering, Positions, Tap, kind_of
 from parity.trees import leaves, rebuilt

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from parity.frameworks import keras, tf
-from parity.pair import Input
+from parity.pairs import Input
 from parity.runners.built_in import activation_of, forms
 from parity.runners.graphs import (
     Arguments,

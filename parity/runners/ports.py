@@ -16,7 +16,7 @@ from parity.axes import Array
 from parity.ends import all_paired
 from parity.errors import PairError, RefusedInputError
 from parity.frameworks import keras
-from parity.pair import INPUT, Input
+from parity.pairs import INPUT, Input
 from parity.runners.graphs import Graph, called, inferring, is_layer
 from parity.runners.keras_model import KerasModel, by_name, loaded
 from parity.runners.opening import is_flat, opened

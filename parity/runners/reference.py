@@ -5,7 +5,7 @@ from typing import Any, Protocol, TypeAlias
 
 from parity.axes import Array
 from parity.frameworks import torch
-from parity.pair import Input
+from parity.pairs import Input
 from parity.runners.calls import Call
 from parity.runners.taps import Tap, Trace
 

@@ -10,7 +10,7 @@ from typing import Any
 from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import keras, tf
-from parity.pair import Input
+from parity.pairs import Input
 from parity.runners.graphs import Arguments, Firing, Graph, assembled, inferring
 from parity.runners.keras_model import KerasModel, Segment, Whole, as_array, as_tensor, by_name
 from parity.runners.taps import OUTPUT, Numbering, Positions

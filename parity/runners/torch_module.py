@@ -16,7 +16,7 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import PairError, UsageError
 from parity.frameworks import torch, torch_tree
-from parity.pair import INPUT, Input
+from parity.pairs import INPUT, Input
 from parity.runners.calls import Call
 from parity.runners.float64 import StripConvolution
 from parity.runners.recorder import Recorder, Sink

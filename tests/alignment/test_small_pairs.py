@@ -14,7 +14,7 @@ from parity.alignment import Alignment, align
 from parity.axes import Array, Axes
 from parity.models import Settings, load
 from parity.models.small import NETWORKS
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.keras_model import KerasModel
 from parity.runners.taps import Tap
 from parity.runners.torch_module import TorchModule

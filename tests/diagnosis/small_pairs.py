@@ -14,7 +14,7 @@ from parity.converters import convert
 from parity.errors import WeightError
 from parity.frameworks import keras, torch
 from parity.inputs import noise
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.report import Cause, Finding, Report
 from parity.verification import verify
 

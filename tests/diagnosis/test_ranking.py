@@ -27,7 +27,7 @@ from small_pairs import (
 
 from parity.converters import convert
 from parity.inputs import noise
-from parity.pair import Input
+from parity.pairs import Input
 from parity.report import INHERITS
 
 

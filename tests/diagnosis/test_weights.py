@@ -29,7 +29,7 @@ from parity.axes import Array, Axes
 from parity.converters import convert
 from parity.frameworks import tf
 from parity.inputs import noise
-from parity.pair import Input
+from parity.pairs import Input
 
 # -- networks, and their faithful ports --------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from small_pairs import (
 
 from parity.axes import Axes
 from parity.frameworks import keras, tf
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.verification import verify
 
 

@@ -8,7 +8,7 @@ from parity.frameworks import keras
 from parity.inputs import noise
 from parity.models import Settings
 from parity.models.flownet.pair import networks, pair_from
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 WIDTH, HEIGHT = 128, 64
 

@@ -6,7 +6,7 @@ import pytest
 from parity.errors import UsageError
 from parity.faults.by_hand import plant_by_hand
 from parity.models.small import NETWORKS
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 
 @pytest.fixture(scope="module")

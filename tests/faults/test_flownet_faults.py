@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from parity.frameworks import keras
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.report import Report
 from parity.tolerance import Tolerance
 from parity.verification import verify

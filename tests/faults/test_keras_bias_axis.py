@@ -9,7 +9,7 @@ import pytest
 from parity.axes import CHANNELS_FIRST, Axes
 from parity.frameworks import keras, torch
 from parity.inputs import noise
-from parity.pair import Pair
+from parity.pairs import Pair
 from parity.report import Report
 from parity.verification import verify
 

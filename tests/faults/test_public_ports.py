@@ -15,7 +15,7 @@ import pytest
 from parity.frameworks import keras, tf
 from parity.inputs import noise
 from parity.models.flownet import pair_from
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.repair import Repaired, repair
 from parity.report import Finding, Report
 from parity.verification import verify

@@ -6,7 +6,7 @@ import pytest
 import wrong_ports as small
 
 import parity
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 
 @pytest.fixture(scope="session")

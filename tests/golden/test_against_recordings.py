@@ -14,7 +14,7 @@ from parity import judge
 from parity.errors import RecordingError
 from parity.golden.port import RecordedPort
 from parity.golden.reference import RecordedReference
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.report import Report
 from parity.verification import Verifier
 

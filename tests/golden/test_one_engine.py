@@ -15,7 +15,7 @@ from parity.cli import app
 from parity.errors import InputError, RecordingError, UsageError
 from parity.frameworks import torch
 from parity.models import Settings, feeding, load
-from parity.pair import Pair
+from parity.pairs import Pair
 from parity.report import Report
 from parity.settings import Options, RunSettings
 from parity.verification import Verifier

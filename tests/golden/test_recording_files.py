@@ -22,7 +22,7 @@ from parity.golden.network import modules, recorded
 from parity.golden.port import RecordedPort
 from parity.golden.reference import RecordedReference
 from parity.golden.words import Words, decoded, encoded
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.calls import Read
 from parity.runners.torch_module import TorchModule
 

@@ -6,7 +6,7 @@ from typing import Any
 from parity.converters import transfer
 from parity.frameworks import keras, torch
 from parity.inputs import noise
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.report import Report
 from parity.verification import verify
 

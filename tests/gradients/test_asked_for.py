@@ -11,7 +11,8 @@ from learners import NORMED, Gated, Normed, differentiated, gated, normed, pair_
 from parity.frameworks import keras
 from parity.models.small import NETWORKS
 from parity.plugin.verdicts import gradient_failure, input_gradient_failure, layer_failure, network_failure
-from parity.render.terminal import failure, summary, verdict
+from parity.render.failures import failure
+from parity.render.terminal import summary, verdict
 from parity.report import Report
 from parity.settings import Options, RunSettings
 from parity.verification import verify

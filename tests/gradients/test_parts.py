@@ -10,7 +10,7 @@ from parity.gradients.port import _Reached
 from parity.gradients.sides import Expected
 from parity.gradients.weights import origins
 from parity.inputs import noise
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 from parity.runners.differentiable import Differentiable
 
 layers = keras.layers

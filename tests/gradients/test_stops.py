@@ -5,7 +5,7 @@ import pytest
 from learners import Gated, differentiated, gated, image, pair_of, told
 
 from parity.frameworks import keras, torch
-from parity.pair import Pair
+from parity.pairs import Pair
 
 stop = keras.ops.stop_gradient
 
@@ -142,7 +142,7 @@ class Table(torch.nn.Module):
 def test_the_padding_row_of_a_table(padding: int | None) -> None:
     """Torch never trains the row padding_idx; Keras trains all of them."""
     from parity.axes import CHANNELS_LAST, Axes
-    from parity.pair import Input
+    from parity.pairs import Input
 
     start = keras.Input((5,), dtype="int64")
     port = keras.Model(start, keras.layers.Dense(3, name="out")(keras.layers.Embedding(7, 5, name="table")(start)))

@@ -15,7 +15,7 @@ from parity.frameworks import torch
 from parity.inputs import noise
 from parity.isolation.folder import PREFIX, new_folder, sweep
 from parity.isolation.relay import Asked, RelayedReference, listen, record
-from parity.pair import Pair
+from parity.pairs import Pair
 from parity.runners.torch_module import TorchModule
 
 

@@ -15,7 +15,7 @@ from parity import models
 from parity.errors import InputError, UnknownModelError, UsageError, UserCodeError
 from parity.frameworks import keras, torch
 from parity.models import Settings, load
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from records import WEIGHTED, report
 
 from parity import models
 from parity.errors import CheckpointError, PairError
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 NAME = "small"
 INPUTS = ("noise", "ramp")

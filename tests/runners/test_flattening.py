@@ -8,7 +8,7 @@ import pytest
 
 from parity.errors import PairError
 from parity.frameworks import keras, tf
-from parity.pair import Input
+from parity.pairs import Input
 from parity.runners.flattening import flattened
 from parity.runners.graphs import Graph
 from parity.runners.opening import opened

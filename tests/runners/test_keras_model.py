@@ -11,7 +11,7 @@ import pytest
 from parity.axes import Array
 from parity.errors import PairError, UsageError
 from parity.frameworks import keras, tf
-from parity.pair import INPUT
+from parity.pairs import INPUT
 from parity.runners.edits import Edit
 from parity.runners.keras_model import KerasModel, Segment, as_array, as_tensor
 from parity.runners.taps import MODES

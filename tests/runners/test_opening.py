@@ -11,7 +11,7 @@ import pytest
 
 from parity.axes import Array
 from parity.frameworks import keras, tf
-from parity.pair import Input
+from parity.pairs import Input
 from parity.runners.graphs import Graph
 from parity.runners.opening import is_flat, opened
 from parity.trees import leaves

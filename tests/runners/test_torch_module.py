@@ -10,7 +10,7 @@ import pytest
 from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import torch
-from parity.pair import INPUT, Input
+from parity.pairs import INPUT, Input
 from parity.runners.calls import Call, Read
 from parity.runners.taps import SAMPLE, Tap, Trace
 from parity.runners.torch_module import TorchModule

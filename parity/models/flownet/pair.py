@@ -13,7 +13,7 @@ from parity.errors import InputError
 from parity.models import Settings
 from parity.models.flownet.port import MULTIPLE, build_port
 from parity.models.flownet.reference import FlowNet2SD, blank, seeded
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 SIZE = (704, 448)
 """Default (width, height): what a centre crop to multiples of 64 leaves of the motorcycle pictures."""

@@ -15,7 +15,7 @@ from parity.frameworks import torch
 from parity.lookup import both
 from parity.models import MODELS, Settings
 from parity.models.small.weights import seeded
-from parity.pair import Input, Pair
+from parity.pairs import Input, Pair
 
 Size = tuple[int, ...]
 """(width, height) in pixels for images, as in Settings; (length,) for sequences."""

@@ -14,7 +14,7 @@ from parity.inputs import PROBES
 from parity.lookup import both
 from parity.models import MODELS, Settings, load
 from parity.models.small import NETWORKS, ImageNetwork
-from parity.pair import Pair
+from parity.pairs import Pair
 from parity.runners.torch_module import TorchModule
 
 IMAGES = [name for name, network in NETWORKS.items() if isinstance(network, ImageNetwork)]
