@@ -446,6 +446,12 @@ def test_a_port_without_operations_is_refused() -> None:
         KerasModel(keras.Model(start, start))
 
 
+def test_an_activation_layer_is_of_its_activations_kind() -> None:
+    """`Activation("tanh")` is a tanh, so that torch's finds it; one that is given as a function likewise."""
+    port = KerasModel(chain(layers.Activation("tanh", name="a"), layers.Activation(keras.ops.silu, name="b")))
+    assert [(tap.name, tap.kind) for tap in port.taps] == [("a", "tanh"), ("b", "silu")]
+
+
 def test_the_output_need_not_be_matched() -> None:
     """Where the map leaves the port's output to nothing of the reference's, the run gives it all the same."""
     port = KerasModel(network())

@@ -635,6 +635,16 @@ def test_outputs_have_the_names_of_their_way() -> None:
     assert seen(Network(lambda y, x: {"flow": y})).output_taps == {"output": "conv"}
 
 
+def test_properties_that_make_a_value_are_tapped() -> None:
+    """`x.mT` is an operation that reads and is read, though torch has it as a property; a shape is none."""
+    found = seen(Network(lambda y, x: torch.tanh(y.mT) * y.shape[1]))
+    assert [(tap.name, tap.reads) for tap in found.taps if tap.name != "conv"] == [
+        ("mT", ("conv",)),
+        ("tanh", ("mT",)),
+        ("mul", ("tanh",)),
+    ]
+
+
 def test_whole_numbers_are_an_output() -> None:
     """An output of integers is a tap that says what it was made of, though such values on the way are none."""
     found = seen(Network(lambda y, x: (y.argmax(1) > 1, y.argmax(1), y)))
