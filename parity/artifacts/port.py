@@ -1,0 +1,1 @@
+"""An artifact in the place of a pair's port."""

@@ -1,0 +1,105 @@
+"""What an artifact computes, whatever its format: steps on named tensors; and what the engine that runs it can do.
+
+Values that go in and come out of an engine are real numbers everywhere: where a tensor is stored on a grid (int8), the
+engine rounds what it is given to that grid, and gives back what the stored numbers stand for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from parity.axes import Array
+
+FLOAT32, FLOAT16, INT8, DYNAMIC = "float32", "float16", "int8", "dynamic-range"
+"""Precisions of an artifact: of its arithmetic, of its stored weights, of both, of weights with activations rounded as
+they come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The numbers that a tensor can hold: `scale * (q - zero)` for whole `q` from `low` to `high`.
+
+    `scale` and `zero` have one value, or one for each place along `axis`.
+    """
+
+    scale: Array
+    zero: Array
+    low: int
+    high: int
+    axis: int = 0
+
+    def _along(self, values: Array, rank: int) -> Array:
+        shape = [1] * rank
+        if values.size > 1:
+            shape[self.axis] = -1
+        return values.reshape(shape)
+
+    def real(self, stored: Array) -> Array:
+        """The float32 numbers that stored ones stand for."""
+        zero, scale = (self._along(each, stored.ndim) for each in (self.zero, self.scale))
+        return ((stored.astype(np.float64) - zero) * scale).astype(np.float32)
+
+    def stored(self, real: Array, dtype: Any) -> Array:
+        """The stored numbers nearest to real ones; beyond the ends of the grid, its ends."""
+        zero, scale = (self._along(each, real.ndim) for each in (self.zero, self.scale))
+        return np.clip(np.rint(real.astype(np.float64) / scale) + zero, self.low, self.high).astype(dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One operation of a program: what its format calls it, the tensors it reads (constants too) and those it makes."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What a file computes: `steps` in an order in which they can run.
+
+    `inputs` and `outputs` have the tensor of each by the name that the file's user gives it. `constants` has the real
+    values of constant tensors by name (it may load them when they are asked for), `shapes` and `dtypes` every tensor's
+    (dtypes as NumPy stores them), `grids` those that are stored on one. `precision` is what its numbers are.
+    """
+
+    format: str
+    steps: tuple[Step, ...]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    constants: Mapping[str, Array]
+    shapes: Mapping[str, tuple[int | None, ...]]
+    dtypes: Mapping[str, str]
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    precision: str = FLOAT32
+
+
+class Engine(Protocol):
+    """Runs one artifact. Tensors are named as in its `program`; values are real numbers in the file's own layout.
+
+    Each method raises PairError of one sentence for what the engine refuses to run.
+    """
+
+    @property
+    def program(self) -> Program:
+        """What the file computes."""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The version of what runs it, by name."""
+
+    def whole(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the file as it ships, unchanged and unwatched: each output by its tensor, given each input by its."""
+
+    def watched(self, arrays: Mapping[str, Array], tensors: Sequence[str]) -> dict[str, Array]:
+        """Run it and read these tensors, inner ones too."""
+
+    def part(self, known: Mapping[str, Array], tensor: str, constants: Mapping[str, Array] | None = None) -> Array:
+        """A tensor's value where others are `known`: only the steps between run, by the file's own kernels.
+
+        `constants` has values that stand for the file's own constants.
+        """
