@@ -157,10 +157,26 @@ class Watching(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Deviation(_Record):
+    """How far one output is from the reference's, in the output's own units: what a task is limited in.
+
+    `rms` is the size of the reference's values. Of a map of two channels, such as an optical flow in pixels, there is
+    the end-point error as well, the length of the difference of the two vectors: its mean and its greatest.
+    """
+
+    rmse: float
+    max_abs: float
+    rms: float
+    epe_mean: float | None = None
+    epe_max: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run(_Record):
     """One input in one mode. `warnings` say where the input leaves a layer blind.
 
     `output` is the error of the output, of several the worst; `outputs` has each by its name where there are several.
+    `deviations` has each output's, always by name.
     """
 
     input: str
@@ -172,6 +188,7 @@ class Run(_Record):
     watching: Watching
     warnings: tuple[str, ...] = ()
     outputs: Mapping[str, Measure] = field(default_factory=dict)
+    deviations: Mapping[str, Deviation] = field(default_factory=dict)
 
     @property
     def agrees(self) -> bool:

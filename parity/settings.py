@@ -69,6 +69,7 @@ class RunSettings:
     """A request that makes sense: which pair, on what, in which modes, judged how, reported where.
 
     `isolate` says that the pair gets a process of its own; `timeout` is how many seconds a step of it may take.
+    `audited` says that the SHA-256 of its inputs and of the reference's weights is wanted.
     """
 
     name: str
@@ -79,6 +80,7 @@ class RunSettings:
     isolate: bool = False
     timeout: float | None = None
     gradients: bool = False
+    audited: bool = False
 
     @classmethod
     def of(cls, name: str, options: Options) -> "RunSettings":

@@ -27,6 +27,7 @@ from parity.diagnosis.scene import Scene
 from parity.examination.coverage import covered
 from parity.examination.findings import Findings, environment
 from parity.examination.matching import Matching, Subject
+from parity.examination.outputs import deviations
 from parity.explanation import Explanation
 from parity.golden.port import RecordedGraph, Reversed
 from parity.judge import Judge
@@ -321,7 +322,8 @@ class Examination:
 
     def _run(self, mode: str, end: _EndToEnd) -> Run:
         layers = tuple(self._layer(each, mode, end.measures[each.layer]) for each in self.matching.in_reference_order())
-        outputs = {name: self.judge.of_output(name, end.plain[ours]) for name, ours in self.matching.outputs.items()}
+        plain = {name: end.plain[ours] for name, ours in self.matching.outputs.items()}
+        outputs = {name: self.judge.of_output(name, output) for name, output in plain.items()}
         watching = self._watching(end)
         passed = (
             all(output.passed for output in outputs.values())
@@ -336,6 +338,7 @@ class Examination:
             layers=layers,
             output=max(outputs.values(), key=lambda measure: (not measure.passed, measure.ratio)),
             outputs=outputs if len(outputs) > 1 else {},
+            deviations=deviations(self.judge, self.subject.pair.axes, plain),
             watching=watching,
             warnings=(
                 *blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from parity.errors import ParityError
 from parity.isolation.endings import users_line
-from parity.isolation.journal import Described, Finished, Journal, Loaded, Progressed, Raised, Ready, Refused
+from parity.isolation.journal import Finished, Journal, Loaded, Progressed, Raised, Ready, Refused
 from parity.report import Report
-from parity.settings import RunSettings, size_of
+from parity.settings import RunSettings
 from parity.switches import keep_stderr, leave_out
 from parity.watch import PORT, REFERENCE, Step, listening, tell
 
@@ -140,13 +140,17 @@ class Worker:
     def say_loaded(self, pair: "Pair", inputs: "Sequence[Input]", reference: Any) -> None:
         """Write down what was loaded."""
         from parity.examination import environment
+        from parity.isolation.digests import described, digest_of_weights
         from parity.runners.taps import weighted_layers
+
+        audited = self.settings.audited
 
         self.journal.write(
             Loaded(
                 pair=pair.name,
-                inputs=tuple(Described(name=given.name, size=size_of(given)) for given in inputs),
+                inputs=tuple(described(given, audited=audited) for given in inputs),
                 weighted=weighted_layers(reference),
+                weights=digest_of_weights(reference) if audited else "",
                 environment=environment(),
                 settings=self.settings.on_record(inputs),
             )

@@ -17,6 +17,7 @@ from parity.errors import InputError, PairError, UsageError
 from parity.frameworks import is_loaded
 from parity.inputs.files import ARRAYS, PICTURES, READABLE, arrays_from, folder, image
 from parity.inputs.signature import BOOLEAN, FLOAT, INTEGER, KINDS, NOISE, Slot, from_signature
+from parity.inputs.words import seeded, two_pictures
 from parity.layouts import derived_for
 from parity.lookup import both, users_code
 from parity.models.settings import Settings
@@ -71,8 +72,10 @@ class Feeding:
             if word in own:
                 self._refuse_unheeded(own[word])
                 yield own[word]
-            elif word in KINDS:
+            elif seeded(word, 0)[0] in KINDS:
                 yield self._made(word)
+            elif files := two_pictures(word):
+                yield replace(self._from_pictures(files), name=word)
             else:
                 yield from self._from_file(word, own)
         if settings.images:
@@ -194,7 +197,8 @@ class Feeding:
     # -- made up ------------------------------------------------------------------------------------------------------
 
     def _made(self, word: str) -> Input:
-        return from_signature(self.slots(), word, seed=self.settings.seed, values=self.settings.values)
+        kind, seed = seeded(word, self.settings.seed)
+        return replace(from_signature(self.slots(), kind, seed=seed, values=self.settings.values), name=word)
 
     def slots(self) -> tuple[Slot, ...]:
         """What is made up: the inputs with the shapes that were asked for, or those that fit. Raises InputError."""
