@@ -10,8 +10,10 @@ ParityError                 exit 3: could not verify
 ├── MapError                a layer map that names taps which do not exist
 ├── PairError               a reference or port that cannot be run as a pair
 │   └── RefusedInputError   a port that refuses what it is given
+├── ArtifactError           a file that ships which is broken, foreign, or does what no network needs
 ├── UserCodeError           the code that defines or builds a pair has failed
 ├── RecordingError          a recording that cannot be written, or read as what it should be
+├── ExportError             a port that cannot be exported, or a file of it that cannot be written
 └── RepairError             a repaired copy that cannot be written
 """
 
@@ -60,6 +62,10 @@ class RefusedInputError(PairError):
     """A port that refuses what it is given; the message has what it says."""
 
 
+class ArtifactError(ParityError):
+    """A file that ships which cannot be verified: broken, of no known format, or asking for more than to compute."""
+
+
 class UserCodeError(ParityError):
     """The code that defines or builds a pair has failed; the message has its exception and the line of its file."""
 
@@ -70,3 +76,7 @@ class RecordingError(ParityError):
 
 class RepairError(ParityError):
     """A repaired copy that cannot be written, or is not what was verified once it is."""
+
+
+class ExportError(ParityError):
+    """A port that cannot be exported to a format, or a file that cannot be written or is not what it was made of."""
