@@ -7,7 +7,6 @@ from parity.inputs.files import arrays_from, folder, image
 from parity.inputs.images import image_pair, motorcycle, picture
 from parity.inputs.signature import Slot, from_signature, tokens
 from parity.inputs.synthetic import PROBES, noise, probe
-from parity.inputs.words import picture_pairs, seeded, two_pictures
 
 __all__ = [
     "PROBES",
@@ -20,9 +19,6 @@ __all__ = [
     "motorcycle",
     "noise",
     "picture",
-    "picture_pairs",
     "probe",
-    "seeded",
     "tokens",
-    "two_pictures",
 ]

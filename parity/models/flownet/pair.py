@@ -10,6 +10,8 @@ from parity.axes import CHANNELS_FIRST, DATA_FORMATS, Axes
 from parity.checkpoints import load_into, read_state_dict
 from parity.converters import transfer
 from parity.errors import InputError
+from parity.inputs.words import seeded as drawn
+from parity.inputs.words import two_pictures
 from parity.models import Settings
 from parity.models.flownet.port import MULTIPLE, build_port
 from parity.models.flownet.reference import FlowNet2SD, blank, seeded
@@ -128,7 +130,7 @@ def _pictures(names: Sequence[str], settings: Settings) -> Iterator[tuple[str, I
     """The inputs that are pictures: the settings' own, and those that a name tells; all as large as the first."""
     size = settings.size
     for name in sorted(names, key=lambda name: name != IMAGES):
-        files = settings.images if name == IMAGES else inputs.two_pictures(name)
+        files = settings.images if name == IMAGES else two_pictures(name)
         if files:
             given = inputs.image_pair(*files, size=size, multiple=MULTIPLE)
             size = (given.array.shape[4], given.array.shape[3])
@@ -139,7 +141,7 @@ def _input(name: str, size: tuple[int, int], seed: int) -> Input:
     if name == "motorcycle":
         return inputs.motorcycle(size)
     shape = (1, 3, 2, size[1], size[0])
-    kind, seed = inputs.seeded(name, seed)
+    kind, seed = drawn(name, seed)
     return inputs.noise(shape, seed=seed, name=name) if kind == "noise" else inputs.probe(name, shape)
 
 
@@ -147,7 +149,7 @@ def _check_names(names: tuple[str, ...], settings: Settings) -> None:
     """Refuse inputs that are not known, named twice, or pictures that were not given."""
     known = ("noise", "motorcycle", *inputs.PROBES, IMAGES)
     for name in names:
-        if inputs.seeded(name, 0)[0] not in known and not inputs.two_pictures(name):
+        if drawn(name, 0)[0] not in known and not two_pictures(name):
             raise InputError(f"no input is called {name!r}; known inputs: {', '.join(known)}")
         if names.count(name) > 1:
             raise InputError(f"input {name!r} is named {names.count(name)} times; once is enough")
