@@ -2,17 +2,10 @@
 
 from dataclasses import dataclass
 
+from parity.portraits import WeightRelation
 from parity.report import Cause, Measure
 
-
-@dataclass(frozen=True, kw_only=True)
-class WeightRelation:
-    """One weight of the layer on both sides: how far apart, and what one is of the other, as far as that is known."""
-
-    name: str
-    shape: tuple[int, ...]
-    distance: float
-    relation: str
+__all__ = ["ErrorShape", "Explanation", "WeightRelation"]
 
 
 @dataclass(frozen=True, kw_only=True)

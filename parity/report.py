@@ -23,6 +23,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from parity.errors import ParityError, ReportFolderError
+from parity.portraits import ErrorPicture, OutputPicture, Setup
 
 SCHEMA = 1
 
@@ -63,7 +64,8 @@ class Measure(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class LayerResult(_Record):
-    """One layer in one run. `inside` names reference operations without a counterpart that this layer's segment holds.
+    """One layer in one run. `inside` names reference operations without a counterpart that this layer's segment holds,
+    `reads` the compared layers and inputs that it reads, by the reference's names.
 
     `verdict` is "pass", "introduces" (its own segment is at fault), "inherits" (only what reaches it is) or "not
     compared". `introduced` is None where it was not needed: under a fixed tolerance, when the layer agrees end to
@@ -80,6 +82,7 @@ class LayerResult(_Record):
     weighted: bool = False
     inside: tuple[str, ...] = ()
     policy: str = ""
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +179,8 @@ class Run(_Record):
     """One input in one mode. `warnings` say where the input leaves a layer blind.
 
     `output` is the error of the output, of several the worst; `outputs` has each by its name where there are several.
-    `deviations` has each output's, always by name.
+    `deviations` has each output's, always by name. `pictures` has the first layers at fault, `shown` the outputs that
+    can be looked at, by name.
     """
 
     input: str
@@ -189,6 +193,8 @@ class Run(_Record):
     warnings: tuple[str, ...] = ()
     outputs: Mapping[str, Measure] = field(default_factory=dict)
     deviations: Mapping[str, Deviation] = field(default_factory=dict)
+    pictures: Mapping[str, ErrorPicture] = field(default_factory=dict)
+    shown: Mapping[str, OutputPicture] = field(default_factory=dict)
 
     @property
     def agrees(self) -> bool:
@@ -307,7 +313,10 @@ class Coverage(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(_Record):
-    """A whole verification. `verdict` is "pass" or "diverged", or "died" where a process did not live to the end."""
+    """A whole verification. `verdict` is "pass" or "diverged", or "died" where a process did not live to the end.
+
+    `setups` says of each compared layer how both sides have it.
+    """
 
     pair: str
     coverage: Coverage
@@ -318,6 +327,7 @@ class Report(_Record):
     settings: Mapping[str, str] = field(default_factory=dict)
     deaths: tuple[Death, ...] = ()
     gradients: tuple[GradientRun, ...] = ()
+    setups: Mapping[str, Setup] = field(default_factory=dict)
     schema: int = SCHEMA
     verdict: str = ""
 
@@ -379,6 +389,7 @@ def merge(reports: Sequence[Report]) -> Report:
         settings=first.settings,
         deaths=tuple(death for report in reports for death in report.deaths),
         gradients=tuple(run for report in reports for run in report.gradients),
+        setups={layer: setup for report in reversed(reports) for layer, setup in report.setups.items()},
     )
 
 

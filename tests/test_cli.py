@@ -87,7 +87,7 @@ def test_parity_exits_0_and_writes_the_report(invoke: Invoke) -> None:
     done = invoke("verify", "small")
     assert done.exit_code == 0
     assert "PASS: the port of small computes what its reference computes, in 6 of 6 runs" in done.stdout
-    assert f"report: {REPORT}" in done.stdout
+    assert f"report: {REPORT.with_suffix('.html')}" in done.stdout
     assert done.stderr == ""
     report = Report.load(REPORT)
     assert report.settings["inputs"] == "noise 7x5, ramp 7x5"

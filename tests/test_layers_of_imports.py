@@ -13,7 +13,7 @@ ROOT = Path(parity.__file__).parent
 
 ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "numbers", "switches", "trees"),
-    ("axes", "tolerance"),
+    ("axes", "portraits", "tolerance"),
     ("comparison", "report", "pairs", "ends"),
     ("explanation", "lookup", "watch"),
     ("frameworks",),
@@ -28,7 +28,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("repair", "repro", "recording"),
     ("render",),
     ("faults", "settings"),
-    ("isolation",),
+    ("isolation", "publishing"),
     ("export",),
     ("plugin",),
     ("cli", "pytest_plugin"),

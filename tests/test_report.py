@@ -181,7 +181,7 @@ def test_the_file_has_the_agreed_names() -> None:
     data = json.loads(report(faulty=["cat"]).to_json())
     assert set(data) == {
         *("schema", "pair", "verdict", "environment", "settings", "coverage", "runs", "findings", "first_divergence"),
-        *("deaths", "gradients"),
+        *("deaths", "gradients", "setups"),
     }
     assert set(data["coverage"]) == {
         *("matched", "weighted", "inside", "apart", "unmatched_reference", "unmatched_port", "waived"),

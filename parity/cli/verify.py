@@ -60,7 +60,7 @@ def verify(
       parity verify flownet --data-format channels_first --size 512x512 --mode eager
       parity verify flownet --against golden.safetensors   with one of the two engines
 
-    The report is written to DIR/PAIR/report.json, whether the port agrees or not.
+    The report is written to DIR/PAIR/report.json and report.html, whether the port agrees or not.
     """
     wanted = replace(
         options,
@@ -86,6 +86,7 @@ def exit_code(report: "Report") -> int:
 
 def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Report":
     """Verify and write the report; interrupted, write what was finished and raise typer.Exit."""
+    from parity.publishing import publish
     from parity.render.progress import progress_bar
     from parity.settings import REPORT_FILE, RunSettings, ensure_writable, report_folder
 
@@ -94,8 +95,9 @@ def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Re
     with progress_bar(sys.stderr) as show:
         show(f"loading {name}", 0.0)
         report, interrupted = _made(settings, show)
-    path = report.save(report_folder(settings.report_dir, report.pair) / REPORT_FILE)
-    _print(report, path, layers=layers, quiet=quiet)
+    path = report_folder(settings.report_dir, report.pair) / REPORT_FILE
+    seen = publish(report, path)
+    _print(report, seen, layers=layers, quiet=quiet)
     if interrupted:
         kept = ", ".join(dict.fromkeys(run.input for run in report.runs))
         typer.echo(f"parity: interrupted; what was finished ({kept}) is kept in {path}", err=True)

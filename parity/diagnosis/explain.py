@@ -12,7 +12,8 @@ from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.scene import ARGUMENTS
 from parity.diagnosis.weights import differing_weights, first_explanation
 from parity.diagnosis.words import settings_of, value_in_words, written
-from parity.explanation import ErrorShape, Explanation, WeightRelation
+from parity.explanation import ErrorShape, Explanation
+from parity.portraits import Setup, WeightRelation
 from parity.report import Cause, Measure
 from parity.runners.calls import Read
 from parity.runners.edits import Node
@@ -29,18 +30,28 @@ DULL = frozenset({
 
 def explained(evidence: Evidence, given: str, introduced: Measure, floor: float, cause: Cause | None) -> Explanation:
     """What there is to say of the layer that the evidence is about, on the input called `given`."""
+    setup = setup_of(evidence)
     return Explanation(
         layer=evidence.segment.layer,
         port_layer=evidence.segment.tap.name,
         input=given,
         mode=evidence.mode,
-        reference=_reference(evidence),
-        port=tuple(_port(node) for node in evidence.segment.nodes),
-        weights=tuple(_weights(evidence)),
+        reference=setup.reference,
+        port=setup.port,
+        weights=setup.weights,
         introduced=introduced,
         floor=floor,
         shape=_shape(evidence) if evidence.shapes_agree and _finite(evidence) else None,
         cause=cause,
+    )
+
+
+def setup_of(evidence: Evidence) -> Setup:
+    """How both sides have the layer. Neither its values nor its error are looked at."""
+    return Setup(
+        reference=_reference(evidence),
+        port=tuple(_port(node) for node in evidence.segment.nodes),
+        weights=tuple(_weights(evidence)),
     )
 
 
@@ -121,39 +132,39 @@ def _shape(evidence: Evidence) -> ErrorShape:
     error = np.nan_to_num((evidence.actual.astype(np.float64) - evidence.expected) / rms, nan=np.inf)
     space = [axis for axis, letter in enumerate(evidence.layout) if letter in "HWL"][-2:]
     others = tuple(axis for axis in range(error.ndim) if axis not in space)
-    flat = np.sqrt(np.mean(np.square(error), axis=others)) if space else _by_channel(error, evidence.channel_axis)[None]
+    flat = np.sqrt(np.mean(np.square(error), axis=others)) if space else by_channel(error, evidence.channel_axis)[None]
     grid = flat if flat.ndim == 2 else np.atleast_2d(flat)
     limit = min(evidence.limits.rmse, evidence.limits.max_abs) / rms if np.isfinite(evidence.limits.rmse) else 0.0
     return ErrorShape(
-        cells=tuple(tuple(float(value) for value in row) for row in _coarse(grid)),
+        cells=tuple(tuple(float(value) for value in row) for row in coarse(grid, ROWS, COLUMNS)),
         height=grid.shape[0],
         width=grid.shape[1],
         axes="".join(evidence.layout[axis] for axis in space) or "C",
         limit=limit,
-        words=tuple(_words(evidence, error, grid, limit)),
+        words=tuple(in_words(evidence, error, grid, limit)),
     )
 
 
-def _by_channel(error: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
+def by_channel(error: npt.NDArray[Any], axis: int) -> npt.NDArray[np.float64]:
+    """The RMS of each of the places along an axis."""
     others = tuple(each for each in range(error.ndim) if each != axis)
     found: npt.NDArray[np.float64] = np.sqrt(np.mean(np.square(error), axis=others))
     return found
 
 
-def _coarse(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The RMS of each of at most ROWS x COLUMNS cells."""
+def coarse(grid: npt.NDArray[Any], rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """The RMS of each of at most `rows` x `columns` cells."""
     edges = [
         np.linspace(0, size, min(size, most) + 1).astype(int)
-        for size, most in zip(grid.shape, (ROWS, COLUMNS), strict=True)
+        for size, most in zip(grid.shape, (rows, columns), strict=True)
     ]
     squares = np.add.reduceat(np.add.reduceat(grid**2, edges[0][:-1], axis=0), edges[1][:-1], axis=1)
     found: npt.NDArray[np.float64] = np.sqrt(squares / np.outer(np.diff(edges[0]), np.diff(edges[1])))
     return found
 
 
-def _words(
-    evidence: Evidence, error: npt.NDArray[np.float64], grid: npt.NDArray[np.float64], limit: float
-) -> Iterator[str]:
+def in_words(evidence: Evidence, error: npt.NDArray[Any], grid: npt.NDArray[Any], limit: float) -> Iterator[str]:
+    """Where the error is, in a few words: in which places, which channels, of which sign."""
     wrong = np.abs(error) > max(limit, 1e-7)
     share = float(wrong.mean())
     if not share:
@@ -165,7 +176,7 @@ def _words(
     negative: Array = evidence.expected < 0
     if 0.05 < float(negative.mean()) < 0.95 and not wrong[~negative].any():
         yield "only where the reference's values are negative"
-    channels = _by_channel(error, evidence.channel_axis)
+    channels = by_channel(error, evidence.channel_axis)
     right = int(np.count_nonzero(channels <= limit))
     if 0 < right < channels.size:
         yield f"only in {channels.size - right} of {channels.size} channels"

@@ -21,18 +21,21 @@ from parity.axes import Array, move
 from parity.comparison import compare, fits_repeated
 from parity.diagnosis import Diagnosis, diagnose, unproven
 from parity.diagnosis.evidence import Evidence
-from parity.diagnosis.explain import explained
+from parity.diagnosis.explain import explained, setup_of
 from parity.diagnosis.fingerprints import carries_other_values
+from parity.diagnosis.pictures import error_picture
 from parity.diagnosis.scene import Scene
 from parity.examination.coverage import covered
 from parity.examination.findings import Findings, environment
 from parity.examination.matching import Matching, Subject
 from parity.examination.outputs import deviations
+from parity.examination.pictures import output_pictures
 from parity.explanation import Explanation
 from parity.golden.port import RecordedGraph, Reversed
 from parity.judge import Judge
 from parity.layouts import derived_for
 from parity.pairs import Input
+from parity.portraits import ErrorPicture, Setup
 from parity.report import (
     DIVERGED,
     INHERITS,
@@ -52,6 +55,9 @@ from parity.runners.reference import Value
 from parity.runners.taps import Tap, positions_in
 from parity.tolerance import Limits
 from parity.watch import Begun, Ended, Judged, tell
+
+PICTURED = 24
+"""Of so many layers at fault in a run the error is pictured: the first ones."""
 
 __all__ = ["Examination", "Progress", "Subject", "Witness", "environment"]
 
@@ -92,6 +98,7 @@ class Examination:
         self.alignment, self.segments = self.matching.alignment, self.matching.segments
         self.introduced: dict[tuple[str, str], Measure] = {}
         self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
+        self.pictures: dict[str, dict[str, ErrorPicture]] = {mode: {} for mode in modes}
         self.not_reversed = set[str]()
         self.scene = Scene(
             subject.reference,
@@ -134,7 +141,26 @@ class Examination:
             runs=runs,
             findings=tuple(self._found.findings(runs)),
             first_divergence=self._found.first_divergence(runs),
+            setups=self._setups(),
         )
+
+    def _setups(self) -> dict[str, Setup]:
+        """How both sides have each layer, in the reference's order."""
+        nothing = np.empty(0)
+        return {
+            segment.layer: setup_of(
+                Evidence(
+                    segment=segment,
+                    mode=self.modes[0],
+                    scene=self.scene,
+                    anchors=(),
+                    expected=nothing,
+                    actual=nothing,
+                    limits=Limits(),
+                )
+            )
+            for segment in self.matching.in_reference_order()
+        }
 
     def _coverage(self) -> Coverage:
         return covered(self.matching, self.scene, self.subject, self.judge, self.not_reversed)
@@ -268,6 +294,8 @@ class Examination:
         if not self.introduced[key].passed:
             recorded = isinstance(self.subject.port, RecordedGraph)
             self.diagnoses[key] = unproven(evidence) if recorded else diagnose(evidence)
+            if len(self.pictures[mode]) < PICTURED and (picture := error_picture(evidence)):
+                self.pictures[mode][layer] = picture
         cause = self.diagnoses[key].cause if key in self.diagnoses else None
         found = evidence, self.introduced[key], self.judge.floor(layer), cause
         if layer == self.wanted:
@@ -339,6 +367,8 @@ class Examination:
             output=max(outputs.values(), key=lambda measure: (not measure.passed, measure.ratio)),
             outputs=outputs if len(outputs) > 1 else {},
             deviations=deviations(self.judge, self.subject.pair.axes, plain),
+            pictures=self.pictures[mode],
+            shown=output_pictures(self.judge, self.subject.pair.axes, plain),
             watching=watching,
             warnings=(
                 *blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),
@@ -405,6 +435,7 @@ class Examination:
             weighted=self.judge.taps[layer].weighted,
             inside=self.alignment.inside.get(layer, ()),
             policy=str(policy) if policy.why else "",
+            reads=tuple(dict.fromkeys(segment.anchors)),
         )
 
     def _verdict(self, segment: Segment, propagated: Measure | None, introduced: Measure | None) -> str:

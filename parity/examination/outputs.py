@@ -31,12 +31,12 @@ def deviation(actual: Array, expected: Array, layout: str) -> Deviation:
     """
     rms = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64))))
     if actual.shape != expected.shape:
-        is_flow = _is_flow(expected, layout)
+        is_flow = holds_flow(expected, layout)
         far = np.inf if is_flow else None
         return Deviation(rmse=np.inf, max_abs=np.inf, rms=rms, epe_mean=far, epe_max=far)
     difference = actual.astype(np.float64) - expected
     squares = np.square(difference)
-    lengths = np.sqrt(squares.sum(axis=layout.index("C"))) if _is_flow(expected, layout) else None
+    lengths = np.sqrt(squares.sum(axis=layout.index("C"))) if holds_flow(expected, layout) else None
     return Deviation(
         rmse=float(np.sqrt(squares.mean())),
         max_abs=float(np.abs(difference).max()),
@@ -46,7 +46,7 @@ def deviation(actual: Array, expected: Array, layout: str) -> Deviation:
     )
 
 
-def _is_flow(expected: Array, layout: str) -> bool:
+def holds_flow(expected: Array, layout: str) -> bool:
     """Whether values are a map of vectors in a plane."""
     sizes = dict(zip(layout, expected.shape, strict=False))
     return {"H", "W"} <= sizes.keys() and sizes.get("C") == 2

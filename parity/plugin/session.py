@@ -17,6 +17,7 @@ from parity.errors import ParityError, UsageError
 from parity.isolation import ProcessDiedError, Source, opened
 from parity.plugin.items import Model, Plan, Test, nodeid_of
 from parity.plugin.results import Finished, Results, calm
+from parity.publishing import publish
 from parity.render.progress import Show, progress_bar, silent
 from parity.render.terminal import summary, verdict
 from parity.report import Report
@@ -123,7 +124,7 @@ class ModelSession:
         except ProcessDiedError as died:
             words = {**self.settings.words(), "command": self.settings.command()}
             report = died.report(self.settings.name, words)
-            path = report.save(report_folder(self.settings.report_dir, self.settings.name) / REPORT_FILE)
+            path = publish(report, report_folder(self.settings.report_dir, self.settings.name) / REPORT_FILE)
             raise ProcessDiedError(f"{died}; report: {path}") from None
 
     @pytest.hookimpl(tryfirst=True)
@@ -200,7 +201,7 @@ class ModelSession:
             self.report = self._finished()
             if self.report:
                 path = report_folder(self.settings.report_dir, self.report.pair) / REPORT_FILE
-                self.written = f"report: {self.report.save(path)}"
+                self.written = f"report: {publish(self.report, path)}"
         except ParityError as error:
             self.written = f"parity: {error}"
             session.exitstatus = COULD_NOT_WRITE

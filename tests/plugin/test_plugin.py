@@ -166,7 +166,7 @@ def test_a_faithful_port_passes(run: Run) -> None:
     result.assert_outcomes(passed=9)
     assert calls() == ["noise eager,graph,xla", "ramp eager,graph,xla"]
     assert written().passed
-    result.stdout.fnmatch_lines(["PASS: the port of small*in 6 of 6 runs", "report: reports/small/report.json"])
+    result.stdout.fnmatch_lines(["PASS: the port of small*in 6 of 6 runs", "report: reports/small/report.html"])
 
 
 def test_a_faulty_layer_fails_its_test_and_the_networks(run: Run) -> None:

@@ -1,0 +1,122 @@
+"""A report as one page: a file that needs nothing else, for those who look before they read.
+
+The page is made of the report alone. What a report says is text to it, never markup, whatever is in a name; its one
+script is the one that is here (its digest is in the page's policy), and it loads nothing.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import metadata, resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from parity.numbers import short, times
+from parity.render.deaths import again, how_it_died, what_was_found
+from parity.render.html.figures import outputs_of, pictures_of
+from parity.render.html.view import ROW_HEIGHT, View
+from parity.render.sentences import unmatched_in
+from parity.report import INHERITS, INTRODUCES, PASS, Report
+
+SHOWN = 6
+"""How many findings have a card on top; the others are named."""
+
+__all__ = ["page"]
+
+
+def page(report: Report) -> str:
+    """The report as an HTML page."""
+    view = View(report)
+    return (
+        _templates()
+        .get_template("page.html.jinja")
+        .render(
+            report=report,
+            view=view,
+            version=metadata.version("parity"),
+            style=Markup(_asset("style.css")),
+            script=Markup(_asset("page.js")),
+            script_hash=_digest(_asset("page.js")),
+            headline=view.verdict.partition(": ")[2] or view.verdict,
+            shown=SHOWN,
+            row_height=ROW_HEIGHT,
+            short=short,
+            how_it_died=how_it_died,
+            what_was_found=what_was_found,
+            again=again,
+            unmatched=unmatched_in(report.coverage),
+            facts_shown=list(_facts(view)),
+            tainted=_tainted(view),
+            outputs_shown=outputs_of(report),
+            pictures_of=lambda layer: pictures_of(report, layer),
+            warnings_shown=list(dict.fromkeys(f"{run.input}: {text}" for run in report.runs for text in run.warnings)),
+            coverage_shown=list(_coverage(report)),
+            data={"runs": view.for_script, "names": [node.name for node in view.nodes]},
+        )
+    )
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("parity.render.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files("parity.render.html").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    """What a Content-Security-Policy calls the script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _tainted(view: View) -> set[int]:
+    """The nodes whose value is beyond its limits in some run: the way the error spreads is along what they make."""
+    bad = (INTRODUCES, INHERITS)
+    return {node.index for node in view.nodes if any(cell and cell.verdict in bad for cell in node.cells)}
+
+
+def _facts(view: View) -> Iterator[tuple[str, str, str]]:
+    """The run in figures: a label, a figure, and a note."""
+    report = view.report
+    if not report.runs:
+        return
+    agreeing = sum(run.verdict == PASS for run in report.runs)
+    yield "runs agree", f"{agreeing} of {len(report.runs)}", ", ".join(dict.fromkeys(run.mode for run in report.runs))
+    compared = sum(not node.is_input for node in view.nodes)
+    unmatched = len(report.coverage.unmatched_reference) + len(report.coverage.unmatched_port)
+    yield "layers compared", str(compared), f"{report.coverage.weighted} with weights, {unmatched} unmatched"
+    found = [(layer.introduced.ratio, layer.layer) for run in report.runs for layer in run.layers if layer.introduced]
+    if found:
+        ratio, name = max(found, key=lambda pair: (pair[0] != pair[0], pair[0]))
+        yield f"worst layer, in {view.unit}s", times(ratio), name
+    outputs = [run.output for run in report.runs if run.verdict != "died"]
+    if outputs:
+        worst = max(outputs, key=lambda measure: (not measure.passed, measure.ratio))
+        yield "output error, relative", short(worst.relative), f"{times(worst.ratio)} the {view.unit}"
+    lengths = [far.epe_mean for run in report.runs for far in run.deviations.values() if far.epe_mean is not None]
+    if lengths:
+        yield "mean end-point error", f"{short(max(lengths))} px", "port against reference"
+
+
+def _coverage(report: Report) -> Iterator[tuple[str, list[str]]]:
+    coverage = report.coverage
+    lists: Mapping[str, Any] = {
+        "Waived by name": coverage.waived,
+        "Compared together with the layer after them, since both sides hold other values there": coverage.apart,
+        "Compared end to end only: the port cannot run them alone": coverage.propagated_only,
+        "Matches that nothing decided": [str(each) for each in coverage.ambiguous],
+    }
+    for title, names in lists.items():
+        if names:
+            yield title, list(names)
