@@ -23,7 +23,9 @@ class Input:
     `array` is float32 (or integer, for tokens; bool, for masks), shaped as the reference takes it. A network of
     several inputs is given `args` and `kwargs` instead, trees of arrays (tuples, mappings, dataclasses) and constants
     that it is called with; `array` is then the first of them. `origin` says where it came from, in words a report can
-    print. Non-finite values are allowed here: they are reported as a finding, not refused.
+    print. Non-finite values are allowed here: they are reported as a finding, not refused. `truth` is what is known to
+    be right of an optical flow, in pixels: (2, H, W), rightward and downward, NaN where it is not known; it is never
+    what the port is judged by.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Input:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+    truth: Array | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no network can take."""

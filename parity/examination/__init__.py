@@ -368,7 +368,7 @@ class Examination:
             outputs=outputs if len(outputs) > 1 else {},
             deviations=deviations(self.judge, self.subject.pair.axes, plain),
             pictures=self.pictures[mode],
-            shown=output_pictures(self.judge, self.subject.pair.axes, plain),
+            shown=output_pictures(self.judge, self.subject.pair.axes, plain, self.given.truth),
             watching=watching,
             warnings=(
                 *blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),

@@ -17,12 +17,19 @@ ROWS, COLUMNS = 96, 144
 Floats = npt.NDArray[Any]
 
 
-def output_pictures(judge: Judge, axes: Axes, outputs: Mapping[str, Array]) -> dict[str, OutputPicture]:
-    """Pictures of those of the port's `outputs` (its layout) that are maps, by the reference's names of them."""
-    return dict(_pictures(judge, axes, outputs))
+def output_pictures(
+    judge: Judge, axes: Axes, outputs: Mapping[str, Array], truth: Array | None = None
+) -> dict[str, OutputPicture]:
+    """Pictures of those of the port's `outputs` (its layout) that are maps, by the reference's names of them.
+
+    `truth` (2, H, W) is shown with an output that is a flow of its size.
+    """
+    return dict(_pictures(judge, axes, outputs, truth))
 
 
-def _pictures(judge: Judge, axes: Axes, outputs: Mapping[str, Array]) -> Iterator[tuple[str, OutputPicture]]:
+def _pictures(
+    judge: Judge, axes: Axes, outputs: Mapping[str, Array], truth: Array | None
+) -> Iterator[tuple[str, OutputPicture]]:
     for name, output in outputs.items():
         expected = judge.trace.outputs[name]
         source, target = axes.of(judge.trace.output_taps[name], expected.ndim)
@@ -30,10 +37,10 @@ def _pictures(judge: Judge, axes: Axes, outputs: Mapping[str, Array]) -> Iterato
             continue
         actual = move(output, target, source)
         if actual.shape == expected.shape and min(_sizes(expected, source)) > 1:
-            yield name, picture(actual, expected, source)
+            yield name, picture(actual, expected, source, truth)
 
 
-def picture(actual: Array, expected: Array, layout: str) -> OutputPicture:
+def picture(actual: Array, expected: Array, layout: str, truth: Array | None = None) -> OutputPicture:
     """The picture of an output of both sides, both in `layout`, which has H and W. Of a batch it is the first."""
     flow = holds_flow(expected, layout)
     ours, theirs = (_planes(array, layout) for array in (actual, expected))
@@ -42,6 +49,7 @@ def picture(actual: Array, expected: Array, layout: str) -> OutputPicture:
         error = np.sqrt(squares.sum(axis=0) if flow else squares.mean(axis=0))
         shown = [planes if flow else planes.mean(axis=0) for planes in (theirs, ours)]
         height, width = _sizes(expected, layout)
+        known = truth if flow and truth is not None and truth.shape == (2, height, width) else None
         return OutputPicture(
             height=height,
             width=width,
@@ -49,7 +57,20 @@ def picture(actual: Array, expected: Array, layout: str) -> OutputPicture:
             expected=Grid.of(_coarse(shown[0])),
             actual=Grid.of(_coarse(shown[1])),
             error=Grid.of(_coarse(error)),
+            truth=None if known is None else Grid.of(_coarse_known(known)),
+            truth_epe=None if known is None else (_epe(theirs, known), _epe(ours, known)),
         )
+
+
+def _epe(flow: Floats, truth: Array) -> float:
+    """The mean end-point error of a flow, over the places where the truth is known."""
+    return float(np.nanmean(np.hypot(*(flow - truth)))) if np.isfinite(truth).any() else float("nan")
+
+
+def _coarse_known(truth: Array) -> Floats:
+    """The mean of what is known in each cell; NaN where nothing is."""
+    known = np.isfinite(truth)
+    return _coarse(np.where(known, truth, 0.0)) / _coarse(known.astype(np.float64))
 
 
 def _sizes(array: Array, layout: str) -> tuple[int, int]:

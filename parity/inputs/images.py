@@ -9,6 +9,7 @@ import math
 import os
 import re
 import warnings
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
@@ -32,11 +33,15 @@ _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 def motorcycle(size: Size = (704, 448)) -> Input:
     """The stereo pair "Motorcycle", left first, centre-cropped to `size` (width, height): (1, 3, 2, H, W).
 
+    Its `truth` is the disparity, as a flow: what is in the left picture is that much further left in the right one.
     Source: Middlebury Stereo 2014 (Scharstein et al., GCPR 2014), a quarter of the original size (741x500),
     part of scikit-image's wheel; nothing is downloaded. Raises InputError if `size` does not fit into it.
     """
-    left, right, _disparity = skimage.data.stereo_motorcycle()  # type: ignore[no-untyped-call]
-    return _pair_input("motorcycle", (left, right), size, "skimage.data.stereo_motorcycle(), Middlebury 2014")
+    left, right, disparity = skimage.data.stereo_motorcycle()  # type: ignore[no-untyped-call]
+    made = _pair_input("motorcycle", (left, right), size, "skimage.data.stereo_motorcycle(), Middlebury 2014")
+    leftward = np.where(np.isfinite(disparity), -disparity, np.nan).astype(np.float32)
+    window = _centre(leftward.shape, size)
+    return replace(made, truth=np.stack([leftward, np.where(np.isnan(leftward), np.nan, 0)])[:, *window])
 
 
 def image_pair(left: FilePath, right: FilePath, *, size: Size | None = None, multiple: int = 64) -> Input:
@@ -81,11 +86,17 @@ def _pair_input(name: str, frames: tuple[Array, Array], size: Size, source: str)
     rows, columns = frames[0].shape[:2]
     if not (0 < width <= columns and 0 < height <= rows):
         raise InputError(f"{_by(size)} cannot be cut from {source}: {columns}x{rows} pixels")
-    # The same rounding as NVIDIA's StaticCenterCrop: where the border is odd, its smaller half comes first.
-    top, left = (rows - height) // 2, (columns - width) // 2
-    cropped = np.stack(frames)[:, top : top + height, left : left + width].astype(np.float32)
+    cropped = np.stack(frames)[:, *_centre((rows, columns), size)].astype(np.float32)
     array = np.ascontiguousarray(move(cropped, "THWC", "CTHW")[np.newaxis])
     return Input(name=name, array=array, origin=f"{source}: {columns}x{rows}, centre-cropped to {_by(size)}")
+
+
+def _centre(shape: tuple[int, ...], size: Size) -> tuple[slice, slice]:
+    """The rows and columns of the centre of a picture of `shape` (rows, columns)."""
+    width, height = size
+    # The same rounding as NVIDIA's StaticCenterCrop: where the border is odd, its smaller half comes first.
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    return slice(top, top + height), slice(left, left + width)
 
 
 def _by(size: Size) -> str:

@@ -6,6 +6,7 @@ script is the one that is here (its digest is in the page's policy), and it load
 
 import base64
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata, resources
@@ -16,8 +17,9 @@ from markupsafe import Markup
 
 from parity.numbers import short, times
 from parity.render.deaths import again, how_it_died, what_was_found
-from parity.render.html.figures import outputs_of, pictures_of
-from parity.render.html.view import ROW_HEIGHT, View
+from parity.render.html import images
+from parity.render.html.figures import outputs_of, pictures_of, pixels
+from parity.render.html.view import ROW_HEIGHT, View, ratio_of
 from parity.render.sentences import unmatched_in
 from parity.report import INHERITS, INTRODUCES, PASS, Report
 
@@ -30,6 +32,7 @@ __all__ = ["page"]
 def page(report: Report) -> str:
     """The report as an HTML page."""
     view = View(report)
+    has_flow = any(shown.flow for run in report.runs for shown in run.shown.values())
     return (
         _templates()
         .get_template("page.html.jinja")
@@ -40,7 +43,8 @@ def page(report: Report) -> str:
             style=Markup(_asset("style.css")),
             script=Markup(_asset("page.js")),
             script_hash=_digest(_asset("page.js")),
-            headline=view.verdict.partition(": ")[2] or view.verdict,
+            headline=(view.verdict.partition(": ")[2] or view.verdict).removeprefix(f"{report.pair} "),
+            wheel=images.png(images.wheel()) if has_flow else "",
             shown=SHOWN,
             row_height=ROW_HEIGHT,
             short=short,
@@ -96,17 +100,19 @@ def _facts(view: View) -> Iterator[tuple[str, str, str]]:
     compared = sum(not node.is_input for node in view.nodes)
     unmatched = len(report.coverage.unmatched_reference) + len(report.coverage.unmatched_port)
     yield "layers compared", str(compared), f"{report.coverage.weighted} with weights, {unmatched} unmatched"
-    found = [(layer.introduced.ratio, layer.layer) for run in report.runs for layer in run.layers if layer.introduced]
-    if found:
-        ratio, name = max(found, key=lambda pair: (pair[0] != pair[0], pair[0]))
-        yield f"worst layer, in {view.unit}s", times(ratio), name
+    found = [(ratio_of(layer.introduced), layer.layer) for run in report.runs for layer in run.layers]
+    ratio, name = max(found, key=lambda pair: pair[0], default=(-1.0, ""))
+    if ratio >= 0:
+        yield f"worst layer, in {view.unit}s", times(ratio) if math.isfinite(ratio) else "not a number", name
     outputs = [run.output for run in report.runs if run.verdict != "died"]
     if outputs:
-        worst = max(outputs, key=lambda measure: (not measure.passed, measure.ratio))
-        yield "output error, relative", short(worst.relative), f"{times(worst.ratio)} the {view.unit}"
+        worst = max(outputs, key=lambda measure: (not measure.passed, ratio_of(measure)))
+        words, _, floors = view.in_words(worst).partition(" · ")
+        yield "output error, relative", words, f"{floors} the {view.unit}" if floors else worst.note
     lengths = [far.epe_mean for run in report.runs for far in run.deviations.values() if far.epe_mean is not None]
     if lengths:
-        yield "mean end-point error", f"{short(max(lengths))} px", "port against reference"
+        worst_length = max(lengths, key=lambda length: (length != length, length))
+        yield "mean end-point error", f"{pixels(worst_length)} px", "port against reference"
 
 
 def _coverage(report: Report) -> Iterator[tuple[str, list[str]]]:

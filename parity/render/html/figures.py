@@ -49,6 +49,17 @@ class Output:
     words: str
 
 
+def pixels(length: float) -> str:
+    """A length in pixels, as people write it.
+
+    >>> pixels(2.478), pixels(31.24), pixels(0.000021), pixels(float("nan"))
+    ('2.48', '31.2', '2.1e-5', 'not finite')
+    """
+    if not np.isfinite(length):
+        return "not finite"
+    return f"{length:.3g}" if length == 0 or 0.01 <= length < 1e5 else short(length)
+
+
 def pictures_of(report: Report, layer: str) -> list[LayerPicture]:
     """The pictures of a layer's error, the run in which it is worst first."""
     runs = [run for run in report.runs if layer in run.pictures]
@@ -78,7 +89,7 @@ def _layer_picture(run: Run, layer: str, picture: ErrorPicture) -> LayerPicture:
         channels=_bars(channels, picture.limit, f"the error of each of {picture.channel_count} channels"),
         channel_count=picture.channel_count,
         histogram=_histogram(picture.histogram, picture.limit),
-        range=f"{short(picture.limit)} to {short(greatest)}",
+        range=f"{short(images.lowest(channels, picture.limit))} to {short(greatest)}",
     )
 
 
@@ -86,8 +97,8 @@ def _bars(values: Floats, limit: float, what: str) -> Markup:
     """Bars on a logarithmic scale from the limit to the greatest; a bar that is not finite is full and marked."""
     finite = values[np.isfinite(values)]
     top = float(finite.max()) if finite.size else 1.0
-    low = np.log10(max(min(limit, top / 10), 1e-30)) - 0.3
-    span = np.log10(max(top, 1e-29)) - low
+    low = np.log10(images.lowest(values, limit)) - 0.3
+    span = max(np.log10(max(top, 1e-30)) - low, 0.1)
     with np.errstate(all="ignore"):
         heights = np.clip((np.log10(np.maximum(values, 1e-45)) - low) / span, 0.01, 1)
     line = 60 - 60 * (np.log10(max(limit, 1e-30)) - low) / span
@@ -97,7 +108,7 @@ def _bars(values: Floats, limit: float, what: str) -> Markup:
     for index, (value, height) in enumerate(zip(values, np.nan_to_num(heights, nan=1.0), strict=True)):
         kind = strange if not np.isfinite(value) else wrong if value > limit else right
         kind.append(f"M{index} 60v{-60 * height:.1f}h1v{60 * height:.1f}z")
-    return _svg(len(values), what, line_across=line, right=right, wrong=wrong, strange=strange)
+    return _svg(len(values), what, line_across=line if line < 60 else None, right=right, wrong=wrong, strange=strange)
 
 
 def _histogram(found: Histogram, limit: float) -> Markup:
@@ -151,7 +162,7 @@ def _output(run: Run, name: str, shown: OutputPicture) -> Output:
     far = run.deviations.get(name)
     words = []
     if far and far.epe_mean is not None and far.epe_max is not None:
-        words.append(f"End-point error: {short(far.epe_mean)} px on average, {short(far.epe_max)} px at most")
+        words.append(f"End-point error: {pixels(far.epe_mean)} px on average, {pixels(far.epe_max)} px at most")
     elif far:
         words.append(f"RMSE {short(far.rmse)}, at most {short(far.max_abs)}, of values of RMS {short(far.rms)}")
     if shown.truth_epe:
@@ -163,8 +174,8 @@ def _output(run: Run, name: str, shown: OutputPicture) -> Output:
 
 def _flows(shown: OutputPicture) -> Iterator[Figure]:
     expected, actual, error = shown.expected.array(), shown.actual.array(), shown.error.array()
-    greatest = _greatest(np.hypot(*expected))
-    wheel = f"full colour is {short(greatest)} px"
+    greatest = _usual(np.hypot(*expected))
+    wheel = f"full colour is {pixels(greatest)} px"
     yield Figure(
         source=images.png(images.flow(expected, greatest)), caption=f"reference; {wheel}", alt="the reference's flow"
     )
@@ -172,25 +183,32 @@ def _flows(shown: OutputPicture) -> Iterator[Figure]:
         source=images.png(images.flow(actual, greatest)), caption="port, in the same colours", alt="the port's flow"
     )
     difference = actual - expected
-    most = _greatest(np.hypot(*difference))
+    most = _usual(np.hypot(*difference))
     yield Figure(
         source=images.png(images.flow(difference, most)),
-        caption=f"port minus reference; full colour is {short(most)} px",
-        alt=f"the difference of the two flows, at most {short(most)} pixels",
+        caption=f"port minus reference; full colour is {pixels(most)} px",
+        alt="the difference of the two flows",
     )
     yield Figure(
-        source=images.png(images.errors(error, 0.0)),
-        caption=f"end-point error, up to {short(_greatest(error))} px",
-        alt=f"the end-point error, at most {short(_greatest(error))} pixels",
+        source=images.png(images.lengths(error)),
+        caption=f"end-point error, up to {pixels(_greatest(error))} px",
+        alt=f"the end-point error, at most {pixels(_greatest(error))} pixels",
     )
     if shown.truth:
         truth = shown.truth.array()
-        most = _greatest(np.hypot(*truth))
+        most = _usual(np.hypot(*truth))
         yield Figure(
             source=images.png(images.flow(truth, most)),
-            caption=f"ground truth; full colour is {short(most)} px",
+            caption=f"ground truth; full colour is {pixels(most)} px",
             alt="the flow that is known to be right",
         )
+        for side, flow in (("reference", expected), ("port", actual)):
+            away = np.hypot(*(flow - truth))
+            yield Figure(
+                source=images.png(images.lengths(away, images.UNKNOWN)),
+                caption=f"end-point error of the {side} against it, up to {pixels(_greatest(away))} px",
+                alt=f"the end-point error of the {side} against the ground truth",
+            )
 
 
 def _maps(shown: OutputPicture) -> Iterator[Figure]:
@@ -203,10 +221,16 @@ def _maps(shown: OutputPicture) -> Iterator[Figure]:
             source=images.png(images.values(plane, low, high)), caption=f"{side}; {words}", alt=f"the {side}'s output"
         )
     yield Figure(
-        source=images.png(images.errors(error, 0.0)),
+        source=images.png(images.lengths(error)),
         caption=f"difference, up to {short(_greatest(error))}",
         alt=f"the difference, at most {short(_greatest(error))}",
     )
+
+
+def _usual(lengths: Floats) -> float:
+    """What nearly all are not longer than: full colour, which a few places should not take from the others."""
+    finite = lengths[np.isfinite(lengths)]
+    return float(np.quantile(finite, 0.98)) if finite.size else 0.0
 
 
 def _greatest(values: Floats) -> float:

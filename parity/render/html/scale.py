@@ -1,12 +1,12 @@
 """Errors on a logarithmic axis: where a value is, in percent, and where its ticks are."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 EXACT, STRANGE = 1.5, 98.5
 """Where an error of nothing is, and one that is no number: at the ends of the axis, which have no value."""
-LOW, HIGH = 5.0, 95.0
+LOW, HIGH = 9.0, 91.0
 """Between them the decades are."""
 
 
@@ -35,8 +35,8 @@ class Scale:
         share = (math.log10(value) - self.low) / (self.high - self.low)
         return round(LOW + (HIGH - LOW) * min(1.0, max(0.0, share)), 1)
 
-    def ticks(self, most: int = 6) -> list[tuple[float, str]]:
-        """Places and their words, in steps of as many decades as leave at most so many."""
+    def ticks(self, most: int = 6, ends: Sequence[tuple[float, str]] = ()) -> list[tuple[float, str]]:
+        """Places and their words, in steps of as many decades as leave at most so many, and the `ends`."""
         step = max(1, math.ceil((self.high - self.low) / most))
         powers = range(self.low, self.high + 1, step)
-        return [(self.at(10.0**power) or 0.0, "1" if power == 0 else f"1e{power}") for power in powers]
+        return [*((self.at(10.0**power) or 0.0, "1" if power == 0 else f"1e{power}") for power in powers), *ends]

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from parity.numbers import short, times
 from parity.render.html.network import Edge, Row, edges, rows, width
-from parity.render.html.scale import Scale
+from parity.render.html.scale import EXACT, STRANGE, Scale
 from parity.render.sentences import (
     badness,
     explain_command,
@@ -37,6 +37,8 @@ ROW_HEIGHT = 36
 ALL = "all runs: the worst of each"
 SEVERITY = {INTRODUCES: 3, NOT_COMPARED: 2, INHERITS: 1, PASS: 0}
 INPUT_KIND = "input"
+MOST_LINES = 4
+"""Names above the overview are on as many lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,19 @@ class View:
             command=explain_command(self.report, worst),
             strange=is_strange(worst),
         )
+
+    @cached_property
+    def flags(self) -> list[int]:
+        """On which line above the overview the name of each card's layer fits without covering another."""
+        lines: list[float] = []
+        found = []
+        for card in self.cards:
+            place = ((card.node or 0) + 0.5) / max(1, len(self.nodes)) * 100
+            half = 0.35 * len(card.worst.layer)  # of a percent a letter, on a usual screen
+            line = next((line for line, end in enumerate(lines) if place - half > end), min(len(lines), MOST_LINES - 1))
+            lines[line : line + 1] = [place + half]
+            found.append(line)
+        return found
 
     def cards_of(self, index: int) -> list[Card]:
         """What is wrong with one layer."""
@@ -271,9 +286,9 @@ class View:
 
     def _worst(self, layers: Sequence[LayerResult]) -> Cell:
         def introduced(layer: LayerResult) -> tuple[int, float]:
-            return SEVERITY.get(layer.verdict, 0), _ratio(layer.introduced)
+            return SEVERITY.get(layer.verdict, 0), ratio_of(layer.introduced)
 
-        return self._cell(max(layers, key=introduced), max(layers, key=lambda layer: _ratio(layer.propagated)))
+        return self._cell(max(layers, key=introduced), max(layers, key=lambda layer: ratio_of(layer.propagated)))
 
     def _place(self, measure: Measure | None) -> float | None:
         if measure is None:
@@ -286,7 +301,7 @@ class View:
             return "–"
         if measure.note:
             return "not finite" if "not finite" in measure.note else "not comparable"
-        return f"{short(measure.relative)} · {times(measure.ratio)}"
+        return f"{short(measure.relative)} · {times(measure.ratio)}" if measure.relative else "exact"
 
     def _heat(self, layer: LayerResult) -> str:
         """How bad what a layer introduces is: "0" to "4" by powers of ten of the floor, "n" for no number."""
@@ -312,6 +327,13 @@ class View:
 
     # -- curves of the overview ---------------------------------------------------------------------------------------
 
+    @cached_property
+    def ends(self) -> list[tuple[float, str]]:
+        """What the ends of the axis stand for, where anything is there."""
+        cells = [cell for node in self.nodes for cell in node.cells if cell]
+        places = {place for cell in cells for place in (cell.at_introduced, cell.at_propagated)}
+        return [(place, word) for place, word in ((EXACT, "0"), (STRANGE, "NaN")) if place in places]
+
     def curve(self, choice: int, field: str) -> str:
         """An SVG path over depth: one unit of width per node, 100 high, the axis upward."""
         path, pen = [], "M"
@@ -324,13 +346,15 @@ class View:
             pen = "L"
         return "".join(path)
 
-    def dots(self, choice: int, field: str) -> str:
-        """The places of a curve as an SVG path of points, which a round line cap makes visible."""
-        places = [(index, getattr(cell, field)) for index, cell in enumerate(self.cells(choice)) if cell]
+    def dots(self, choice: int, *, beyond: bool) -> str:
+        """What layers introduce as an SVG path of points, seen by their round caps: within limits, or beyond."""
+        cells = enumerate(self.cells(choice))
+        places = [(i, cell.at_introduced) for i, cell in cells if cell and (cell.verdict == INTRODUCES) == beyond]
         return "".join(f"M{index + 0.5} {100 - place:.1f}h0" for index, place in places if place is not None)
 
 
-def _ratio(measure: Measure | None) -> float:
+def ratio_of(measure: Measure | None) -> float:
+    """How many floors an error is: infinity where it is no number, less than 0 where there is none."""
     if measure is None:
         return -1.0
     return math.inf if measure.note or not math.isfinite(measure.ratio) else measure.ratio

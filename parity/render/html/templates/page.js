@@ -88,8 +88,11 @@ function show(number) {
     row.className = `v-${verdict.replace(" ", "-")}${index === chosen ? " chosen" : ""}`;
     row.querySelector("circle").setAttribute("class", `h${heat}`);
     strip[index].className = strip[index].classList.contains("w") ? `h${heat} w` : `h${heat}`;
-    row.querySelector(".num").textContent = introduced;
-    row.querySelector(".prop").textContent = propagated;
+    [introduced, propagated].forEach((words, at) => {
+      const [first, second] = words.split(" · "), [large, little] = all(".num", row)[at].children;
+      large.textContent = second || first;
+      little.textContent = second ? first : "";
+    });
     row.querySelector(".verdict").textContent = verdict;
     ["f", "a", "i", "p"].forEach((kind, at) => {
       const mark = row.querySelector(`.plot .${kind}`);
