@@ -45,9 +45,10 @@ def picture(actual: Array, expected: Array, layout: str, truth: Array | None = N
     flow = holds_flow(expected, layout)
     ours, theirs = (_planes(array, layout) for array in (actual, expected))
     with np.errstate(all="ignore"):
-        squares = np.square(ours - theirs)
+        difference = ours - theirs
+        squares = np.square(difference)
         error = np.sqrt(squares.sum(axis=0) if flow else squares.mean(axis=0))
-        shown = [planes if flow else planes.mean(axis=0) for planes in (theirs, ours)]
+        shown = [planes if flow else planes.mean(axis=0) for planes in (theirs, difference)]
         height, width = _sizes(expected, layout)
         known = truth if flow and truth is not None and truth.shape == (2, height, width) else None
         return OutputPicture(
@@ -55,7 +56,7 @@ def picture(actual: Array, expected: Array, layout: str, truth: Array | None = N
             width=width,
             flow=flow,
             expected=Grid.of(_coarse(shown[0])),
-            actual=Grid.of(_coarse(shown[1])),
+            difference=Grid.of(_coarse(shown[1])),
             error=Grid.of(_coarse(error)),
             truth=None if known is None else Grid.of(_coarse_known(known)),
             truth_epe=None if known is None else (_epe(theirs, known), _epe(ours, known)),

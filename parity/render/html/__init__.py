@@ -112,7 +112,7 @@ def _facts(view: View) -> Iterator[tuple[str, str, str]]:
     lengths = [far.epe_mean for run in report.runs for far in run.deviations.values() if far.epe_mean is not None]
     if lengths:
         worst_length = max(lengths, key=lambda length: (length != length, length))
-        yield "mean end-point error", f"{pixels(worst_length)} px", "port against reference"
+        yield "end-point error", f"{pixels(worst_length)} px", "mean, port against reference"
 
 
 def _coverage(report: Report) -> Iterator[tuple[str, list[str]]]:

@@ -173,7 +173,8 @@ def _output(run: Run, name: str, shown: OutputPicture) -> Output:
 
 
 def _flows(shown: OutputPicture) -> Iterator[Figure]:
-    expected, actual, error = shown.expected.array(), shown.actual.array(), shown.error.array()
+    expected, difference, error = shown.expected.array(), shown.difference.array(), shown.error.array()
+    actual = expected + difference
     greatest = _usual(np.hypot(*expected))
     wheel = f"full colour is {pixels(greatest)} px"
     yield Figure(
@@ -182,7 +183,6 @@ def _flows(shown: OutputPicture) -> Iterator[Figure]:
     yield Figure(
         source=images.png(images.flow(actual, greatest)), caption="port, in the same colours", alt="the port's flow"
     )
-    difference = actual - expected
     most = _usual(np.hypot(*difference))
     yield Figure(
         source=images.png(images.flow(difference, most)),
@@ -212,7 +212,8 @@ def _flows(shown: OutputPicture) -> Iterator[Figure]:
 
 
 def _maps(shown: OutputPicture) -> Iterator[Figure]:
-    expected, actual, error = shown.expected.array(), shown.actual.array(), shown.error.array()
+    expected, difference, error = shown.expected.array(), shown.difference.array(), shown.error.array()
+    actual = expected + difference
     finite = expected[np.isfinite(expected)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     words = f"black {low:.3g}, white {high:.3g}"
