@@ -4,7 +4,8 @@ ParityError                 exit 3: could not verify
 ├── UsageError              exit 2: the request itself is wrong (unknown model, bad option, bad size)
 │   ├── UnknownModelError   no model of that name; the message lists the known ones
 │   ├── InputError          an image or array that cannot serve as an input
-│   └── ReportFolderError   the folder for the report cannot be written
+│   ├── ReportFolderError   the folder for the report cannot be written
+│   └── ReportFileError     a file that should be a report, and is none or not a whole one
 ├── CheckpointError         a weights file that cannot be read safely or does not fit the network
 ├── WeightError             weights that do not fit the port: unused, missing, ill-shaped
 ├── MapError                a layer map that names taps which do not exist
@@ -40,6 +41,10 @@ class InputError(UsageError):
 
 class ReportFolderError(UsageError):
     """The folder for the report cannot be written."""
+
+
+class ReportFileError(UsageError):
+    """A file that should be a report, and is none, or not a whole one, or of another schema."""
 
 
 class CheckpointError(ParityError):

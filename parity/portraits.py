@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
 
-from parity.errors import ParityError
+from parity.errors import ReportFileError
 
 KEPT_BITS = 0xFFFFF000
 """A float32 without its last 12 bits has three digits left, and takes half the space."""
@@ -49,17 +49,17 @@ class Grid(_Record):
         return cls(shape=values.shape, data=base64.b64encode(zlib.compress(bits.tobytes(), 6)).decode())
 
     def array(self) -> Floats:
-        """The array. Raises ParityError where `data` is none of that shape."""
+        """The array. Raises ReportFileError where `data` is none of that shape."""
         count = math.prod(self.shape)
         if not 0 <= count <= MOST_VALUES or any(size < 0 for size in self.shape):
-            raise ParityError(f"a picture of shape {self.shape} is none that parity keeps")
+            raise ReportFileError(f"a picture of shape {self.shape} is none that parity keeps")
         try:
             # One byte more than is wanted: more than that is never unpacked, whatever the text holds.
             raw = zlib.decompressobj().decompress(base64.b64decode(self.data, validate=True), 4 * count + 1)
         except (binascii.Error, zlib.error, ValueError) as error:
-            raise ParityError(f"a picture of shape {self.shape} cannot be read: {error}") from error
+            raise ReportFileError(f"a picture of shape {self.shape} cannot be read: {error}") from error
         if len(raw) != 4 * count:
-            raise ParityError(f"a picture of shape {self.shape} has {len(raw)} bytes, not {4 * count}")
+            raise ReportFileError(f"a picture of shape {self.shape} has {len(raw)} bytes, not {4 * count}")
         return np.frombuffer(raw, "<f4").reshape(self.shape)
 
 

@@ -14,6 +14,7 @@
 Nothing here knows a model, and nothing here prints.
 """
 
+import importlib
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from parity.errors import ParityError, ReportFolderError
+from parity.errors import ParityError, ReportFileError, ReportFolderError
 from parity.portraits import ErrorPicture, OutputPicture, Setup
 
 SCHEMA = 1
@@ -350,6 +351,12 @@ class Report(_Record):
         """Every layer and output of every run within its limits, nothing unmatched, and something compared at all."""
         return self.verdict == PASS
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of the report."""
+        # By name, since what shows a report builds on this file, and is read only where somebody looks.
+        shown: str = importlib.import_module("parity.render.html").cell(self)
+        return shown
+
     def to_json(self) -> str:
         """The report as JSON text."""
         return _ADAPTER.dump_json(self, indent=1).decode()
@@ -360,15 +367,28 @@ class Report(_Record):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Report":
-        """Read a report back. Raises ParityError if the file is not one, or of another schema."""
+        """Read a report back. Raises ReportFileError if the file is not one, or of another schema."""
         try:
             report: Report = _ADAPTER.validate_json(Path(path).read_bytes())
-        except (OSError, ValidationError) as error:
-            reason = str(error).splitlines()[0]
-            raise ParityError(f"{path} is not a parity report: {reason}") from error
+        except OSError as error:
+            raise ReportFileError(f"{path} cannot be read: {error.strerror or error}") from error
+        except ValidationError as error:
+            raise ReportFileError(f"{path} is not a parity report: {_why(error)}") from error
+        except ParityError as error:
+            raise ReportFileError(f"{path} contradicts itself: {error}") from error
         if report.schema != SCHEMA:
-            raise ParityError(f"{path} has schema {report.schema}; this parity reads schema {SCHEMA}")
+            raise ReportFileError(f"{path} has schema {report.schema}; this parity reads schema {SCHEMA}")
         return report
+
+
+def _why(error: ValidationError) -> str:
+    """What is wrong with a text that is no report, in a few words."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        reason = str(first["ctx"]["error"]) if "ctx" in first else first["msg"]
+        return f"it is cut short, or no JSON ({reason})"
+    place = ".".join(map(str, first["loc"]))
+    return f"it has no {place!r}" if first["type"] == "missing" else f"{place or 'the whole'}: {first['msg']}"
 
 
 def merge(reports: Sequence[Report]) -> Report:

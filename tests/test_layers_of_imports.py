@@ -15,7 +15,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "numbers", "switches", "trees"),
     ("axes", "portraits", "tolerance"),
     ("comparison", "report", "pairs", "ends"),
-    ("explanation", "lookup", "watch"),
+    ("differences", "explanation", "history", "lookup", "watch"),
     ("frameworks",),
     ("parametrized",),
     ("runners", "inputs", "converters", "checkpoints", "doctor"),

@@ -4,16 +4,20 @@ One file per command, each loaded with the program but none of them importing an
 command gets a line in COMMANDS.
 """
 
-from parity.cli import doctor, explain, faults, init, models, plant, record, repair, repro, verify
+from collections.abc import Callable, Mapping
+
+from parity.cli import diff, doctor, explain, faults, init, models, plant, record, repair, report, repro, verify
 from parity.cli import map as map_
 from parity.cli.program import app
 
 __all__ = ["COMMANDS", "app", "main"]
 
-COMMANDS = {
+COMMANDS: Mapping[str, Callable[..., None]] = {
     "init": init.init,
     "models": models.models,
     "verify": verify.verify,
+    "report": report.report,
+    "diff": diff.diff,
     "explain": explain.explain,
     "map": map_.layer_map,
     "record": record.record,

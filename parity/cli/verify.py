@@ -97,7 +97,7 @@ def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Re
         report, interrupted = _made(settings, show)
     path = report_folder(settings.report_dir, report.pair) / REPORT_FILE
     seen = publish(report, path)
-    _print(report, seen, layers=layers, quiet=quiet)
+    show_report(report, seen, layers=layers, quiet=quiet)
     if interrupted:
         kept = ", ".join(dict.fromkeys(run.input for run in report.runs))
         typer.echo(f"parity: interrupted; what was finished ({kept}) is kept in {path}", err=True)
@@ -142,7 +142,8 @@ def _finished(settings: "RunSettings", source: "Source", show: "Show") -> "tuple
     return finished, ""
 
 
-def _print(report: "Report", path: Path, *, layers: bool, quiet: bool) -> None:
+def show_report(report: "Report", path: Path, *, layers: bool, quiet: bool) -> None:
+    """Print a report, with where it is written; quietly, its verdict alone."""
     from parity.render import layer_table, summary, verdict
 
     if quiet:

@@ -7,7 +7,7 @@ script is the one that is here (its digest is in the page's policy), and it load
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import metadata, resources
 from typing import Any
@@ -15,9 +15,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from parity.differences import Difference
+from parity.history import Past
 from parity.numbers import short, times
 from parity.render.deaths import again, how_it_died, what_was_found
+from parity.render.difference import counted, in_words, places
 from parity.render.html import images
+from parity.render.html.chart import chart
 from parity.render.html.figures import outputs_of, pictures_of, pixels
 from parity.render.html.view import ROW_HEIGHT, View, ratio_of
 from parity.render.sentences import unmatched_in
@@ -26,11 +30,12 @@ from parity.report import INHERITS, INTRODUCES, PASS, Report
 SHOWN = 6
 """How many findings have a card on top; the others are named."""
 
-__all__ = ["page"]
+__all__ = ["cell", "difference_page", "page"]
 
 
-def page(report: Report) -> str:
-    """The report as an HTML page."""
+def page(report: Report, history: Sequence[Past] = ()) -> str:
+    """The report as an HTML page, with a chart of the pair's `history`, the oldest run first, where it has more than
+    one."""
     view = View(report)
     has_flow = any(shown.flow for run in report.runs for shown in run.shown.values())
     return (
@@ -55,10 +60,43 @@ def page(report: Report) -> str:
             facts_shown=list(_facts(view)),
             tainted=_tainted(view),
             outputs_shown=outputs_of(report),
+            chart=chart(history, [node.name for node in view.nodes]) if len(history) > 1 else None,
             pictures_of=lambda layer: pictures_of(report, layer),
             warnings_shown=list(dict.fromkeys(f"{run.input}: {text}" for run in report.runs for text in run.warnings)),
             coverage_shown=list(_coverage(report)),
             data={"runs": view.for_script, "names": [node.name for node in view.nodes]},
+        )
+    )
+
+
+def cell(report: Report) -> str:
+    """The report as a cell of a notebook shows it: the verdict, what is wrong, and the runs."""
+    return (
+        _templates()
+        .get_template("cell.html.jinja")
+        .render(
+            report=report,
+            view=(view := View(report)),
+            verdict=view.verdict,
+            shown=SHOWN,
+            short=short,
+            unmatched=unmatched_in(report.coverage),
+        )
+    )
+
+
+def difference_page(found: Difference) -> str:
+    """What is other in a report than in an earlier one, as an HTML page."""
+    return (
+        _templates()
+        .get_template("diff.html.jinja")
+        .render(
+            found=found,
+            counted=counted(found),
+            in_words=in_words,
+            places=places,
+            style=Markup(_asset("style.css")),
+            version=metadata.version("parity"),
         )
     )
 

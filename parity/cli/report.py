@@ -1,0 +1,65 @@
+"""`parity report`: a report that was written before, shown again; nothing is run, and no framework is needed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from parity.cli.program import errors_as_sentences
+
+if TYPE_CHECKING:
+    from parity.report import Report
+
+
+def report(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="report.json, or the folder that it is in.")],
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Where the page goes; beside the report by default."),
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Print a table of all layers of every run.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line.")] = False,
+) -> None:
+    """Show reports again, and write their pages, without running anything.
+
+    \b
+    Examples:
+      parity report reports/flownet
+      parity report reports/flownet/report.json --html page.html
+      parity report before.json after.json -q
+
+    The exit code is that of the verification: 0 parity, 1 diverged, 3 could not verify; 2 for a file that is no report.
+    """
+    from parity.cli.verify import exit_code, show_report
+
+    code = 0
+    with errors_as_sentences():
+        for file, made in _loaded(files, html):
+            show_report(made, _page(file, html, made), layers=layers, quiet=quiet)
+            code = max(code, exit_code(made))
+    raise typer.Exit(code)
+
+
+def _loaded(files: list[Path], html: Path | None) -> "list[tuple[Path, Report]]":
+    """Every report, read before any is shown. Raises UsageError where several should go to one page."""
+    from parity.errors import UsageError
+    from parity.report import Report
+
+    if html is not None and len(files) > 1:
+        raise UsageError(f"--html {html} is one page, and there are {len(files)} reports; leave it out")
+    return [(file, Report.load(file)) for file in map(report_file, files)]
+
+
+def report_file(path: Path) -> Path:
+    """The report in a folder; a file is itself."""
+    from parity.settings import REPORT_FILE
+
+    return path / REPORT_FILE if path.is_dir() else path
+
+
+def _page(file: Path, html: Path | None, made: "Report") -> Path:
+    from parity.history import recall
+    from parity.render.html import page
+    from parity.report import write_whole
+
+    return write_whole(html or file.with_suffix(".html"), page(made, recall(file.parent)))

@@ -1,0 +1,172 @@
+"""Two reports of one pair, held against each other: what appeared, what vanished, what got worse or better.
+
+A layer's error is counted in floors, so that runs on other machines, sizes or versions can be compared; a change counts
+where it is more than noise: by more than a factor of two, and beyond the floor.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from parity.report import INTRODUCES, Finding, LayerResult, Measure, Report
+
+APPEARED, VANISHED, WORSE, BETTER = "appeared", "vanished", "worse", "better"
+FACTOR = 2.0
+"""By how much an error must change to be another one: faithful ports differ by as much between engines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One layer that is not as before. Errors are relative, None where the layer is not compared; `places` are runs.
+
+    `kind` is "appeared" (a finding that was none), "vanished", "worse" or "better". `cause` is the cause of the
+    finding; where there is one in both reports and they differ, of both.
+    """
+
+    kind: str
+    layer: str
+    port_layer: str
+    before: Measure | None
+    after: Measure | None
+    places: tuple[tuple[str, str], ...]
+    cause: str = ""
+    what: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """All that is other in `after` than in `before`. `other` has the settings and versions that differ, both values.
+
+    `only_before` and `only_after` name runs ("noise (eager)") and layers that only one of them has.
+    """
+
+    before: Report
+    after: Report
+    changes: tuple[Change, ...]
+    as_before: int
+    other: Mapping[str, tuple[str, str]]
+    only_before: tuple[str, ...] = ()
+    only_after: tuple[str, ...] = ()
+
+    @property
+    def regressed(self) -> bool:
+        """Whether anything appeared or got worse, or the verdict did."""
+        bad = any(change.kind in (APPEARED, WORSE) for change in self.changes)
+        return bad or (self.before.passed and not self.after.passed)
+
+    def of(self, kind: str) -> list[Change]:
+        """The changes of one kind."""
+        return [change for change in self.changes if change.kind == kind]
+
+
+def difference(before: Report, after: Report) -> Difference:
+    """What is other in `after`. Runs are held against the run on the same input in the same mode."""
+    old, new = _layers(before), _layers(after)
+    found: dict[tuple[str, str], list[tuple[tuple[str, str], LayerResult, LayerResult]]] = {}
+    both = [key for key in new if key in old]
+    for place, layer in both:
+        earlier, later = old[place, layer], new[place, layer]
+        kind = _kind(earlier, later)
+        if kind:
+            found.setdefault((kind, layer), []).append((place, earlier, later))
+    causes = _causes(before), _causes(after)
+    changes = [_change(kind, layer, where, causes) for (kind, layer), where in found.items()]
+    changes += _other_findings(before, after)
+    changed = {change.layer for change in changes}
+    runs = [{f"{run.input} ({run.mode})" for run in report.runs} for report in (before, after)]
+    names = [{layer.layer for run in report.runs for layer in run.layers} for report in (before, after)]
+    return Difference(
+        before=before,
+        after=after,
+        changes=tuple(sorted(changes, key=lambda each: ORDER.index(each.kind))),
+        as_before=len({layer for _, layer in both} - changed),
+        other=_other_settings(before, after),
+        only_before=(*sorted(runs[0] - runs[1]), *sorted(names[0] - names[1])),
+        only_after=(*sorted(runs[1] - runs[0]), *sorted(names[1] - names[0])),
+    )
+
+
+ORDER = (APPEARED, WORSE, VANISHED, BETTER)
+
+
+def _layers(report: Report) -> dict[tuple[tuple[str, str], str], LayerResult]:
+    return {((run.input, run.mode), layer.layer): layer for run in report.runs for layer in run.layers}
+
+
+def measured(layer: LayerResult) -> Measure | None:
+    """What a layer introduces; where that is not known, what reaches it."""
+    return layer.introduced or layer.propagated
+
+
+def floors(measure: Measure | None) -> float:
+    """An error in floors: infinity where it is no number, 0 where there is none."""
+    if measure is None:
+        return 0.0
+    return math.inf if measure.note or not math.isfinite(measure.ratio) else measure.ratio
+
+
+def _kind(earlier: LayerResult, later: LayerResult) -> str:
+    was, now = earlier.verdict == INTRODUCES, later.verdict == INTRODUCES
+    if was != now:
+        return APPEARED if now else VANISHED
+    old, new = floors(measured(earlier)), floors(measured(later))
+    if new > FACTOR * max(old, 1.0):
+        return WORSE
+    if old > FACTOR * max(new, 1.0):
+        return BETTER
+    return ""
+
+
+Causes = Mapping[str, Finding]
+
+
+def _causes(report: Report) -> Causes:
+    return {finding.layer: finding for finding in reversed(report.findings)}
+
+
+def _change(
+    kind: str,
+    layer: str,
+    where: list[tuple[tuple[str, str], LayerResult, LayerResult]],
+    causes: tuple[Causes, Causes],
+) -> Change:
+    """One change of one layer, in the run in which it is greatest."""
+    place, earlier, later = max(where, key=lambda each: max(floors(measured(each[1])), floors(measured(each[2]))))
+    slugs = [found[layer].cause.slug for found in causes if layer in found]
+    return Change(
+        kind=kind,
+        layer=layer,
+        port_layer=later.port_layer,
+        before=measured(earlier),
+        after=measured(later),
+        places=(place, *(other for other, _, _ in where if other != place)),
+        cause=" -> ".join(dict.fromkeys(slugs)),
+    )
+
+
+def _other_findings(before: Report, after: Report) -> Iterator[Change]:
+    """Findings about something else than values, which only one of the reports has."""
+    old, new = (
+        {(found.layer, found.about): found for found in report.findings if found.about != "values"}
+        for report in (before, after)
+    )
+    for kind, has, lacks in ((APPEARED, new, old), (VANISHED, old, new)):
+        for key, found in has.items():
+            if key not in lacks:
+                yield Change(
+                    kind=kind,
+                    layer=found.layer,
+                    port_layer=found.port_layer,
+                    before=None,
+                    after=None,
+                    places=((found.input, found.mode),),
+                    cause=found.cause.slug,
+                    what=found.about,
+                )
+
+
+def _other_settings(before: Report, after: Report) -> dict[str, tuple[str, str]]:
+    old = {**before.environment, **before.settings}
+    new = {**after.environment, **after.settings}
+    keys = [key for key in {**old, **new} if key not in ("command", "unfinished")]
+    return {key: (old.get(key, "-"), new.get(key, "-")) for key in keys if old.get(key) != new.get(key)}

@@ -1,0 +1,99 @@
+"""What each run of a pair came to, one line a run in a file beside its report: how errors move from release to release.
+
+A line is small (a verdict, versions, and for each layer its worst error in floors), so that the file can be kept for
+years, and in version control. A line that cannot be read is passed over: a run that was cut off must not end history.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from parity.errors import ReportFolderError
+from parity.report import LayerResult, Report
+
+HISTORY_FILE = "history.jsonl"
+KEPT = 400
+"""A chart shows so many runs, the last ones."""
+VERSIONS = ("torch", "tensorflow", "keras")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """One run of a pair. `time` is ISO 8601 in UTC; `errors` are in floors, infinity for what is no number."""
+
+    time: str
+    verdict: str
+    errors: Mapping[str, float]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    first: str = ""
+
+    @classmethod
+    def of(cls, report: Report, time: datetime | None = None) -> "Past":
+        """What is kept of a report; the time is now."""
+        errors: dict[str, float] = {}
+        for run in report.runs:
+            for layer in run.layers:
+                errors[layer.layer] = max(errors.get(layer.layer, 0.0), _floors(layer))
+        return cls(
+            time=(time or datetime.now(UTC)).isoformat(timespec="seconds"),
+            verdict=report.verdict,
+            errors=errors,
+            versions={name: report.environment[name] for name in VERSIONS if name in report.environment},
+            command=report.settings.get("command", ""),
+            first=report.first_divergence.layer if report.first_divergence else "",
+        )
+
+    def line(self) -> str:
+        """The run as a line of JSON; three digits of each error are kept."""
+        errors = {
+            name: str(error) if math.isinf(error) else float(f"{error:.3g}") for name, error in self.errors.items()
+        }
+        return json.dumps({**vars(self), "errors": errors}, ensure_ascii=False)
+
+
+def _floors(layer: LayerResult) -> float:
+    measure = layer.introduced or layer.propagated
+    if measure is None:
+        return 0.0
+    return math.inf if measure.note or not math.isfinite(measure.ratio) else measure.ratio
+
+
+def remember(report: Report, folder: Path) -> Path:
+    """Add a line for the report to the history in `folder`. Raises ReportFolderError if that cannot be written."""
+    path = folder / HISTORY_FILE
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(Past.of(report).line() + "\n")
+    except OSError as error:
+        raise ReportFolderError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def recall(folder: Path) -> list[Past]:
+    """The last runs that the history in `folder` has, the oldest first; none where there is none."""
+    try:
+        lines = (folder / HISTORY_FILE).read_text(encoding="utf-8", errors="replace").splitlines()[-KEPT:]
+    except OSError:
+        return []
+    return [past for past in map(_read, lines) if past]
+
+
+def _read(line: str) -> Past | None:
+    try:
+        found: dict[str, Any] = json.loads(line)
+        errors = {str(name): float(error) for name, error in found["errors"].items()}
+        return Past(
+            time=str(found["time"]),
+            verdict=str(found["verdict"]),
+            errors=errors,
+            versions={str(name): str(version) for name, version in found.get("versions", {}).items()},
+            command=str(found.get("command", "")),
+            first=str(found.get("first", "")),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
