@@ -53,6 +53,7 @@ class Card:
     places: str
     command: str
     strange: bool
+    is_first: bool
 
     @property
     def title(self) -> str:
@@ -139,6 +140,7 @@ class View:
     def _card(self, group: Sequence[Finding]) -> Card:
         worst = max(group, key=badness)
         result = result_of(self.report, worst)
+        first = self.report.first_divergence
         name = result.layer if result else worst.layer
         return Card(
             worst=worst,
@@ -149,6 +151,7 @@ class View:
             places=places_in_words(self.report, group),
             command=explain_command(self.report, worst),
             strange=is_strange(worst),
+            is_first=first is not None and (first.layer, first.about) == (worst.layer, worst.about),
         )
 
     @cached_property

@@ -1,0 +1,220 @@
+"""The page itself, without a browser: it is whole, loads nothing, breaks nothing, and stays small."""
+
+import hashlib
+import json
+import re
+import time
+from base64 import b64encode
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pages import FLOOR, HOSTILE, failing, flow_picture, hostile, large, made, passing, strange
+
+from parity.errors import ReportFileError
+from parity.history import Past
+from parity.portraits import Grid
+from parity.render.html import cell, images, page
+from parity.render.html.network import edges, rows
+from parity.render.html.scale import EXACT, STRANGE, Scale
+from parity.report import Death, Finding, Report
+
+
+def test_it_is_made_of_the_json_alone(tmp_path: Path) -> None:
+    """A report that was written and read back has the same page, to the letter."""
+    report = failing()
+    assert page(Report.load(report.save(tmp_path / "report.json"))) == page(report)
+
+
+def test_it_loads_nothing() -> None:
+    """No address in it leads anywhere but to itself."""
+    text = page(failing())
+    assert set(re.findall(r"(?:src|href)=\"([^\"]{1,6})", text)) == {"data:i", "#layer"}
+    assert "http" not in re.sub(r"http-equiv", "", text)
+    assert "url(" not in text
+
+
+def test_its_policy_admits_its_own_script_alone() -> None:
+    """The digest in the policy is that of the one script that runs."""
+    text = page(failing())
+    script = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(script) == 1
+    digest = b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
+
+
+def test_no_name_becomes_markup() -> None:
+    """Whatever is in a name, a message or a file's name, the page has its own two scripts and no more."""
+    text = page(hostile())
+    assert text.count("<script") == 2
+    assert "alert('x')" not in text
+    assert HOSTILE not in text
+    data = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
+    assert data
+    assert json.loads(data[1])["names"][1].endswith(HOSTILE)
+
+
+def test_500_layers_in_six_runs_stay_small_and_are_made_fast() -> None:
+    """The page of 500 layers is less than 5 MB, and made in a few seconds."""
+    report, begun = large(), time.process_time()
+    assert len(page(report).encode()) < 5e6
+    assert time.process_time() - begun < 10
+
+
+@pytest.mark.parametrize("words", ["act2", "The slope for negative values is 0.2", "slope=0.1", "explain"])
+def test_the_first_card_is_the_first_divergence(words: str) -> None:
+    """What is first in the network comes first, with what is wrong and what to change."""
+    first = page(failing()).partition("<article")[2].partition("</article>")[0]
+    assert words in first
+
+
+def test_a_pass_has_no_card() -> None:
+    """Where nothing is wrong nothing says so."""
+    assert "<article" not in page(passing())
+
+
+def test_what_is_not_finite_is_said_in_words() -> None:
+    """A NaN is no small number: the page says that it is not finite, on top and in the table."""
+    text = page(strange())
+    first = text.partition("<article")[2].partition("</article>")[0]
+    assert "is not finite: 64 values of the port are not finite" in first
+    assert "not a number to compare" in first
+    assert not re.search(r"[>:]\s*(nan|inf)\b", text.partition("<script")[0])
+
+
+def test_an_accumulated_divergence_has_a_card() -> None:
+    """Where no layer is at fault by itself, the first that leaves its limits is shown, with that."""
+    report = failing()
+    first = replace(report.findings[0], introduced=False)
+    text = page(replace(report, findings=(), first_divergence=first, verdict=""))
+    assert "leaves its limits end to end" in text.partition("<article")[2]
+
+
+def test_a_process_that_died_is_on_top() -> None:
+    """How a process died, while doing what, and how to see it again."""
+    death = Death(side="port", how="was killed by signal 11", doing="end to end", input="noise", mode="xla")
+    text = page(replace(passing(), deaths=(death,), verdict=""))
+    assert "the port: its process was killed by signal 11" in text
+    assert "--isolate" in text
+
+
+def test_what_is_unmatched_is_on_top_and_nothing_compared_is_no_pass() -> None:
+    """Layers without a counterpart are named on top; an empty report says that nothing was compared."""
+    report = passing()
+    left = replace(report.coverage, unmatched_reference=("extra",))
+    assert "1 layer of the reference without a counterpart" in page(replace(report, coverage=left, verdict=""))
+    empty = replace(report, runs=(), coverage=replace(report.coverage, matched={}), verdict="")
+    assert "Nothing was compared, and that is not a pass" in page(empty)
+
+
+def test_an_old_report_has_a_page() -> None:
+    """A report written before reads, setups and pictures were kept is shown with what it has."""
+    report = failing()
+    runs = tuple(
+        replace(
+            run,
+            pictures={},
+            shown={},
+            deviations={},
+            layers=tuple(replace(layer, reads=()) for layer in run.layers),
+        )
+        for run in report.runs
+    )
+    text = page(replace(report, runs=runs, setups={}))
+    assert "conv3" in text
+    assert "Outputs" not in text
+
+
+def test_a_notebook_shows_what_is_wrong_without_a_script() -> None:
+    """`_repr_html_` has the verdict, the layer, the cause and the change, and nothing that runs."""
+    text = failing()._repr_html_()
+    assert text == cell(failing())
+    assert all(words in text for words in ("DIVERGED", "act2", "The slope for negative values", "slope=0.1"))
+    assert "<script" not in cell(hostile())
+
+
+def test_history_needs_two_runs_and_names_what_moved() -> None:
+    """One run is no history; of two, the layer whose error moved is named, from where to where."""
+    before, after = Past.of(passing()), Past.of(failing())
+    assert "History" not in page(failing(), [after])
+    text = page(failing(), [before, before, after])
+    table = text.partition("layers that changed most")[2].partition("</table>")[0]
+    assert re.findall(r'<th scope="row">(\w+)<', table) == ["act2", "conv3", "up5"]
+
+
+# -- the graph --------------------------------------------------------------------------------------------------------
+
+
+def test_edges_are_what_is_read() -> None:
+    """Each value that is read is an edge from the node that makes it; what nobody shows is none."""
+    found = edges(["input", "a", "b", "cat"], {"a": ("input",), "b": ("a", "elsewhere"), "cat": ("b", "a")})
+    assert [(edge.source, edge.target) for edge in found] == [(0, 1), (1, 2), (2, 3), (1, 3)]
+
+
+def test_a_value_keeps_its_lane_until_it_is_read_last() -> None:
+    """In a row that a value passes there is a strand of it, and none after its last reader."""
+    found = edges(["a", "b", "c", "d", "e"], {"b": ("a",), "c": ("b",), "d": ("c", "a"), "e": ("d",)})
+    lanes = rows(5, found, 20)
+    carried = [{strand.source for strand in row.strands} for row in lanes]
+    assert carried == [{0}, {0, 1}, {0, 1, 2}, {0, 2, 3}, {3}]
+    assert lanes[1].node != lanes[0].node
+
+
+def test_the_axis_keeps_the_order_of_errors() -> None:
+    """Nothing, small, large and no number are in that order on the axis."""
+    scale = Scale.of([FLOOR, 0.6])
+    places = [scale.at(value) for value in (0.0, FLOOR, 1e-3, 0.6, float("inf"))]
+    assert places == sorted(places)  # type: ignore[type-var]
+    assert (places[0], places[-1]) == (EXACT, STRANGE)
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_comes_back() -> None:
+    """Arrays come back to three digits, NaN and infinity included."""
+    array = np.array([[1.2345, -7e-20], [np.inf, np.nan]])
+    back = Grid.of(array).array()
+    np.testing.assert_allclose(back, array, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "data"),
+    [((2, 2), "eJw="), ((2, 2), "not base64!"), ((3, 2), None), ((1 << 30, 1 << 30), None), ((-1, -4), None)],
+)
+def test_a_grid_that_is_none_is_refused(shape: tuple[int, ...], data: str | None) -> None:
+    """Text that holds no such array is refused in a sentence, however large it says to be."""
+    whole = Grid.of(np.zeros((2, 2))).data
+    with pytest.raises(ReportFileError, match="a picture of shape"):
+        Grid(shape=shape, data=whole if data is None else data).array()
+
+
+def test_the_colour_wheel_tells_directions_apart() -> None:
+    """Rightward is red, leftward cyan; nothing is white, and what is not known is gray."""
+    flow = np.array([[[1.0, -1.0, 0.0, np.nan]], [[0.0, 0.0, 0.0, 0.0]]])
+    right, left, still, unknown = images.flow(flow, 1.0)[0].tolist()
+    assert right[0] > 200 > 60 > max(right[1:])
+    assert left[0] < 60
+    assert min(left[1:]) > 150
+    assert still == [255, 255, 255]
+    assert unknown[0] == unknown[1] == unknown[2]
+
+
+def test_the_flow_of_the_port_is_the_reference_and_the_difference() -> None:
+    """What is kept is the difference, so that one too small to be seen in the flows is shown as it is."""
+    shown = flow_picture(1e-6)
+    assert np.unique(shown.difference.array()[0]) == pytest.approx([1e-6], rel=1e-3)
+
+
+def test_findings_beyond_the_cards_are_named() -> None:
+    """Of many findings the first have cards, and all others a link."""
+    report = made()
+    why = failing().findings[0].cause
+    findings = tuple(
+        Finding(layer=name, port_layer=name, input="noise", mode="eager", error=0.5, floor=FLOOR, cause=why)
+        for name in report.coverage.matched
+    )
+    text = page(replace(report, findings=findings, first_divergence=findings[0], verdict=""))
+    assert text.count("<article") == 6
+    assert "And 5 more" in text

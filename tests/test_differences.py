@@ -1,0 +1,176 @@
+"""Two reports held against each other: what appeared, vanished, got worse or better is said, and noise is not."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from records import finding, layer, report, run, with_run
+from typer.testing import CliRunner
+
+from parity.cli import app
+from parity.differences import APPEARED, BETTER, VANISHED, WORSE, difference
+from parity.history import KEPT, Past, recall, remember
+from parity.render.difference import difference_markdown, difference_text, headline
+from parity.render.html import difference_page
+from parity.report import Report
+
+NASTY = "a|b <script>alert(1)</script> `c` \u00fc"
+
+
+def test_a_fault_that_is_new_appeared_and_one_that_is_gone_vanished() -> None:
+    """Seen from either side the same fault appeared or vanished; only the one way is a regression."""
+    good, bad = report(modes=("eager", "graph")), report(modes=("eager", "graph"), faulty=["conv1.0"])
+    worse, better = difference(good, bad), difference(bad, good)
+    assert [(change.kind, change.layer, change.cause) for change in worse.changes] == [(APPEARED, "conv1.0", "padding")]
+    assert worse.changes[0].places == (("noise", "eager"), ("noise", "graph"))
+    assert [(change.kind, change.layer) for change in better.changes] == [(VANISHED, "conv1.0")]
+    assert (worse.regressed, better.regressed) == (True, False)
+    assert worse.as_before == 6
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kinds"),
+    [(1.0, 1.9, []), (0.1, 0.9, []), (1.0, 4.0, [WORSE]), (6.0, 2.0, [BETTER]), (6.0, 7.0, []), (5000, 90, [BETTER])],
+)
+def test_an_error_is_other_where_it_is_more_than_noise(before: float, after: float, kinds: list[str]) -> None:
+    """Below the floor, and by less than a factor of two, nothing changed."""
+
+    def one(ratio: float) -> Report:
+        layers = tuple(layer(each.layer, introduced=ratio) for each in run().layers[:1])
+        return with_run(report(), 0, layers=layers, verdict="diverged")
+
+    assert [change.kind for change in difference(one(before), one(after)).changes] == kinds
+
+
+def test_what_only_one_report_has_is_named() -> None:
+    """Runs, layers, versions and settings of one report alone are said, and are no change of a layer."""
+    found = difference(
+        report(inputs=("noise",)), replace(report(inputs=("noise", "ramp")), environment={"keras": "3.16"})
+    )
+    assert found.only_after == ("ramp (eager)",)
+    assert found.other["keras"] == ("3.15.1", "3.16")
+    assert found.other["torch"] == ("2.13.0", "-")
+    assert found.changes == ()
+
+
+def test_a_finding_about_gradients_that_is_new_is_a_regression() -> None:
+    """Findings about something else than values are held against each other as well."""
+    found = replace(finding("conv0.0"), about="gradients")
+    worse = difference(report(), replace(report(), findings=(found,), verdict=""))
+    assert [(change.kind, change.what) for change in worse.changes] == [(APPEARED, "gradients")]
+    assert worse.regressed
+
+
+def test_it_is_said_in_80_columns() -> None:
+    """The table fits a terminal, what appeared is above what vanished, and the verdict comes last."""
+    found = difference(report(faulty=["cat"]), report(faulty=["conv1.0"]))
+    lines = difference_text(found, width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    kinds = [line.split()[0] for line in lines if line.strip().startswith((APPEARED, VANISHED))]
+    assert kinds == [APPEARED, VANISHED]
+    assert headline(found).startswith("WORSE: small, diverged -> diverged; 1 appeared, 0 worse, 1 vanished")
+
+
+def test_names_stay_text_in_markdown_and_html() -> None:
+    """A name with markup ends no cell of a table, and is no element of the page."""
+    bad = report(faulty=["conv1.0"])
+    renamed = replace(bad.findings[0], layer=NASTY, about="gradients")
+    found = difference(report(), replace(bad, findings=(*bad.findings, renamed), verdict=""))
+    row = next(line for line in difference_markdown(found).splitlines() if "alert" in line)
+    assert row.replace(r"\|", "").count("|") == 7
+    assert r"\<script\>" in row
+    assert "<script" not in difference_page(found)
+    assert "&lt;script&gt;" in difference_page(found)
+
+
+@pytest.fixture
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a good report, a bad one, one that is cut short and a foreign file; it is the current one."""
+    monkeypatch.chdir(tmp_path)
+    report().save("good/report.json")
+    whole = report(faulty=["conv1.0"]).save("bad.json").read_text()
+    Path("short.json").write_text(whole[: len(whole) // 2])
+    Path("foreign.json").write_text('{"name": "package", "version": 1}')
+    return tmp_path
+
+
+def invoke(*words: str) -> tuple[int, str, str]:
+    """The exit code of the command, and what it writes to both streams."""
+    done = CliRunner().invoke(app, list(words))
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("short.json", "parity: short.json is not a parity report: it is cut short, or no JSON"),
+        ("foreign.json", "parity: foreign.json is not a parity report: it has no 'pair'"),
+        ("nothing.json", "parity: nothing.json cannot be read: No such file or directory"),
+    ],
+)
+@pytest.mark.parametrize("command", [["report"], ["diff", "bad.json"]])
+def test_what_is_no_report_is_refused_in_one_sentence(
+    saved: Path, command: list[str], file: str, sentence: str
+) -> None:
+    """A file that is cut short, foreign or missing: one sentence that says so, exit 2, and nothing written."""
+    before = sorted(saved.rglob("*"))
+    code, out, err = invoke(*command, file)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(sentence)
+    assert sorted(saved.rglob("*")) == before
+
+
+def test_a_report_is_shown_again_with_its_page(saved: Path) -> None:
+    """From a folder or a file: the summary, the page beside it, and the verdict's exit code."""
+    code, out, _ = invoke("report", "good")
+    assert (code, out.splitlines()[-1]) == (0, "report: good/report.html")
+    assert "<!doctype html>" in Path("good/report.html").read_text()
+    code, out, _ = invoke("report", "good", "bad.json", "-q")
+    assert (code, [line.partition(":")[0] for line in out.splitlines()]) == (1, ["PASS", "DIVERGED"])
+    assert Path("bad.html").exists()
+    code, _, err = invoke("report", "good", "bad.json", "--html", "one.html")
+    assert (code, Path("one.html").exists()) == (2, False)
+    assert "there are 2 reports" in err
+
+
+def test_a_report_is_shown_without_a_framework(saved: Path, pytester: pytest.Pytester) -> None:
+    """Showing a report, comparing two, and their pages load neither torch nor tensorflow nor keras."""
+    script = """
+import sys
+from typer.testing import CliRunner
+from parity.cli import app
+for words in (["report", "good"], ["diff", "good", "bad.json", "--html", "d.html"]):
+    CliRunner().invoke(app, words, catch_exceptions=False)
+assert not {"torch", "tensorflow", "keras"} & set(sys.modules), sorted(sys.modules)
+""".replace("good", str(saved / "good")).replace("bad.json", str(saved / "bad.json"))
+    assert pytester.run(sys.executable, "-c", script).ret == 0
+
+
+def test_the_exit_code_says_whether_it_got_worse(saved: Path) -> None:
+    """1 where a fault appeared, 0 where one vanished; the page is written where it was asked for."""
+    assert invoke("diff", "good", "bad.json")[0] == 1
+    code, out, _ = invoke("diff", "bad.json", "good", "--markdown", "--html", "diff.html")
+    assert code == 0
+    assert out.startswith("**NOT WORSE: small, diverged -\\> pass")
+    assert "1 vanished" in Path("diff.html").read_text()
+
+
+def test_history_is_a_line_a_run_and_outlives_a_broken_one(tmp_path: Path) -> None:
+    """Each run adds a line; a line that was cut off, or holds something else, is passed over."""
+    remember(report(), tmp_path)
+    (path := tmp_path / "history.jsonl").write_text(path.read_text() + '{"time": 1\n[]\n{"errors": {}}\n')
+    remember(report(faulty=["conv1.0"]), tmp_path)
+    past = recall(tmp_path)
+    assert [each.verdict for each in past] == ["pass", "diverged"]
+    assert [each.errors["conv1.0"] for each in past] == [1.0, 5000.0]
+    assert past[1].first == "conv1.0"
+    assert past[0].versions == {"torch": "2.13.0", "tensorflow": "2.21.0", "keras": "3.15.1"}
+
+
+def test_history_shows_the_last_runs_and_none_where_there_is_none(tmp_path: Path) -> None:
+    """Of a long history the last runs are read; a folder without one has none."""
+    assert recall(tmp_path / "nowhere") == []
+    line = Past.of(report()).line()
+    (tmp_path / "history.jsonl").write_text(f"{line}\n" * (KEPT + 5))
+    assert len(recall(tmp_path)) == KEPT
