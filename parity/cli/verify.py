@@ -87,6 +87,7 @@ def exit_code(report: "Report") -> int:
 def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Report":
     """Verify and write the report; interrupted, write what was finished and raise typer.Exit."""
     from parity.publishing import publish
+    from parity.render.annotations import annotations, on_github
     from parity.render.progress import progress_bar
     from parity.settings import REPORT_FILE, RunSettings, ensure_writable, report_folder
 
@@ -98,6 +99,8 @@ def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Re
     path = report_folder(settings.report_dir, report.pair) / REPORT_FILE
     seen = publish(report, path)
     show_report(report, seen, layers=layers, quiet=quiet)
+    for line in annotations(report) if on_github() else ():
+        typer.echo(line, err=True)
     if interrupted:
         kept = ", ".join(dict.fromkeys(run.input for run in report.runs))
         typer.echo(f"parity: interrupted; what was finished ({kept}) is kept in {path}", err=True)

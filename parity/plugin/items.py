@@ -13,6 +13,7 @@ import pytest
 from parity.errors import ParityError, UsageError
 from parity.isolation import Source
 from parity.isolation.journal import Described
+from parity.plugin.figures import figures_of
 from parity.plugin.results import Results
 from parity.plugin.verdicts import gradient_failure, input_gradient_failure, is_waived, layer_failure, network_failure
 from parity.settings import RunSettings
@@ -117,6 +118,17 @@ class Test(pytest.Item):
         """What is wrong, in the words of a report; None where nothing is."""
         raise NotImplementedError
 
+    def figures(self) -> list[tuple[str, object]]:
+        """What a result file (`--junitxml`) keeps of the test beside its outcome: names and figures."""
+        try:
+            return [*figures_of(self.results.report(self.names()), self.layers(), self.places())]
+        except ParityError:
+            return []
+
+    def layers(self) -> tuple[str, ...] | None:
+        """The layers this test is about; None for the whole network."""
+        return None
+
     def names(self) -> list[str]:
         """The inputs this test looks at."""
         return list(dict.fromkeys(name for name, _ in self.places()))
@@ -127,6 +139,7 @@ class Test(pytest.Item):
 
     def runtest(self) -> None:
         """Pass, or fail with the message alone: a traceback would lead into parity, not to the fault."""
+        self.user_properties += self.figures()
         try:
             problem = self.problem()
         except ParityError as error:
@@ -149,6 +162,10 @@ class Layer(Test):
     def places(self) -> tuple[tuple[str, str], ...]:
         """All of them."""
         return self.plan.all_places()
+
+    def layers(self) -> tuple[str, ...]:
+        """Its own."""
+        return (self.layer,)
 
     def problem(self) -> str | None:
         """A layer that introduces error, or was not compared; one that was waived by name is skipped."""

@@ -18,6 +18,7 @@ from parity.isolation import ProcessDiedError, Source, opened
 from parity.plugin.items import Model, Plan, Test, nodeid_of
 from parity.plugin.results import Finished, Results, calm
 from parity.publishing import publish
+from parity.render.annotations import annotations, on_github
 from parity.render.progress import Show, progress_bar, silent
 from parity.render.terminal import summary, verdict
 from parity.report import Report
@@ -225,6 +226,8 @@ class ModelSession:
         else:
             writer.line(summary(self.report, width=writer.fullwidth, colour=writer.hasmarkup))
         writer.line(self.written)
+        for line in annotations(self.report) if on_github() else ():
+            writer.line(line)
 
 
 def _options(given: Mapping[str, Any]) -> Options:
