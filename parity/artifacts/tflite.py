@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from parity.artifacts.lifting import Rule
 from parity.artifacts.program import Engine, Program
 from parity.artifacts.tflite_cut import Cut, Cutting
 from parity.artifacts.tflite_file import read
+from parity.artifacts.tflite_rules import RULES
 from parity.axes import Array
 from parity.errors import ArtifactError, PairError
 from parity.frameworks import quiet
@@ -27,6 +29,11 @@ from parity.switches import thread_count
 
 KEPT = 64 << 20
 """Bytes of pieces that are kept ready to run: an explanation asks for one layer many times."""
+
+
+def opened(path: Path) -> Engine:
+    """The engine of a `.tflite` file. Raises ArtifactError where it is none, or cannot be loaded."""
+    return TFLite(path)
 
 
 class TFLite(Engine):
@@ -45,6 +52,11 @@ class TFLite(Engine):
     def program(self) -> Program:
         """What the file computes."""
         return self.flat.program
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """What its operators are lifted to."""
+        return RULES
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -106,15 +118,23 @@ class TFLite(Engine):
         """The program where every tensor has the sizes that it had last, and what follows from these is constant."""
         names = self.flat.names
         sized = {names[tensor] for tensor in self._shape_values()}
-        steps = []
+        steps, folded = [], list(self.program.folded)
         for step in self.program.steps:
             if all(read in sized or read in self.program.constants or not read for read in step.inputs) and sized:
                 sized.update(step.outputs)
-            elif not sized.issuperset(step.outputs):
+            if sized.issuperset(step.outputs):
+                folded.append(step)
+            else:
                 steps.append(step)
         shapes = {names[tensor]: shape for tensor, shape in self._sizes.items()}
         values = Following(self.program.constants, {name: partial(self.part, {}, name) for name in sized})
-        return replace(self.program, steps=tuple(steps), shapes={**self.program.shapes, **shapes}, constants=values)
+        return replace(
+            self.program,
+            steps=tuple(steps),
+            folded=tuple(folded),
+            shapes={**self.program.shapes, **shapes},
+            constants=values,
+        )
 
     def _constants(self, values: Mapping[str, Array]) -> dict[int, Array]:
         """Constants as the file stores them, by the tensors that it has them in."""

@@ -175,9 +175,12 @@ class Flat:
         tensors = range(len(self.graph.tensors))
         grids = {self.names[tensor]: grid for tensor in tensors if (grid := self.grid(tensor)) is not None}
         inputs, outputs = ({key: self.names[tensor] for key, tensor in side.items()} for side in self.signature)
+        steps = tuple(self._steps())
+        unpacking = {self.names[tensor] for tensor in self.folded}
         return Program(
             format="tflite",
-            steps=tuple(self._steps()),
+            steps=tuple(step for step in steps if not unpacking & set(step.outputs)),
+            folded=tuple(step for step in steps if unpacking & set(step.outputs)),
             inputs=inputs,
             outputs=outputs,
             constants=_Constants(self),
@@ -192,7 +195,7 @@ class Flat:
         scopes: dict[int, str] = {}
         for each in self.graph.operators:
             outputs = _indices(each.outputs)
-            if not outputs or outputs[0] in self.folded:
+            if not outputs:
                 continue
             name = self._step_name(each, scopes)
             scopes |= dict.fromkeys(outputs, name.rpartition("/")[0])
