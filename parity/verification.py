@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from parity.alignment import Alignment, with_map
+from parity.artifacts.port import ArtifactPort, artifact_port
 from parity.axes import move
 from parity.converters import transfer
 from parity.diagnosis import Diagnosis
@@ -78,9 +79,18 @@ class Verifier:
         self.gradients = gradients
         self._apart: dict[str, frozenset[str]] = {}
         self.reference: Reference = recorded_reference(pair) or TorchModule(pair.reference, device)
-        self._port: Port | RecordedPort = recorded_port(pair) or Port(pair.port)
+        self._port: Port | RecordedPort | ArtifactPort = (
+            recorded_port(pair) or artifact_port(pair.port) or Port(pair.port)
+        )
+        if gradients and isinstance(self._port, ArtifactPort):
+            raise UsageError(f"gradients cannot be compared with {self._port.path}: a file that ships has none")
         if gradients and not (isinstance(self.reference, TorchModule) and isinstance(self._port, Port)):
             raise UsageError("gradients cannot be compared with a recording: both networks have to run for that")
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes in which the port can be run: those of Keras, or that of the file that it is."""
+        return (self._port.mode,) if isinstance(self._port, ArtifactPort) else MODES
 
     @property
     def port(self) -> KerasModel:
@@ -95,7 +105,7 @@ class Verifier:
         if self.pair.transfer and isinstance(self._port, Port):
             more = self.pair.transfer if isinstance(self.pair.transfer, Mapping) else {}
             subject = self._unfilled(given)
-            matched = Examination(subject, given, MODES, lambda text, fraction: None).alignment.matched
+            matched = Examination(subject, given, self.modes, lambda text, fraction: None).alignment.matched
             layers = {tap: subject.port.operation(name) for tap, name in matched.items()}
             transfer(self.reference.module, self._port.model, {**layers, **more})
             self.pair = replace(self.pair, transfer=False)
@@ -124,7 +134,7 @@ class Verifier:
 
     def _unfilled(self, given: Input) -> Subject:
         port = self._port.used if self._port.is_flat else self._opened(given)
-        versions = self._port.versions if isinstance(self._port, RecordedPort) else {}
+        versions = {} if isinstance(self._port, Port) else self._port.versions
         return Subject(pair=self.pair, policy=self.policy, reference=self.reference, port=port, versions=versions)
 
     def _opened(self, given: Input) -> KerasModel:
@@ -147,11 +157,11 @@ class Verifier:
 
     def segments(self, given: Input) -> tuple[Segment, ...]:
         """The port cut at the taps that answer to the reference's on this input. Raises as `verify` does."""
-        return Examination(self.subject(given), given, MODES, lambda text, fraction: None).segments
+        return Examination(self.subject(given), given, self.modes, lambda text, fraction: None).segments
 
     def alignment(self, given: Input) -> Alignment:
         """Which tap of the port answers to which of the reference's on this input, and why. Raises as `verify` does."""
-        return Examination(self.subject(given), given, MODES, lambda text, fraction: None).alignment
+        return Examination(self.subject(given), given, self.modes, lambda text, fraction: None).alignment
 
     def report(
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
@@ -166,7 +176,7 @@ class Verifier:
 
         Raises UsageError for a name that no layer has, PairError for a layer that could not be compared.
         """
-        verification = Examination(self.subject(given), given, _known((mode,)), progress)
+        verification = Examination(self.subject(given), given, self._known((mode,)), progress)
         verification.wanted = verification.matching.layer_called(layer)
         try:
             verification.report()
@@ -189,7 +199,7 @@ class Verifier:
         Raises UsageError for a name that no layer has.
         """
         apart = self._apart.get(given.name, frozenset())
-        verification = Examination(self.subject(given), given, _known((mode,)), progress, apart)
+        verification = Examination(self.subject(given), given, self._known((mode,)), progress, apart)
         verification.wanted = verification.matching.layer_called(layer) if layer else ""
         verification.witness = see
         try:
@@ -201,7 +211,7 @@ class Verifier:
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
     ) -> tuple[Report, Mapping[str, Diagnosis]]:
         """The report of one input, and for each layer at fault its diagnosis in the first mode in which it is."""
-        modes, known = _known(modes), frozenset[str]()
+        modes, known = self._known(modes), frozenset[str]()
         try:
             verification = Examination(self.subject(given), given, modes, progress)
             report = verification.report()
@@ -221,14 +231,16 @@ class Verifier:
             found.setdefault(layer, diagnosis)
         return report, found
 
-
-def _known(modes: Sequence[str]) -> tuple[str, ...]:
-    unknown = [mode for mode in modes if mode not in MODES]
-    if unknown or not modes:
-        raise UsageError(
-            f"mode {unknown[0]!r} is not known" if unknown else f"no mode given; the modes are {', '.join(MODES)}"
-        )
-    return tuple(dict.fromkeys(modes))
+    def _known(self, modes: Sequence[str]) -> tuple[str, ...]:
+        """The modes to run in: those asked for; of a file that ships its only one, unless another is asked for."""
+        if isinstance(self._port, ArtifactPort):
+            return self._port.modes_of(modes)
+        unknown = [mode for mode in modes if mode not in MODES]
+        if unknown or not modes:
+            raise UsageError(
+                f"mode {unknown[0]!r} is not known" if unknown else f"no mode given; the modes are {', '.join(MODES)}"
+            )
+        return tuple(dict.fromkeys(modes))
 
 
 def _share(progress: Progress, index: int, count: int, name: str) -> Progress:

@@ -1,1 +1,133 @@
 """An artifact in the place of a pair's port."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from parity.artifacts.files import FROZEN, KERAS, ONNX, RECORDING, SAVED_MODEL, TFLITE, checked, kind_of_file
+from parity.artifacts.lifting import lifted
+from parity.artifacts.model import ArtifactModel
+from parity.artifacts.program import Engine
+from parity.axes import Array
+from parity.ends import all_paired
+from parity.errors import ArtifactError, PairError, UsageError
+from parity.runners.keras_model import KerasModel
+from parity.runners.taps import MODES
+
+Names = Mapping[str, str]
+"""Names of inputs, and for each what else it is called, as in `parity.ends`."""
+
+ENGINES: Mapping[str, str] = {
+    FROZEN: "parity.artifacts.frozen:opened",
+    SAVED_MODEL: "parity.artifacts.saved:opened",
+    TFLITE: "parity.artifacts.tflite:opened",
+    ONNX: "parity.artifacts.onnx:opened",
+}
+"""What opens a file of a kind: a function of its path that gives its Engine."""
+
+
+def artifact_port(port: Any) -> "ArtifactPort | None":
+    """The artifact that a pair has for its port: the path of a file that an engine of its own runs; else None.
+
+    A `.keras` file is none: it is checked, and is run by Keras as any model. Raises ArtifactError for a file that is
+    broken or refused.
+    """
+    if not isinstance(port, (str, Path)):
+        return None
+    kind = kind_of_file(Path(port))
+    if kind == KERAS:
+        checked(Path(port))
+    return None if kind in (KERAS, RECORDING) else ArtifactPort(Path(port))
+
+
+class ArtifactPort:
+    """A file that ships, ready to be run on inputs of any shapes that it takes. Raises ArtifactError where refused."""
+
+    is_flat = False
+
+    def __init__(self, path: Path, *, allowed: Sequence[str] = ()) -> None:
+        self.path = path
+        self.kind = checked(path, allowed=allowed).kind
+        module, _, function = ENGINES[self.kind].partition(":")
+        self._engine: Engine = getattr(importlib.import_module(module), function)(path)
+        self._models: dict[tuple[Any, ...], ArtifactModel] = {}
+        self._used: ArtifactModel | None = None
+
+    @property
+    def mode(self) -> str:
+        """The one way to run it."""
+        return self._engine.program.format
+
+    def modes_of(self, modes: Sequence[str]) -> tuple[str, ...]:
+        """What the modes that are asked for mean here: the only one. Raises UsageError where others are asked for."""
+        if tuple(modes) not in (MODES, (self.mode,)):
+            asked = ", ".join(modes)
+            raise UsageError(
+                f"mode {asked} is for Keras models; {self.path} has an engine of its own: mode {self.mode}"
+            )
+        return (self.mode,)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The engine that runs it, and its version."""
+        return self._engine.versions
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a report must say of how the file is seen."""
+        return self._engine.notes
+
+    @property
+    def model(self) -> Any:
+        """Nothing that can be changed or filled. Raises UsageError."""
+        raise UsageError(f"{self.path} is a file that ships: it is verified as it is, and neither filled nor changed")
+
+    @property
+    def used(self) -> KerasModel:
+        """What ran the file last. Raises PairError before the first input."""
+        if self._used is None:
+            raise PairError(f"{self.path} is opened when it is given its first input")
+        return self._used
+
+    def engine(self, arrays: Mapping[str, Array], names: Names, input_map: Names) -> KerasModel:
+        """What runs the file on inputs of these shapes, in its layout, by the reference's names.
+
+        Raises ArtifactError where the file takes no such inputs.
+        """
+        program = self._engine.program
+        feeds = all_paired(names, _ends(program.inputs), input_map, "input")
+        theirs = {ours: arrays[name] for name, ours in feeds.items()}
+        found = {name: theirs[end] for name, end in zip(program.inputs, _ends(program.inputs), strict=True)}
+        for name, array in found.items():
+            self._fits(name, array)
+        key = tuple((name, array.shape) for name, array in found.items())
+        if self._used is None or key not in self._models or self._models[key] is not self._used:
+            shaped = self._engine.shaped({program.inputs[name]: array.shape for name, array in found.items()})
+            if key not in self._models:
+                self._models[key] = ArtifactModel(self._engine, lifted(self._engine, shaped))
+        self._used = self._models[key]
+        return self._used
+
+    def restore(self) -> None:
+        """Nothing to undo: a file does not change."""
+
+    def _fits(self, name: str, array: Array) -> None:
+        """Raise ArtifactError unless the file takes an array of this shape and dtype."""
+        program = self._engine.program
+        tensor = program.inputs[name]
+        shape, dtype = program.shapes.get(tensor), program.dtypes[tensor]
+        fits = shape is None or (
+            len(shape) == array.ndim and all(a in (None, b) for a, b in zip(shape, array.shape, strict=True))
+        )
+        takes = dtype if tensor not in program.grids else "float32"
+        if not fits or str(array.dtype) != takes:
+            wanted = ", ".join("any" if size is None else str(size) for size in shape or ())
+            given = f"it is given {array.dtype} of shape {array.shape}"
+            raise ArtifactError(f"{self.path} takes {name!r} as {takes} of shape ({wanted}); {given}")
+
+
+def _ends(inputs: Mapping[str, str]) -> dict[str, str]:
+    """The names by which an engine's inputs are given, and what the file calls them."""
+    only = len(inputs) == 1
+    return {"input" if only else f"input.{name}": name for name in inputs}

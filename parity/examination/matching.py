@@ -95,8 +95,12 @@ class Matching:
         )
 
     def _layers(self) -> Mapping[str, str | Sequence[str]] | None:
-        """The user's map; the name of a model or layer that was opened stands for the tap that makes its value."""
+        """The user's map; the name of a model or layer that was opened stands for the tap that makes its value.
+
+        A file may have lost names that its source had: what the map sends to one of these is left to alignment.
+        """
         layers, aliases = self._subject.pair.layers, self._subject.port.aliases
+        layers = layers and self._subject.port.kept(layers)
         if not layers or not aliases:
             return layers
 

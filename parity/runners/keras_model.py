@@ -118,6 +118,9 @@ class KerasModel:
     form.
     """
 
+    stands_for = False
+    """Whether its operations only stand for what is run: those of a file, which another engine runs."""
+
     def __init__(self, model: Any, *, named: Mapping[int, str] | None = None, whole: Whole | None = None) -> None:
         if isinstance(model, (str, Path)):
             model = loaded(Path(model))
@@ -165,6 +168,10 @@ class KerasModel:
         """The inputs as the model takes them."""
         by_path = dict(zip(dict(leaves(self._graph._inputs_struct, INPUT)), self.inputs, strict=True))
         return rebuilt(self._graph._inputs_struct, INPUT, lambda path, leaf: values[by_path[path]])
+
+    def kept(self, layers: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The entries of a layer map that can be meant: all of them."""
+        return layers
 
     def restore(self) -> None:
         """Undo what a run may do to weights: a BatchNorm in training mode moves its statistics."""

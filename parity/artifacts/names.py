@@ -1,0 +1,63 @@
+"""What the taps of a file are called: by the layers that its operations were made for, where their names tell.
+
+Keras makes the operations of a layer in a scope of the layer's name, inside the scopes of the models around it. It
+enters each scope twice, so that what is traced into a graph has `conv1_1/convolution` for the layer `conv1`, and
+`conv1_1_2/convolution` for `conv1_1`. Where every scope has such a number, it is taken off, if the names stay apart.
+"""
+
+import re
+from collections.abc import Sequence
+
+_NUMBERED = re.compile(r"(.+)_\d+")
+
+
+def names_of(operations: Sequence[str], weighted: Sequence[bool]) -> list[str]:
+    """The name of each tap, for the name of the operation that makes its value; `weighted` says which have weights.
+
+    Of several in one scope, the last with weights has the scope's name, or the last of all; the others have their own
+    behind it.
+
+    >>> names_of(["net_1/conv_1/convolution", "net_1/conv_1/Relu", "net_1/pool_1/MaxPool"], [True, False, False])
+    ['conv', 'conv/Relu', 'pool']
+    """
+    parts = _without_common([name.split("/") for name in operations])
+    scopes = _decoded(parts)
+    holders: dict[tuple[str, ...], int] = {}
+    for place, (scope, has) in enumerate(zip(scopes, weighted, strict=True)):
+        if scope and (has or scope not in holders or not weighted[holders[scope]]):
+            holders[scope] = place
+    found = []
+    for place, (scope, own) in enumerate(zip(scopes, parts, strict=True)):
+        inner = "/".join(own[len(scope) :]) or own[-1]
+        found.append("/".join(scope) if holders.get(scope) == place else "/".join((*scope, inner)))
+    return found
+
+
+def _without_common(parts: Sequence[list[str]]) -> list[list[str]]:
+    """The names without the scopes that all of them are in."""
+    shortest = min((len(name) for name in parts), default=1)
+    common = 0
+    while common < shortest - 1 and len({name[common] for name in parts}) == 1:
+        common += 1
+    return [name[common:] for name in parts]
+
+
+def _decoded(parts: Sequence[list[str]]) -> list[tuple[str, ...]]:
+    """The layer that each operation is of, as the scopes that it is in; none for one that is in no scope."""
+    plain = [tuple(name[:-1]) for name in parts]
+    first = {name[0] for name in parts if len(name) > 1}
+    if not first or not all(_NUMBERED.fullmatch(scope) for scope in first):
+        return plain
+    as_written = [_numbered(name) for name in parts]
+    decoded = [tuple(_NUMBERED.sub(r"\1", scope) for scope in scopes) for scopes in as_written]
+    return decoded if len(set(decoded)) == len(set(as_written)) else plain
+
+
+def _numbered(name: Sequence[str]) -> tuple[str, ...]:
+    """The scopes of layers: those before the first that has no number, which the layer itself has made."""
+    scopes: list[str] = []
+    for scope in name[:-1]:
+        if not _NUMBERED.fullmatch(scope):
+            break
+        scopes.append(scope)
+    return tuple(scopes)
