@@ -145,8 +145,10 @@ class _Aligning:
         self._rehang()
         self._join_folded()
         self._join_contained()
+        self._join_applied()
         self._match_outputs(ends)
         self._match_operations(numbers)
+        self._join_applied()
         self._match_other_activations()
         self._compare_built_in()
         ambiguous = tuple(self._ambiguity(choice) for choice in choices if choice.alternatives or choice.rivals)
@@ -268,6 +270,16 @@ class _Aligning:
                 if after is not None:
                     self.together[after] = (ours, *self.together.get(after, ()))
                     self.reasons[after] += ", with the weights of the layer before it"
+
+    def _join_applied(self) -> None:
+        """A layer of the port whose value has been through an activation: it is compared where the reference's has."""
+        for ours, theirs in list(self.matched.items()):
+            after = activation_after(self.reference, ours) if self.port.taps[theirs].applies else None
+            if after is not None and after not in self.matched and after not in self.without[0]:
+                self._move(ours, theirs, after, theirs)
+                kinds = f"{self.reference.taps[ours].kind} + {self.reference.taps[after].kind}"
+                if self.reasons[after] != GIVEN:
+                    self.reasons[after] = f"fused {kinds}"
 
     def _match_outputs(self, ends: Sequence[tuple[int, int]]) -> None:
         """Outputs that are still open, and those whose last operation only one side has."""

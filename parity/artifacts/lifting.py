@@ -140,7 +140,7 @@ class _Lifting:
             ),
             tensors={id(symbol): tensor for tensor, symbol in self._symbols.items()},
             orders=self._orders,
-            fused={name: names.get(id(firing), firing.name) for name, firing in self._fused.items()},
+            fused=self._fused_names(names),
         )
 
     def _needed(self) -> list[Step]:
@@ -156,8 +156,12 @@ class _Lifting:
         if tensor not in self._symbols:
             shape, order = self._view.shape(tensor), self._orders.get(tensor)
             shape = shape if order is None else tuple(shape[axis] for axis in order)
-            self._symbols[tensor] = keras.KerasTensor(shape, dtype=self._program.dtypes[tensor], name=name or tensor)
+            self._symbols[tensor] = keras.KerasTensor(shape, dtype=self._dtype(tensor), name=name or tensor)
         return self._symbols[tensor]
+
+    def _dtype(self, tensor: str) -> str:
+        """What a tensor's values are: real numbers where it is stored on a grid."""
+        return "float32" if tensor in self._program.grids else self._program.dtypes[tensor]
 
     def _known(self, step: Step) -> tuple[Step, ...]:
         """Fire what a rule makes of a step; the steps that are done by it, none where there is no such thing."""
@@ -205,6 +209,15 @@ class _Lifting:
 
     def _keep(self, firing: Firing, steps: tuple[Step, ...]) -> None:
         self._firings.append((firing, steps))
+
+    def _fused_names(self, names: Mapping[int, str]) -> dict[str, str]:
+        """What was made part of another step, by the name that it would have as a tap."""
+        steps = [steps[-1].name for _, steps in self._firings]
+        weighted = [bool(getattr(firing.operation, "weights", ())) for firing, _ in self._firings]
+        found = names_of([*steps, *self._fused], [*weighted, *(False for _ in self._fused)])[len(steps) :]
+        holders = (names.get(id(firing), firing.name) for firing in self._fused.values())
+        taps = set(names.values())
+        return {name: holder for name, holder in zip(found, holders, strict=True) if name not in taps}
 
     def _named(self) -> tuple[Firing, ...]:
         """The firings, each under the name of its tap; its operation too."""

@@ -1,15 +1,18 @@
 """An artifact as a port: aligned and explained by what it was lifted to, every value from its own engine."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from parity.alignment.mapping import TOGETHER
 from parity.artifacts.lifting import Lifted
 from parity.artifacts.program import Engine
 from parity.axes import Array
-from parity.runners.keras_model import REFUSED, KerasModel, Segment
-from parity.runners.taps import Positions
+from parity.runners.built_in import LINEAR, name_of
+from parity.runners.keras_model import REFUSED, KerasModel, PortTap, Segment
+from parity.runners.taps import Positions, kind_of
 from parity.watch import PORT, Step, tell
 
 
@@ -43,11 +46,26 @@ class ArtifactModel(KerasModel):
             key: found(value) if isinstance(value, str) else [found(each) for each in value]
             for key, value in layers.items()
         }
-        return {
+        known = {
             key: value
             for key, value in named.items()
             if (value in taps if isinstance(value, str) else all(each in taps for each in value))
         }
+        return self._together(known)
+
+    def _together(self, layers: Mapping[Any, Any]) -> dict[Any, Any]:
+        """The entries of a layer map, as one where they go to one tap in which the file holds several layers."""
+        joined = {tap.name for tap in self.taps if tap.applies} | set(self.lifted.fused.values())
+        found: dict[Any, Any] = {}
+        for tap in joined & {value for value in layers.values() if isinstance(value, str)}:
+            keys = [key for key, value in layers.items() if value == tap]
+            found[keys[0] if len(keys) == 1 else tuple(name for key in keys for name in _names(key))] = tap
+        return {**{key: value for key, value in layers.items() if value not in found.values()}, **found}
+
+    def _enumerate(self) -> Iterator[PortTap]:
+        """Its taps; of each, the activation that the file has made a part of it."""
+        for tap in super()._enumerate():
+            yield replace(tap, applies=_applied(tap.operation))
 
     def restore(self) -> None:
         """Nothing to undo: a file does not change."""
@@ -121,3 +139,16 @@ class ArtifactModel(KerasModel):
         """A value of the graph in the file's own axes."""
         order = self.lifted.orders.get(self._tensor(key))
         return np.ascontiguousarray(value if order is None else value.transpose(np.argsort(order)))
+
+
+def _names(key: Any) -> tuple[str, ...]:
+    """The names in a key of a layer map."""
+    return tuple(name.strip() for name in key.split(TOGETHER)) if isinstance(key, str) else tuple(key)
+
+
+def _applied(operation: Any) -> str:
+    """The kind of the activation that an operation ends with; none of what is an activation itself."""
+    activation = vars(operation).get("activation")
+    if not callable(activation) or type(operation).__name__ == "Activation" or name_of(activation) == LINEAR:
+        return ""
+    return kind_of(name_of(activation))

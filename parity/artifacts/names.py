@@ -34,12 +34,13 @@ def names_of(operations: Sequence[str], weighted: Sequence[bool]) -> list[str]:
 
 
 def _without_common(parts: Sequence[list[str]]) -> list[list[str]]:
-    """The names without the scopes that all of them are in."""
-    shortest = min((len(name) for name in parts), default=1)
+    """The names without the scopes that all of them are in, but for those in none."""
+    scoped = [name for name in parts if len(name) > 1]
+    shortest = min((len(name) for name in scoped), default=1)
     common = 0
-    while common < shortest - 1 and len({name[common] for name in parts}) == 1:
+    while common < shortest - 1 and len({name[common] for name in scoped}) == 1:
         common += 1
-    return [name[common:] for name in parts]
+    return [name[common:] if len(name) > 1 else name for name in parts]
 
 
 def _decoded(parts: Sequence[list[str]]) -> list[tuple[str, ...]]:
