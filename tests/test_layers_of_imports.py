@@ -29,6 +29,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("render",),
     ("faults", "settings"),
     ("isolation",),
+    ("gate",),
     ("export",),
     ("plugin",),
     ("cli", "pytest_plugin"),
