@@ -26,6 +26,7 @@ from parity.diagnosis.fingerprints import carries_other_values
 from parity.diagnosis.scene import Scene
 from parity.examination.coverage import covered
 from parity.examination.findings import Findings, environment
+from parity.examination.lowered import Lowered, lowered
 from parity.examination.matching import Matching, Subject
 from parity.examination.outputs import deviations
 from parity.explanation import Explanation
@@ -93,6 +94,7 @@ class Examination:
         self.introduced: dict[tuple[str, str], Measure] = {}
         self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
         self.not_reversed = set[str]()
+        self.lowered: Lowered | None = None
         self.scene = Scene(
             subject.reference,
             subject.port,
@@ -119,6 +121,7 @@ class Examination:
         )
         self.progress("reference as judge", 0.0)
         self.judge.prepare()
+        self.lowered = lowered(self.subject, self.matching, self.given, self.judge)
         if self.subject.policy.uses_float64:
             self._run_anchored(self.segments)
             self.judge.refuse_random()
@@ -129,7 +132,7 @@ class Examination:
         return Report(
             pair=self.subject.pair.name,
             environment=environment({**self.subject.reference.versions, **self.subject.versions}),
-            settings={"policy": str(self.subject.policy), "modes": ", ".join(self.modes)},
+            settings={"policy": f"{self.subject.policy}{self.lowered or ''}", "modes": ", ".join(self.modes)},
             coverage=self._coverage(),
             runs=runs,
             findings=tuple(self._found.findings(runs)),
@@ -235,9 +238,11 @@ class Examination:
             return
         if fits_repeated(actual.shape, expected.shape) and actual is not REFUSED:
             actual = np.broadcast_to(actual, expected.shape)
+        if self.lowered and actual is not REFUSED:
+            self.lowered.see(segment, anchors)
         if actual.shape == expected.shape:
             comparison = compare(actual, expected, self._limits(segment))
-            self.introduced[key] = self.judge.of_whole(layer, comparison)
+            self.introduced[key] = self.judge.of_whole(layer, comparison, anchored=True)
             if comparison.nonfinite_expected:
                 self.poisoned.add(layer)
         else:
@@ -269,7 +274,7 @@ class Examination:
             recorded = isinstance(self.subject.port, RecordedGraph)
             self.diagnoses[key] = unproven(evidence) if recorded else diagnose(evidence)
         cause = self.diagnoses[key].cause if key in self.diagnoses else None
-        found = evidence, self.introduced[key], self.judge.floor(layer), cause
+        found = evidence, self.introduced[key], self.judge.floor(layer, anchored=True), cause
         if layer == self.wanted:
             self.explanation = explained(evidence, self.given.name, *found[1:])
         self.witness(*found)
@@ -345,6 +350,7 @@ class Examination:
                 *self._other_weights(mode),
                 *self._idle_weights(mode),
                 *self._idle_bounds(mode),
+                *(self.lowered.warnings() if self.lowered else ()),
                 *(
                     ["the port shows no layers: only what it returns is compared"]
                     if self.subject.port.only_ends
@@ -398,13 +404,15 @@ class Examination:
             layer=layer,
             port_layer=segment.tap.name,
             kind=self.judge.taps[layer].kind,
-            floor=self.judge.floor(layer),
+            floor=self.judge.floor(layer, anchored=True),
             propagated=propagated,
             introduced=introduced,
             verdict=self._verdict(segment, propagated, introduced),
             weighted=self.judge.taps[layer].weighted,
             inside=self.alignment.inside.get(layer, ()),
             policy=str(policy) if policy.why else "",
+            precision=self.lowered.precision if self.lowered and policy.uses_float64 else "",
+            reason=self.lowered.unproven(layer) if self.lowered else "",
         )
 
     def _verdict(self, segment: Segment, propagated: Measure | None, introduced: Measure | None) -> str:
@@ -412,6 +420,8 @@ class Examination:
             return NOT_COMPARED
         if introduced is not None and not introduced.passed:
             return INTRODUCES
+        if self.lowered and self.lowered.unproven(segment.layer):
+            return NOT_COMPARED
         return PASS if propagated is None or propagated.passed else INHERITS
 
     def _watching(self, end: _EndToEnd) -> Watching:
