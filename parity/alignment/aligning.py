@@ -382,6 +382,10 @@ class _Aligning:
         behind = {node for node in self.nodes if node not in self.matched}
         return {*self.split, *behind, *(tap for taps in self.together.values() for tap in taps)}
 
+    def _is_fused(self, tap: Tap, holder: Mapping[str, str], covered: Collection[str]) -> bool:
+        """Whether a layer with weights is compared as part of another."""
+        return tap.weighted and tap.name in holder and tap.name in covered
+
     def _coverage(
         self,
         matched: Mapping[str, str],
@@ -405,6 +409,7 @@ class _Aligning:
             matched=matched,
             weighted=sum(tap.weighted and tap.name in matched for tap in self.reference.taps),
             inside={name: layer for name, layer in holder.items() if name not in missing},
+            fused={tap.name: holder[tap.name] for tap in self.reference.taps if self._is_fused(tap, holder, covered)},
             unmatched_reference=tuple(missing),
             unmatched_port=tuple(
                 tap.name for j, tap in enumerate(self.port.taps) if tap.weighted and j not in answered

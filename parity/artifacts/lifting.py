@@ -9,6 +9,7 @@ makes must have the shape that the file has there, or the step stays opaque.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ class _Lifting:
         self._rules = rules
         self._view = View(program)
         self._symbols: dict[str, Any] = {}
-        self._orders: dict[str, tuple[int, ...]] = {}
+        self._orders: dict[str, tuple[int, ...]] = dict(program.orders)
         self._firings: list[tuple[Firing, tuple[Step, ...]]] = []
         self._fused: dict[str, Firing] = {}
 
@@ -140,7 +141,11 @@ class _Lifting:
             ),
             tensors={id(symbol): tensor for tensor, symbol in self._symbols.items()},
             orders=self._orders,
-            fused=self._fused_names(names),
+            fused={
+                name: names.get(id(firing), firing.name)
+                for name, firing in self._fused.items()
+                if name not in names.values()
+            },
         )
 
     def _needed(self) -> list[Step]:
@@ -182,9 +187,8 @@ class _Lifting:
         result = made.call(*(self._symbols[tensor] for tensor in made.reads))
         history = result._keras_history
         operation, node = history.operation, history.operation._inbound_nodes[history.node_index]
-        own = self._view.shape(made.tensor)
-        own = own if made.order is None else tuple(own[axis] for axis in made.order)
-        if tuple(result.shape) != own:
+        own, order = self._view.shape(made.tensor), made.order or self._orders.get(made.tensor)
+        if tuple(result.shape) != (own if order is None else tuple(own[axis] for axis in order)):
             return None
         if made.weights:
             operation.set_weights([np.asarray(weight, np.float32) for weight in made.weights])
@@ -199,7 +203,8 @@ class _Lifting:
     def _opaque(self, step: Step) -> tuple[Step, ...]:
         """A step that parity does not know: run by the file's own engine."""
         reads = [tensor for tensor in dict.fromkeys(step.inputs) if tensor not in self._program.constants]
-        operation = opaque(self._engine, step, reads)
+        orders = {tensor: self._orders[tensor] for tensor in (*reads, *step.outputs) if tensor in self._orders}
+        operation = opaque(self._engine, step, reads, orders)
         symbols = tuple(self._symbols[tensor] for tensor in reads)
         outputs = [self._symbol(tensor) for tensor in step.outputs]
         self._keep(
@@ -210,21 +215,13 @@ class _Lifting:
     def _keep(self, firing: Firing, steps: tuple[Step, ...]) -> None:
         self._firings.append((firing, steps))
 
-    def _fused_names(self, names: Mapping[int, str]) -> dict[str, str]:
-        """What was made part of another step, by the name that it would have as a tap."""
-        steps = [steps[-1].name for _, steps in self._firings]
-        weighted = [bool(getattr(firing.operation, "weights", ())) for firing, _ in self._firings]
-        found = names_of([*steps, *self._fused], [*weighted, *(False for _ in self._fused)])[len(steps) :]
-        holders = (names.get(id(firing), firing.name) for firing in self._fused.values())
-        taps = set(names.values())
-        return {name: holder for name, holder in zip(found, holders, strict=True) if name not in taps}
-
     def _named(self) -> tuple[Firing, ...]:
         """The firings, each under the name of its tap; its operation too."""
         weighted = [bool(getattr(firing.operation, "weights", ())) for firing, _ in self._firings]
-        names = names_of([steps[-1].name for _, steps in self._firings], weighted)
+        names = names_of([steps[-1].name for _, steps in self._firings], weighted, list(self._fused))
+        self._fused = dict(zip(names[len(weighted) :], self._fused.values(), strict=True))
         found = []
-        for (firing, _), name in zip(self._firings, names, strict=True):
+        for (firing, _), name in zip(self._firings, names, strict=False):
             firing.operation.name = name.replace("/", ".")
             object.__setattr__(firing, "name", name)
             found.append(firing)
@@ -234,27 +231,38 @@ class _Lifting:
 class Opaque(keras.Operation):  # type: ignore[misc]
     """A step that parity does not know: its value is what the file's engine makes of what it reads."""
 
-    def __init__(self, engine: Engine, step: Step, reads: Sequence[str]) -> None:
+    def __init__(self, engine: Engine, step: Step, reads: Sequence[str], orders: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
         self._engine = engine
         self._step = step
         self._reads = tuple(reads)
+        self._orders = orders
 
     def call(self, *values: Any) -> Any:
         """The step's values by the file's own kernels. Raises PairError where they refuse."""
-        known = {name: np.asarray(value) for name, value in zip(self._reads, values, strict=True)}
-        made = [tf.convert_to_tensor(self._engine.part(known, tensor)) for tensor in self._step.outputs]
+        known = {name: self._stored(name, np.asarray(value)) for name, value in zip(self._reads, values, strict=True)}
+        made = [self._seen(tensor, self._engine.part(known, tensor)) for tensor in self._step.outputs]
         return made[0] if len(made) == 1 else made
+
+    def _stored(self, name: str, value: Array) -> Array:
+        order = self._orders.get(name)
+        return value if order is None else value.transpose(np.argsort(order))
+
+    def _seen(self, name: str, value: Array) -> Any:
+        order = self._orders.get(name)
+        return tf.convert_to_tensor(value if order is None else value.transpose(order))
 
     def __call__(self, *values: Any) -> Any:
         """The same, without what Keras would do around it."""
         return self.call(*values)
 
 
-def opaque(engine: Engine, step: Step, reads: Sequence[str]) -> Opaque:
-    """A step as an operation whose kind is what the file calls it."""
+def opaque(
+    engine: Engine, step: Step, reads: Sequence[str], orders: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+) -> Opaque:
+    """A step as an operation whose kind is what the file calls it; `orders` are those of its tensors."""
     kind = type(step.op.rpartition(".")[2] or "Step", (Opaque,), {})
-    made: Opaque = kind(engine, step, reads)
+    made: Opaque = kind(engine, step, reads, orders)
     return made
 
 

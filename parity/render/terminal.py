@@ -38,6 +38,7 @@ from parity.report import (
     INTRODUCES,
     NOT_COMPARED,
     PASS,
+    Coverage,
     Finding,
     LayerResult,
     Measure,
@@ -168,15 +169,23 @@ def _watching(run: Run) -> str:
 def _coverage_line(report: Report) -> str:
     coverage = report.coverage
     # How many of the unmatched have weights is not on record: "of all" is said where nothing is missing.
-    of_all = f" of {coverage.weighted}" if not coverage.unmatched_reference else ""
+    count = coverage.weighted + len(coverage.fused)
+    of_all = f" of {count}" if not coverage.unmatched_reference else ""
     weighted = {layer.layer for run in report.runs for layer in run.layers if layer.weighted}
     apart = coverage.weighted - len(weighted & set(coverage.matched)) if coverage.apart and report.runs else 0
     operations = len(coverage.matched) - coverage.weighted + apart
     unmatched = len(coverage.unmatched_reference) + len(coverage.unmatched_port)
     return (
-        f"{coverage.weighted}{of_all} weighted layers and {operations} operations between them matched, "
-        f"{unmatched} unmatched"
+        f"{count}{of_all} weighted layers and {operations} operations between them matched, "
+        f"{unmatched} unmatched{_fused_in_words(coverage)}"
     )
+
+
+def _fused_in_words(coverage: Coverage) -> str:
+    """Which layers are compared as part of another."""
+    names = [f"{name} into {layer}" for name, layer in coverage.fused.items()]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"; fused: {', '.join(names[:SHOWN])}{more}" if names else ""
 
 
 def _first_pieces(first: Finding) -> list[str]:
