@@ -83,7 +83,8 @@ class Result(_Record):
 
 def verdict_of(checks: Iterable[Check]) -> str:
     """The verdict of a result with these checks; nothing looked at is not a pass."""
+    checks = list(checks)
     verdicts = {check.verdict for check in checks}
-    if not verdicts or UNKNOWN in verdicts:
+    if UNKNOWN in verdicts or not any(check.kind == LAYER for check in checks):
         return NOT_VERIFIED
     return FAIL if FAIL in verdicts else PASS

@@ -27,6 +27,7 @@ def gate_page(record: Record, *, width: int | None = None, colour: bool = False)
     page.item("policy", result.policy)
     if result.baseline:
         page.item("baseline", result.baseline)
+    page.item("inputs", ", ".join(f"{given.name} {given.size}" for given in record.inputs))
     page.item("versions", ", ".join(f"{name} {version}" for name, version in record.versions.items()))
     page.gap()
     if result.places():
@@ -41,7 +42,8 @@ def gate_page(record: Record, *, width: int | None = None, colour: bool = False)
     for note in result.notes[:SHOWN]:
         page.item("note", note)
     _more(page, len(result.notes) - SHOWN)
-    page.gap()
+    if result.notes or len(result.having(PASS)) < len(result.checks):
+        page.gap()
     page.line(gate_verdict(result), style=STYLES.get(result.verdict, STYLES[UNKNOWN]))
     return page.text()
 

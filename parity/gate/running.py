@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from parity.artifacts.files import RECORDING, kind_of_file
 from parity.errors import ArtifactError, UsageError
 from parity.gate.checks import Result, verdict_of
 from parity.gate.facts import MEGABYTE, Facts, facts_of
@@ -83,7 +84,7 @@ class Ready:
         against = held_against(asked.baseline)
         if not asked.artifact.exists():
             raise UsageError(f"artifact {asked.artifact}: no such file")
-        settings = tuple(_settings(asked, in_force))
+        settings = tuple(_settings(asked, in_force, kind_of_file(asked.artifact)))
         facts = facts_of(asked.artifact, in_force.policy.artifact)
         return cls(asked=asked, in_force=in_force, facts=facts, then=then, against=against, settings=settings)
 
@@ -180,7 +181,7 @@ def _reports(ready: Ready, source: Source, show: Show) -> tuple[list[Report], st
     reports: list[Report] = []
     for index, given in enumerate(source.inputs):
         try:
-            reports.append(source.verify(given.name, ready.settings[0].modes, part(show, index, len(source.inputs))))
+            reports.append(source.verify(given.name, source.modes, part(show, index, len(source.inputs))))
         except ProcessDiedError as died:
             if not reports:
                 raise
@@ -203,11 +204,15 @@ def write(record: Record, report: Report, targets: Targets) -> None:
 # -- what the policy and the options ask for, together -----------------------------------------------------------------
 
 
-def _settings(asked: Asked, in_force: InForce) -> Iterator[RunSettings]:
+def _settings(asked: Asked, in_force: InForce, kind: str) -> Iterator[RunSettings]:
     """The settings for each size. Raises UsageError where the policy and an option say the same thing."""
     policy = in_force.policy
     _refuse_twice(asked, policy)
     fixed = policy.judge
+    if kind == RECORDING:
+        raise UsageError(
+            f"artifact {asked.artifact} is a recording, as `parity record` writes it, and no file that ships"
+        )
     options = replace(
         asked.options,
         port=asked.artifact,

@@ -25,7 +25,8 @@ class InSizes:
                 name = self._called(given.name, each)
                 self._places[name] = index, given.name
                 self.inputs.append(replace(given, name=name))
-            self.pair, self.weighted, self.weights = source.pair, source.weighted, source.weights
+            self.pair, self.modes = source.pair, source.modes
+            self.weighted, self.weights = source.weighted, source.weights
             if len(settings) > 1:
                 source.close()
 

@@ -110,6 +110,10 @@ def checks_of(
     if report.coverage.matched or not report.deaths:
         checks.append(_of_coverage(report, waivers))
     checks += waivers.checks()
+    if not report.passed and not report.deaths and all(check.verdict == PASS for check in checks):
+        # Nothing that the report does not pass may go out, whatever the reason: nothing compared is not a pass.
+        says = f"{report.pair}: {'the report says no more' if report.runs else 'nothing was compared'}"
+        checks.append(Check(kind=COVERAGE, name="runs", verdict=FAIL, says=says))
     warnings = dict.fromkeys(f"{run.input}: {warning}" for run in report.runs for warning in run.warnings)
     return checks, [*([] if report.deaths else waivers.idle()), *warnings]
 
