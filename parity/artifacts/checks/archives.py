@@ -9,6 +9,7 @@ import io
 import json
 import stat
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -121,11 +122,24 @@ def _check_object(described: dict[str, Any], allowed: frozenset[str]) -> None:
         )
     if isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str):
         raise ArtifactError(f"has a layer whose vocabulary is read from a file: {inner['vocabulary']!r}")
-    if module is not None and not _is_of_keras(module, name) and name not in allowed:
-        raise ArtifactError(
-            f"describes {name!r} of the module {module!r}, which is no part of Keras that networks are made of; if "
-            "you trust the file, allow it by name"
-        )
+    if (
+        module is None
+        or _is_of_keras(module, name)
+        or {name, described.get("registered_name")} & (allowed | _registered())
+    ):
+        return
+    if module != "builtins" and not str(module).startswith("keras") and "keras" not in sys.modules:
+        return  # whoever opens the file has Keras loaded, and looks again
+    raise ArtifactError(
+        f"describes {name!r} of the module {module!r}, which is no part of Keras that networks are made of, nor a "
+        "class that the pair's code registers; if you trust the file, allow it by name"
+    )
+
+
+def _registered() -> frozenset[str]:
+    """The names of classes and functions that are registered with Keras, where Keras is loaded."""
+    keras = sys.modules.get("keras")
+    return frozenset(keras.saving.get_custom_objects()) if keras else frozenset()
 
 
 def _is_of_keras(module: object, name: object) -> bool:
