@@ -9,7 +9,6 @@ makes must have the shape that the file has there, or the step stays opaque.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -257,9 +256,7 @@ class Opaque(keras.Operation):  # type: ignore[misc]
         return self.call(*values)
 
 
-def opaque(
-    engine: Engine, step: Step, reads: Sequence[str], orders: Mapping[str, tuple[int, ...]] = MappingProxyType({})
-) -> Opaque:
+def opaque(engine: Engine, step: Step, reads: Sequence[str], orders: Mapping[str, tuple[int, ...]]) -> Opaque:
     """A step as an operation whose kind is what the file calls it; `orders` are those of its tensors."""
     kind = type(step.op.rpartition(".")[2] or "Step", (Opaque,), {})
     made: Opaque = kind(engine, step, reads, orders)

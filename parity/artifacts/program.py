@@ -68,6 +68,7 @@ class Program:
     values of constant tensors by name (it may load them when they are asked for), `shapes` and `dtypes` every tensor's
     (dtypes as NumPy stores them), `grids` those that are stored on one. `precision` is what its numbers are. `folded`
     has steps that depend on nothing but constants: what they make is among the constants, and they are none of `steps`.
+    `orders` has for a tensor that the file keeps in other axes than its inputs the permutation to those.
     """
 
     format: str
@@ -80,6 +81,7 @@ class Program:
     grids: Mapping[str, Grid] = field(default_factory=dict)
     precision: str = FLOAT32
     folded: tuple[Step, ...] = ()
+    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Engine(ABC):
