@@ -1,13 +1,13 @@
 """Which number formats an artifact has where its reference's taps are: what `precision` judges by."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from parity.artifacts.model import ArtifactModel
-from parity.artifacts.precision import Formats, Stored, step_of
+from parity.artifacts.precision import NONE, Formats, Inner, Stored, step_of
 from parity.artifacts.program import DYNAMIC, FLOAT32, Grid, Program, Step
 from parity.axes import Array
 from parity.errors import PairError
@@ -33,11 +33,12 @@ def is_low(port: object) -> bool:
 @dataclass(frozen=True)
 class FormatsOf:
     """The formats of an artifact that is cut into segments. `inside` has the reference's taps that are a part of a
-    segment, by the tap that it ends in."""
+    segment, by the tap that it ends in; `weighted` names those that are layers with weights."""
 
     port: ArtifactModel
     segments: Sequence[Segment]
     inside: Mapping[str, Sequence[str]]
+    weighted: Collection[str]
 
     def formats(self) -> Formats:
         """All of them, by the reference's names."""
@@ -47,7 +48,7 @@ class FormatsOf:
         weights: dict[str, Stored] = {}
         for segment in self.segments:
             stored = self._stored(segment)
-            if stored is not None:
+            if stored is not None and self._weighted(segment):
                 weights |= dict.fromkeys((*self.inside.get(segment.layer, ()), segment.layer), stored)
         return Formats(
             precision=self.program.precision,
@@ -57,32 +58,60 @@ class FormatsOf:
             weights=weights,
         )
 
-    def inner_noise(self, segment: Segment, anchors: Sequence[Array]) -> float:
-        """The noise that rounding within a segment makes at its end, in the units of its values (RMS).
+    def inner(self, segment: Segment, anchors: Sequence[Array]) -> Inner:
+        """The noise that rounding within a segment makes at its end.
 
         Found by the file's own steps: each value on a grid between the anchors and the end is moved up or down by a
-        step here and there, as much as rounding does, and what comes of it is looked at.
+        step here and there, each constant by half of one at most, as rounding does; what comes of it is looked at.
         """
-        tensors = list(self._between(segment))
-        if not tensors:
-            return 0.0
+        tensors, constants = list(self._between(segment)), list(self._constants(segment))
+        if not tensors and not constants:
+            return NONE
         known = {
             self._tensor(key): self._as_stored(key, value)
             for key, value in zip(segment.anchor_keys, anchors, strict=True)
         }
-        end, drawn = self._tensor(segment.tap.key), np.random.default_rng(0)
+        end = self._tensor(segment.tap.key)
         try:
             right = self.port.engine.part(known, end).astype(np.float64)
-            squares = 0.0
-            for tensor in tensors:
-                value = self.port.engine.part(known, tensor)
-                moved = drawn.choice([-1.0, 0.0, 1.0], size=value.shape, p=[SHARE / 2, 1 - SHARE, SHARE / 2])
-                other = value + (moved * step_of(self.program.grids[tensor])).astype(value.dtype)
-                made = self.port.engine.part({**known, tensor: other}, end)
-                squares += float(np.mean(np.square(made - right)))
+            of_values = [self.port.engine.part(self._moved(known, tensor), end) - right for tensor in tensors]
+            of_constants = [
+                (self.port.engine.part(known, end, {name: self._a_step_off(name)}) - right) / 2 for name in constants
+            ]
         except PairError:
-            return 0.0  # it cannot be run alone, and is not judged alone
-        return float(np.sqrt(squares))
+            return NONE  # it cannot be run alone, and is not judged alone
+        values, rest = (
+            float(np.sqrt(sum(float(np.mean(np.square(each))) for each in found)))
+            for found in (of_values, of_constants)
+        )
+        return Inner(values=values, constants=rest)
+
+    def _moved(self, known: Mapping[str, Array], tensor: str) -> dict[str, Array]:
+        """The known values, and one more that is a step off here and there."""
+        value = self.port.engine.part(known, tensor)
+        shares = (SHARE / 2, 1 - SHARE, SHARE / 2)
+        moved = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=value.shape, p=shares)
+        return {**known, tensor: (value + moved * step_of(self.program.grids[tensor])).astype(value.dtype)}
+
+    def _a_step_off(self, constant: str) -> Array:
+        """A constant, a step nearer to zero."""
+        value = self.program.constants[constant]
+        grid = self.program.grids.get(constant)
+        step = np.spacing(np.abs(value).astype(np.float16)) if grid is None else step_of(grid)
+        return np.asarray(value - np.where(value < 0, -1, 1) * step, value.dtype)
+
+    def _constants(self, segment: Segment) -> Iterator[str]:
+        """The constants of a segment that are rounded and are no weights of a layer of the reference."""
+        if self._weighted(segment):
+            return
+        for name in dict.fromkeys(name for step in self._steps(segment) for name in step.inputs):
+            low = self.program.dtypes.get(name) in ("float16", "int8", "uint8", "int16")
+            if low and name in self.program.constants:
+                yield name
+
+    def _weighted(self, segment: Segment) -> bool:
+        """Whether a layer of the reference with weights is in it."""
+        return not set(self.weighted).isdisjoint((segment.layer, *self.inside.get(segment.layer, ())))
 
     @property
     def program(self) -> Program:

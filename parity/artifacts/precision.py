@@ -136,6 +136,18 @@ class Fit:
     coarse: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """The noise at a tap (RMS, in the units of its values) of what the file rounds on the way to it: `values`, and
+    `constants` that are no weights of a layer, which may make a constant factor."""
+
+    values: float = 0.0
+    constants: float = 0.0
+
+
+NONE = Inner()
+
+
 class Expected:
     """The noise that an artifact's formats make of the reference on one input, at each tap, and how its grids fit.
 
@@ -150,8 +162,8 @@ class Expected:
             )
         self.formats = formats
         self.fits: dict[str, Fit] = {}
-        self.inner: dict[str, float] = {}
-        """The noise of what the file rounds on the way to a tap, by tap; set before `propagated` is asked for."""
+        self.inner: dict[str, Inner] = {}
+        """What the file rounds on the way to a tap, by tap; set before the noise end to end is asked for."""
         self._reference, self._given = reference, given
         self._exact: dict[str, Any] = {}
         self._samples: dict[str, Array] = {}
@@ -239,10 +251,11 @@ class Expected:
 
     def _with_inner(self, name: str, value: Any) -> Any:
         """A value with the noise of what the file rounds on the way to it."""
-        if not self.inner.get(name):
+        inner = self.inner.get(name, NONE)
+        if inner == NONE:
             return value
         drawn = np.random.default_rng(0).standard_normal(tuple(value.shape), np.float32)
-        return value + torch.from_numpy(drawn) * self.inner[name]
+        return value + torch.from_numpy(drawn) * math.hypot(inner.values, inner.constants)
 
     # -- what follows ---------------------------------------------------------------------------------------------
 
@@ -250,8 +263,16 @@ class Expected:
         """The noise that the formats make at a layer: of its own, or end to end."""
         if not anchored:
             return self._propagated[layer]
-        noise, inner = self._introduced[layer], self.inner.get(layer, 0.0)
-        return replace(noise, rmse=math.hypot(noise.rmse, inner), max_abs=noise.max_abs + math.sqrt(3) * inner)
+        noise, inner = self._introduced[layer], self.inner.get(layer, NONE)
+        if inner == NONE:
+            return noise
+        factor = inner.constants / noise.expected_rms if noise.expected_rms else 0.0
+        return replace(
+            noise,
+            rmse=math.hypot(noise.rmse, inner.values, inner.constants),
+            gain=math.hypot(noise.gain, factor),
+            max_abs=noise.max_abs + math.sqrt(3) * inner.values + factor * noise.expected_max,
+        )
 
     def floor(self, layer: str, *, anchored: bool) -> float:
         """The same, relative to the reference's values; 0 where the formats round nothing."""
@@ -362,6 +383,8 @@ def _in_steps(value: Any, dither: Dither) -> Any:
     """What a layer is given, each sample rounded to 256 steps from its least to its greatest value, 0 among them."""
     if not torch.is_tensor(value) or not value.is_floating_point():
         return value
-    axes = tuple(range(1, value.ndim)) or (0,)
-    step = (value.amax(dim=axes, keepdim=True).clamp(min=0) - value.amin(dim=axes, keepdim=True).clamp(max=0)) / 255
-    return torch.where(step > 0, _rounded(value, step.where(step > 0, torch.ones_like(step)), dither), value)
+    with torch._C.DisableTorchFunction():  # what is done here is no operation of the reference
+        axes = tuple(range(1, value.ndim)) or (0,)
+        high, low = value.amax(dim=axes, keepdim=True).clamp(min=0), value.amin(dim=axes, keepdim=True).clamp(max=0)
+        step = (high - low) / 255
+        return torch.where(step > 0, _rounded(value, step.where(step > 0, torch.ones_like(step)), dither), value)

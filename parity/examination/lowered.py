@@ -22,7 +22,12 @@ class Lowered:
     """The number formats of a port of low precision, on one input. The judge is told what they allow."""
 
     def __init__(self, subject: Subject, matching: Matching, given: Input, judge: Judge) -> None:
-        self._formats = FormatsOf(subject.port, matching.segments, matching.alignment.inside)  # type: ignore[arg-type]
+        self._formats = FormatsOf(
+            subject.port,  # type: ignore[arg-type]
+            matching.segments,
+            matching.alignment.inside,
+            frozenset(name for name, tap in judge.taps.items() if tap.weighted),
+        )
         self._expected = Expected(subject.reference, given, self._formats.formats())
         self._waived = subject.pair.waived
         judge.expected = self._expected
@@ -43,16 +48,14 @@ class Lowered:
 
     def see(self, segment: Segment, anchors: Sequence[Array]) -> None:
         """Look at what a segment rounds on its way, given its anchors' values (the port's layout)."""
-        self._expected.inner[segment.layer] = self._formats.inner_noise(segment, anchors)
+        self._expected.inner[segment.layer] = self._formats.inner(segment, anchors)
 
     def unproven(self, layer: str) -> str:
         """Why nothing is known of a layer: its formats allow an error as large as its values; "" where they do not."""
         if layer in self._waived or self._expected.proves(layer):
             return ""
         left = decibels(self._expected.floor(layer, anchored=True))
-        return (
-            f"the noise of the file's own {self.precision} numbers is {left:.1f} dB below its values, all hidden"
-        )
+        return f"the noise of the file's own {self.precision} numbers is {left:.1f} dB below its values: it hides all"
 
     def warnings(self) -> Iterator[str]:
         """A sentence on ranges that are too small for the reference's values on this input, and on those too large."""
