@@ -8,7 +8,8 @@ import numpy as np
 
 from parity.alignment import Alignment, with_map
 from parity.artifacts.port import ArtifactPort, artifact_port
-from parity.axes import move
+from parity.artifacts.shipped import Shipped, modes_of
+from parity.axes import Array, Axes, move
 from parity.converters import transfer
 from parity.diagnosis import Diagnosis
 from parity.errors import PairError, RefusedInputError, UsageError
@@ -80,7 +81,7 @@ class Verifier:
         self._apart: dict[str, frozenset[str]] = {}
         self.reference: Reference = recorded_reference(pair) or TorchModule(pair.reference, device)
         self._port: Port | RecordedPort | ArtifactPort = (
-            recorded_port(pair) or artifact_port(pair.port) or Port(pair.port)
+            recorded_port(pair) or artifact_port(pair.port) or Port(_unwrapped(pair.port))
         )
         if gradients and isinstance(self._port, ArtifactPort):
             raise UsageError(f"gradients cannot be compared with {self._port.path}: a file that ships has none")
@@ -139,10 +140,7 @@ class Verifier:
 
     def _opened(self, given: Input) -> KerasModel:
         """What runs the port on inputs of these shapes."""
-        axes = derived_for(self.pair, self.reference, given).axes
-        arrays = {
-            name: np.ascontiguousarray(move(array, *axes.of(name, array.ndim))) for name, array in given.arrays.items()
-        }
+        axes, arrays = self._moved(given)
         try:
             return self._port.engine(arrays, self.reference.names_of(given), self.pair.input_map)
         except RefusedInputError as error:
@@ -154,6 +152,26 @@ class Verifier:
                 f"{error}; it was given {name} as {ours}, which the reference takes as {theirs}: if it takes that "
                 f"too, say so with Pair(axes={{{name!r}: ({theirs!r}, {theirs!r})}})"
             ) from error
+
+    def _moved(self, given: Input) -> tuple[Axes, dict[str, Array]]:
+        """The axes of the pair on an input, and its arrays in the port's layout."""
+        axes = derived_for(self.pair, self.reference, given).axes
+        return axes, {
+            name: np.ascontiguousarray(move(array, *axes.of(name, array.ndim))) for name, array in given.arrays.items()
+        }
+
+    def port_call(self, given: Input) -> tuple[Any, Input, Mapping[str, str]]:
+        """The port's model, filled; the call of it with an input, in its own layout; and what it calls its inputs.
+
+        Raises UsageError for a port that is no model in this process, PairError where it takes no such inputs.
+        """
+        self.filled(given)
+        if not isinstance(self._port, Port):
+            raise UsageError(
+                f"the port of {self.pair.name} is a file that runs by itself; no model can be taken from it"
+            )
+        example, names = self._port.call(self._moved(given)[1], self.reference.names_of(given), self.pair.input_map)
+        return self._port.model, example, names
 
     def segments(self, given: Input) -> tuple[Segment, ...]:
         """The port cut at the taps that answer to the reference's on this input. Raises as `verify` does."""
@@ -234,13 +252,17 @@ class Verifier:
     def _known(self, modes: Sequence[str]) -> tuple[str, ...]:
         """The modes to run in: those asked for; of a file that ships its only one, unless another is asked for."""
         if isinstance(self._port, ArtifactPort):
-            return self._port.modes_of(modes)
+            return modes_of(self._port.path, modes)
         unknown = [mode for mode in modes if mode not in MODES]
         if unknown or not modes:
             raise UsageError(
                 f"mode {unknown[0]!r} is not known" if unknown else f"no mode given; the modes are {', '.join(MODES)}"
             )
         return tuple(dict.fromkeys(modes))
+
+
+def _unwrapped(port: Any) -> Any:
+    return port.path if isinstance(port, Shipped) else port
 
 
 def _share(progress: Progress, index: int, count: int, name: str) -> Progress:

@@ -5,26 +5,28 @@ enters each scope twice, so that what is traced into a graph has `conv1_1/convol
 `conv1_1_2/convolution` for `conv1_1`. Where every scope has such a number, it is taken off, if the names stay apart.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 
 _NUMBERED = re.compile(r"(.+)_\d+")
 
 
-def names_of(operations: Sequence[str], weighted: Sequence[bool]) -> list[str]:
+def names_of(operations: Sequence[str], weighted: Sequence[bool], beside: Sequence[str] = ()) -> list[str]:
     """The name of each tap, for the name of the operation that makes its value; `weighted` says which have weights.
 
     Of several in one scope, the last with weights has the scope's name, or the last of all; the others have their own
-    behind it.
+    behind it. `beside` are names of operations that have no tap, and what these would be called comes after.
 
     >>> names_of(["net_1/conv_1/convolution", "net_1/conv_1/Relu", "net_1/pool_1/MaxPool"], [True, False, False])
     ['conv', 'conv/Relu', 'pool']
     """
-    parts = _without_common([name.split("/") for name in operations])
+    parts = _without_common([name.split("/") for name in (*operations, *beside)])
     scopes = _decoded(parts)
     holders: dict[tuple[str, ...], int] = {}
-    for place, (scope, has) in enumerate(zip(scopes, weighted, strict=True)):
-        if scope and (has or scope not in holders or not weighted[holders[scope]]):
+    for place, scope in enumerate(scopes):
+        taken = scope in holders and (place >= len(weighted) or (weighted[holders[scope]] and not weighted[place]))
+        if scope and not taken:
             holders[scope] = place
     found = []
     for place, (scope, own) in enumerate(zip(scopes, parts, strict=True)):
@@ -34,7 +36,7 @@ def names_of(operations: Sequence[str], weighted: Sequence[bool]) -> list[str]:
 
 
 def _without_common(parts: Sequence[list[str]]) -> list[list[str]]:
-    """The names without the scopes that all of them are in, but for those in none."""
+    """The names without the scopes that all are in, but for those that are in none."""
     scoped = [name for name in parts if len(name) > 1]
     shortest = min((len(name) for name in scoped), default=1)
     common = 0
@@ -56,9 +58,4 @@ def _decoded(parts: Sequence[list[str]]) -> list[tuple[str, ...]]:
 
 def _numbered(name: Sequence[str]) -> tuple[str, ...]:
     """The scopes of layers: those before the first that has no number, which the layer itself has made."""
-    scopes: list[str] = []
-    for scope in name[:-1]:
-        if not _NUMBERED.fullmatch(scope):
-            break
-        scopes.append(scope)
-    return tuple(scopes)
+    return tuple(itertools.takewhile(_NUMBERED.fullmatch, name[:-1]))

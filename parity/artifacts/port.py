@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parity.artifacts.files import FROZEN, KERAS, ONNX, RECORDING, SAVED_MODEL, TFLITE, checked, kind_of_file
+from parity.artifacts.files import FROZEN, KERAS, LIMIT, ONNX, RECORDING, SAVED_MODEL, TFLITE, checked
 from parity.artifacts.lifting import lifted
 from parity.artifacts.model import ArtifactModel
 from parity.artifacts.program import Engine
+from parity.artifacts.shipped import shipped
 from parity.axes import Array
 from parity.ends import all_paired
 from parity.errors import ArtifactError, PairError, UsageError
 from parity.runners.keras_model import KerasModel
-from parity.runners.taps import MODES
 
 Names = Mapping[str, str]
 """Names of inputs, and for each what else it is called, as in `parity.ends`."""
@@ -33,23 +33,25 @@ def artifact_port(port: Any) -> "ArtifactPort | None":
     A `.keras` file is none: it is checked, and is run by Keras as any model. Raises ArtifactError for a file that is
     broken or refused.
     """
-    if not isinstance(port, (str, Path)):
+    file = shipped(port)
+    if file is None:
         return None
-    kind = kind_of_file(Path(port))
-    if kind == KERAS:
-        checked(Path(port))
-    return None if kind in (KERAS, RECORDING) else ArtifactPort(Path(port))
+    kind = checked(file.path, limit=file.largest or LIMIT, allowed=file.allow).kind
+    return None if kind in (KERAS, RECORDING) else ArtifactPort(file.path, kind)
 
 
 class ArtifactPort:
-    """A file that ships, ready to be run on inputs of any shapes that it takes. Raises ArtifactError where refused."""
+    """A file that ships, checked and of a known kind, ready to be run on inputs of any shapes that it takes.
+
+    Raises ArtifactError where its engine refuses it.
+    """
 
     is_flat = False
 
-    def __init__(self, path: Path, *, allowed: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, kind: str) -> None:
         self.path = path
-        self.kind = checked(path, allowed=allowed).kind
-        module, _, function = ENGINES[self.kind].partition(":")
+        self.kind = kind
+        module, _, function = ENGINES[kind].partition(":")
         self._engine: Engine = getattr(importlib.import_module(module), function)(path)
         self._models: dict[tuple[Any, ...], ArtifactModel] = {}
         self._used: ArtifactModel | None = None
@@ -57,16 +59,7 @@ class ArtifactPort:
     @property
     def mode(self) -> str:
         """The one way to run it."""
-        return self._engine.program.format
-
-    def modes_of(self, modes: Sequence[str]) -> tuple[str, ...]:
-        """What the modes that are asked for mean here: the only one. Raises UsageError where others are asked for."""
-        if tuple(modes) not in (MODES, (self.mode,)):
-            asked = ", ".join(modes)
-            raise UsageError(
-                f"mode {asked} is for Keras models; {self.path} has an engine of its own: mode {self.mode}"
-            )
-        return (self.mode,)
+        return self.kind
 
     @property
     def versions(self) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from parity.artifacts.shipped import Shipped
 from parity.axes import DATA_FORMATS
 from parity.errors import UsageError
 from parity.pairs import Input, Pair
@@ -53,7 +54,10 @@ class Settings:
 
     def applied(self, pair: Pair) -> Pair:
         """The pair with the port and the map that were asked for in place of its own; tolerances added."""
-        changes: dict[str, Any] = {"port": self.port, "layers": self.map}
+        port: Any = self.port
+        if port is not None and (self.allow or self.largest is not None):
+            port = Shipped(path=port, allow=self.allow, largest=self.largest)
+        changes: dict[str, Any] = {"port": port, "layers": self.map}
         given = {field: value for field, value in changes.items() if value is not None}
         if "port" in given:
             given["transfer"] = False  # it comes with weights of its own
