@@ -26,6 +26,11 @@ class Facts:
     size: int
     files: Mapping[str, str]
 
+    @property
+    def weighs(self) -> str:
+        """The size in words: "181.5 MB"."""
+        return f"{self.size / MEGABYTE:.1f} MB" if self.size >= MEGABYTE / 10 else f"{self.size / 1000:.1f} kB"
+
 
 def facts_of(path: Path, policy: Artifact) -> Facts:
     """The facts of an artifact. Raises ArtifactError for one that is not whole, not safe, or too large to load."""

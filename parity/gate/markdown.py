@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Sequence
 
 from parity.gate.checks import FAIL, FOLLOWS, LAYER, LIMIT, OUTPUT, UNKNOWN, WAIVED, Check
-from parity.gate.facts import MEGABYTE
 from parity.gate.growth import number
 from parity.gate.record import Record
 from parity.gate.table import rows
@@ -75,7 +74,7 @@ def _facts(record: Record) -> str:
     artifact = record.result.artifact
     follows = len(record.result.having(FOLLOWS))
     told = {
-        "artifact": f"`{_code(artifact.path)}`, {artifact.kind}, {artifact.size / MEGABYTE:.1f} MB",
+        "artifact": f"`{_code(artifact.path)}`, {artifact.kind}, {artifact.weighs}",
         "sha256": f"`{artifact.sha256}`",
         "reference's weights": f"`{record.weights}`" if record.weights else "not known",
         "policy": _text(record.result.policy),

@@ -7,7 +7,6 @@ from rich.table import Table
 from rich.text import Text
 
 from parity.gate.checks import COVERAGE, FAIL, LAYER, OUTPUT, PASS, UNKNOWN, WAIVED, Check, Result
-from parity.gate.facts import MEGABYTE
 from parity.gate.record import Difference, Record
 from parity.gate.table import rows
 from parity.render.page import Page, clip, plain_table
@@ -22,7 +21,7 @@ def gate_page(record: Record, *, width: int | None = None, colour: bool = False)
     result, page = record.result, Page(width, colour)
     page.line(f"parity gate: {result.pair}", style="bold")
     artifact = result.artifact
-    page.item("artifact", artifact.path, f"{artifact.kind}, {artifact.size / MEGABYTE:.1f} MB")
+    page.item("artifact", artifact.path, f"{artifact.kind}, {artifact.weighs}")
     page.item("sha256", artifact.sha256)
     page.item("policy", result.policy)
     if result.baseline:

@@ -42,6 +42,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Words = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
+KEYS = {"epe_mean": "end_point_error.mean", "epe_max": "end_point_error.max", "rmse": "rmse", "max_abs": "max_abs"}
+"""What a limit of the task is called in a policy, by the name of the figure in `parity.report.Deviation`."""
 MAX_RATIO = NoiseFloor.max_ratio / NoiseFloor.rmse_ratio
 """How much wider the greatest difference is limited than the RMSE, in noise floors."""
 

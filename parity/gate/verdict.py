@@ -24,7 +24,7 @@ from parity.gate.checks import (
     Figure,
 )
 from parity.gate.facts import MEGABYTE, Facts
-from parity.gate.policy import InForce, Policy, Waiver, names_in
+from parity.gate.policy import KEYS, InForce, Policy, Waiver, names_in
 from parity.numbers import short, times
 from parity.render.failures import coverage_failure, died_failure, failure, output_failure, watching_failure
 from parity.render.sentences import unmatched_in
@@ -44,15 +44,9 @@ from parity.report import (
 from parity.report import PASS as AGREES
 from parity.tolerance import fits
 
-WIDTH = 80
-"""Columns of what a check says: the same on every terminal, so that records of one thing are the same."""
-FIGURES = {
-    "epe_mean": "end-point error, mean",
-    "epe_max": "end-point error, max",
-    "rmse": "rmse",
-    "max_abs": "max_abs",
-}
-"""What a limit of the task is of, by the name of the figure."""
+WIDTH = 68
+"""Columns of what a check says: the same on every terminal, so that records of one thing are the same; on one of 80
+columns they stand under a heading."""
 ACCUMULATED = Cause(slug="unknown", detail="no single layer introduces it; it has accumulated on the way here")
 
 
@@ -304,7 +298,7 @@ class _OfRun:
                 value: float | None = getattr(deviation, figure)
                 if value is None:
                     continue
-                name = f"{output}: {FIGURES[figure]}"
+                name = f"{output}.{KEYS[figure]}"
                 unit = " pixels" if figure.startswith("epe") else ""
                 within = value <= allowed  # a NaN is not
                 says = f"{name} is {short(value)}{unit}, and {short(allowed)} is allowed" if not within else ""
