@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.axes import Array
 from parity.comparison import Comparison, compare
+from parity.diagnosis.fingerprints import SAME, equal
 from parity.diagnosis.scene import Scene
 from parity.diagnosis.words import names_of_weights, settings_of
 from parity.frameworks import torch
@@ -164,6 +165,15 @@ class Evidence:
     def source_weights(self) -> tuple[Array, ...]:
         """What the layer's weights should be, by the converter of the torch layer; empty where there is none."""
         return self.scene.converted(self.segment.layer, self.operation) if self.module is not None else ()
+
+    @cached_property
+    def slacks(self) -> tuple[float, ...]:
+        """How far each of the layer's weights may be from the reference's because of how the port stores it."""
+        return self.scene.slacks(self.segment.layer, self.operation, self.source_weights)
+
+    def alike(self, index: int) -> Callable[[Array, Array], bool]:
+        """What says whether two weights are the same to rounding, in the slot of one of the layer's."""
+        return lambda weight, source: equal(weight, source, max(SAME, self.slacks[index]))
 
     @cached_property
     def reads(self) -> tuple[Array, ...]:

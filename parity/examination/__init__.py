@@ -122,6 +122,7 @@ class Examination:
         self.progress("reference as judge", 0.0)
         self.judge.prepare()
         self.lowered = lowered(self.subject, self.matching, self.given, self.judge)
+        self.scene.stored = self.lowered.stored if self.lowered else {}
         if self.subject.policy.uses_float64:
             self._run_anchored(self.segments)
             self.judge.refuse_random()
@@ -377,12 +378,17 @@ class Examination:
             for segment in self.segments
             if self.judge.taps[segment.layer].weighted
             and not self._introduces(segment.layer, mode)
-            and carries_other_values(self.scene.converted(segment.layer, segment.tap.operation), segment.tap.operation)
+            and self._carries_other_values(segment)
         ]
         if idle:
             more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
             names = ", ".join(idle[:SHOWN])
             yield f"the weights of {names}{more} are not the reference's, which does not show on this input"
+
+    def _carries_other_values(self, segment: Segment) -> bool:
+        operation = segment.tap.operation
+        sources = self.scene.converted(segment.layer, operation)
+        return carries_other_values(sources, operation, self.scene.slacks(segment.layer, operation, sources))
 
     def _idle_bounds(self, mode: str) -> Iterator[str]:
         """A sentence on a ReLU that is bounded at 6 on one side only, where nothing on this input comes as far."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from parity.adequacy import SHOWN
 from parity.artifacts.formats import FormatsOf, is_low
-from parity.artifacts.precision import MAX_RATIO, RMSE_RATIO, Expected, Fit
+from parity.artifacts.precision import MAX_RATIO, RMSE_RATIO, Expected, Fit, Stored
 from parity.axes import Array
 from parity.examination.matching import Matching, Subject
 from parity.judge import Judge
@@ -45,6 +45,11 @@ class Lowered:
     def fits(self) -> Mapping[str, Fit]:
         """How the port's grids fit the reference's values, by the names of taps and inputs."""
         return self._expected.fits
+
+    @property
+    def stored(self) -> Mapping[str, Stored]:
+        """How the port stores the weights of the reference's layers."""
+        return self._expected.formats.weights
 
     def see(self, segment: Segment, anchors: Sequence[Array]) -> None:
         """Look at what a segment rounds on its way, given its anchors' values (the port's layout)."""
