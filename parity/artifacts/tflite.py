@@ -167,8 +167,7 @@ class TFLite(Engine):
                 raise PairError(f"{self.flat.name} takes ({sizes}) at {self._called(tensor)!r}, not {shape}")
             if now[tensor] != shape:
                 interpreter.resize_tensor_input(tensor, shape, strict=True)
-        with quiet():
-            interpreter.allocate_tensors()
+        _quietly(interpreter.allocate_tensors)
 
     def _called(self, tensor: int) -> str:
         return next(name for name, own in self.program.inputs.items() if own == self.flat.names[tensor])
@@ -230,8 +229,7 @@ class _Pieces:
         if made is None:
             cut = cutting.cut()
             made = (cut, _interpreter(cut.content))
-            with quiet():
-                made[1].allocate_tensors()
+            _quietly(made[1].allocate_tensors)
             if not cutting.given:
                 self._keep(key, made)
         else:
@@ -267,11 +265,25 @@ def _interpreter(content: bytes, *, keep_all: bool = False) -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise ArtifactError("a .tflite file needs ai-edge-litert: pip install 'parity[tflite]'") from error
-    with quiet(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that all tensors are kept needs memory
-        return Interpreter(
-            model_content=content, num_threads=thread_count(), experimental_preserve_all_tensors=keep_all
+        return _quietly(
+            Interpreter,
+            model_content=content,
+            num_threads=thread_count(),
+            experimental_preserve_all_tensors=keep_all,
         )
+
+
+def _quietly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What a function of the interpreter makes, without the lines it writes: its error has what there is to say."""
+    refusal: Exception | None = None
+    with quiet():
+        try:
+            return function(*args, **kwargs)
+        except (RuntimeError, ValueError) as error:
+            refusal = error
+    raise refusal
 
 
 @contextmanager

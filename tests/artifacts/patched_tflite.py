@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from parity.artifacts.names import names_of
 from parity.artifacts.tflite_cut import packed
 from parity.artifacts.tflite_file import Flat, read
 from parity.axes import Array
 
 KERNEL, BIAS = 1, 2
 """Which of a convolution's inputs its kernel and bias are."""
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 
 
 def flat(path: Path) -> Flat:
@@ -20,18 +22,15 @@ def flat(path: Path) -> Flat:
     return read(path.read_bytes(), path.name)
 
 
-def operator(of: Flat, scope: str) -> Any:
-    """The operator with weights whose kernel, or else the only one whose result, was made in this Keras scope."""
-    weighted = [
-        each
-        for each in of.graph.operators
-        if len(each.inputs) > 1 and f"/{scope}_1/" in of.names[each.inputs[1]] and (int(each.inputs[1]) in of.folded or of.is_stored(int(each.inputs[1])))
-    ]
-    made = [each for each in of.graph.operators if f"/{scope}_1/" in of.names[each.outputs[0]]]
-    return (weighted or made)[0]
+def operator(of: Flat, layer: str) -> Any:
+    """The operator that a layer has become, by the layer's name in Keras."""
+    steps = of.program.steps
+    names = names_of([step.name for step in steps], [step.op in WEIGHTED for step in steps])
+    step = next(step for step, name in zip(steps, names, strict=True) if name == layer)
+    return of.graph.operators[of.makers[of.places[step.outputs[0]]]]
 
 
-def with_constant(path: Path, scope: str, place: int, change: Callable[[Array], Array]) -> bytes:
+def with_constant(path: Path, layer: str, place: int, change: Callable[[Array], Array]) -> bytes:
     """The file with another kernel or bias in one layer: as stored, `change` makes it of the file's own.
 
     Of a constant that several layers share, this layer gets one of its own.
@@ -39,8 +38,8 @@ def with_constant(path: Path, scope: str, place: int, change: Callable[[Array], 
     of = flat(path)
     model = copy.copy(of.model)
     graph = copy.copy(of.graph)
-    found = operator(of, scope)
-    tensor = int(found.inputs[place])
+    found = operator(of, layer)
+    tensor = int(found.inputs[place + (of.kind(found) == "TRANSPOSE_CONV" and place == BIAS)])
     source = of.folded.get(tensor, tensor)
     stored = of.stored(source)
     assert stored is not None
@@ -58,10 +57,10 @@ def with_constant(path: Path, scope: str, place: int, change: Callable[[Array], 
     return packed(model)
 
 
-def with_setting(path: Path, scope: str, **settings: Any) -> bytes:
-    """The file with other settings of the operator that has this scope."""
+def with_setting(path: Path, layer: str, **settings: Any) -> bytes:
+    """The file with other settings of the operator that the layer is."""
     of = flat(path)
-    found = operator(of, scope)
+    found = operator(of, layer)
     for name, value in settings.items():
         assert getattr(found.builtinOptions, name) != value, "a fault changes something"
         setattr(found.builtinOptions, name, value)
