@@ -148,6 +148,7 @@ class _Aligning:
         self._join_applied()
         self._match_outputs(ends)
         self._match_operations(numbers)
+        self._join_scaled()
         self._join_applied()
         self._match_other_activations()
         self._compare_built_in()
@@ -270,6 +271,16 @@ class _Aligning:
                 if after is not None:
                     self.together[after] = (ours, *self.together.get(after, ()))
                     self.reasons[after] += ", with the weights of the layer before it"
+
+    def _join_scaled(self) -> None:
+        """A product with a constant that the port has made a part of the weights before it."""
+        for ours in range(len(self.reference.taps)):
+            if ours in self.matched or ours in self.without[0]:
+                continue
+            before = joined.scaled_into(self.reference, self.port, ours, self.matched, self.axes)
+            if before is not None and self.reasons[before] != GIVEN:
+                self._move(before, self.matched[before], ours, self.matched[before])
+                self.reasons[ours] = f"fused {self.reference.taps[before].kind} + scale"
 
     def _join_applied(self) -> None:
         """A layer of the port whose value has been through an activation: it is compared where the reference's has."""

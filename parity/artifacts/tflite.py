@@ -182,7 +182,9 @@ class TFLite(Engine):
         interpreter.reset_all_variables()
         interpreter.invoke()
         read = (lambda place: _view(interpreter, place)) if view else interpreter.get_tensor
-        return {name: self._real(place, read(place)) for name in tensors for place in [self.flat.places[name]]}
+        places = {name: self.flat.places[name] for name in tensors}
+        ends = {name: self.flat.ends.get(place, place) for name, place in places.items()}
+        return {name: self._real(place, read(place)) for name, place in ends.items()}
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.artifacts.lifting import Made, Rule, View
 from parity.artifacts.program import Step
+from parity.artifacts.tflite_file import JOINED
 from parity.axes import Array
 from parity.frameworks import keras
 
@@ -27,7 +28,7 @@ def _of(step: Step, call: Callable[..., Any], *reads: str, weights: tuple[Array,
 def _joined(step: Step) -> Iterator[str]:
     """Of what the converter joined into an operator, one name for each scope that is not the operator's own."""
     scopes = {step.name.rpartition("/")[0]}
-    for name in step.outputs[0].split(";"):
+    for name in step.attributes[JOINED]:
         scope = name.rpartition("/")[0]
         if scope and not any(_within(scope, known) or _within(known, scope) for known in scopes):
             scopes.add(scope)

@@ -120,7 +120,7 @@ def test_a_fused_activation_is_a_setting_of_its_step(engines: Mapping[str, TFLit
 
 
 def test_steps_are_called_by_keras_scopes(engines: Mapping[str, TFLite]) -> None:
-    """Every step is called by the scope of its layer, an output's too, although the file has it under the output's name."""
+    """Every step is called by the scope of its layer, an output's too, which the file calls otherwise."""
     names = [step.name for step in engines["tflite"].program.steps]
     for layer in ("stem", "down", "leaky", "deep", "pool", "join", "up", "head"):
         assert any(f"/{layer}" in name for name in names), layer
