@@ -92,7 +92,11 @@ def _tensors(
     """Every tensor of a graph or function, in its branches too. `nodes` is the field that has its operators."""
     if depth > DEEPEST:
         raise ArtifactError(f"has graphs in graphs, more than {DEEPEST} deep")
+    for field in (11, 12, 13) if nodes == 1 else ():
+        for value in messages(graph, field):
+            texts(value, 1)
     for each in messages(graph, nodes):
+        _check_names(each)
         operators, domains = texts(each, 4), texts(each, 7)
         for domain in domains:
             if domain not in DOMAINS | allowed and (operators[-1:] and (operators[-1], domain)) not in own:
@@ -110,6 +114,14 @@ def _tensors(
         yield from messages(graph, 5)
         for sparse in messages(graph, 15):
             yield from _of_sparse(sparse)
+
+
+def _check_names(node: memoryview) -> None:
+    """Raise WireError where a node, what it reads or makes, or an attribute has a name that is no text."""
+    for field in (1, 2, 3):
+        texts(node, field)
+    for attribute in messages(node, 5):
+        texts(attribute, 1)
 
 
 def _of_sparse(sparse: memoryview) -> Iterator[memoryview]:
