@@ -1,14 +1,12 @@
-"""Layers whose bias a file adds along another axis than the channels.
+"""Layers whose bias lies along the axis that a file says, which need not be that of the channels.
 
-Keras has no such layer, since it is always a fault: Keras itself makes it of a convolution in channels_first, where it
-guesses from the shapes along which axis the bias goes. What a file holds is lifted as it is, so that the fault can be
-seen as one, and undone.
+That it is another is a fault, and Keras itself makes it: of a convolution in channels_first it guesses from the shapes
+along which axis the bias goes. What a file holds is lifted as it is there, so that the fault can be seen as one, and
+what is tried on a layer does not depend on what this Keras would guess.
 """
 
 from functools import cache
 from typing import Any
-
-import numpy as np
 
 from parity.frameworks import keras
 
@@ -25,10 +23,12 @@ def biased(layer: Any, axis: int) -> Any:
 def _kind(base: Any) -> Any:
     """A layer class that adds the bias along `bias_axis`; it has the name of its base."""
 
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, inputs: Any) -> Any:
+        if not self.use_bias:
+            return base.call(self, inputs)
         bias, self.use_bias = self.bias, False
         try:
-            value = base.call(self, *args, **kwargs)
+            value = base.call(self, inputs)
         finally:
             self.use_bias = True
         shape = [1] * len(value.shape)
@@ -37,9 +37,3 @@ def _kind(base: Any) -> Any:
         return value - keras.ops.reshape(-bias, shape)
 
     return type(base.__name__, (base,), {"call": call, "bias_axis": -1, "__module__": __name__})
-
-
-def bias_axis_of(layer: Any) -> int | None:
-    """The axis that a layer of this kind adds its bias along; None for any other layer."""
-    axis = getattr(layer, "bias_axis", None)
-    return None if axis is None else int(np.int64(axis))

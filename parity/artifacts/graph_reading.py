@@ -100,13 +100,19 @@ class GraphReading:
         return {name: f"{name}:0" for name in found}
 
     def ends(self) -> dict[str, str]:
-        """The graph's outputs by name, with their tensors: the operations whose values nothing reads."""
+        """The graph's outputs by name, with their tensors: the operations whose values nothing reads.
+
+        Where some of them are Identities, as all tools write an output, the others are left over from something else.
+        """
         read = {_tensor(name) for node in self._def.node for name in node.input if not name.startswith("^")}
-        found: dict[str, str] = {}
+        unread, found = [], dict[str, str]()
         for node in self._def.node:
             made = self.tensors_of(node) if node.op not in NOT_OUTPUTS else ()
             if made and not read & set(made):
-                found |= {node.name: made[0]} if len(made) == 1 else {tensor: tensor for tensor in made}
+                unread.append((node, made))
+        identities = [each for each in unread if each[0].op == "Identity"]
+        for node, made in identities or unread:
+            found |= {node.name: made[0]} if len(made) == 1 else {tensor: tensor for tensor in made}
         return found
 
     @cached_property

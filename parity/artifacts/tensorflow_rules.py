@@ -60,7 +60,8 @@ def _weighted(
     steps = (step,) if after is None else (step, after)
     weights = (kernel,) if bias is None else (kernel, bias)
     made = layer(use_bias=bias is not None)
-    if bias is not None and axis != channel_axis:
+    last = len(view.shape(step.outputs[0])) - 1
+    if bias is not None and (axis, channel_axis) != (last, last):
         made = biased(made, axis)
     return Made(call=made, reads=(read,), tensor=steps[-1].outputs[0], steps=steps, weights=weights)
 

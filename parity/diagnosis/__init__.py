@@ -1,5 +1,6 @@
 """Why a layer differs: hypotheses are replayed on that one layer, and what brings the error to its floor is the cause.
 
+    STANDS FOR      of a file that another engine runs: does the layer, unchanged, give what that engine gave?
     KNOWN           is it a defect of the engine that shows in the values?
     MODE            is it right in eager, on the same values, and wrong in this mode only?
     CHANCE          does the layer give the same twice?
@@ -27,6 +28,7 @@ from parity.diagnosis import (
     environment,
     geometry,
     normalisation,
+    numbers,
     pooling,
     recurrent,
     resizing,
@@ -46,7 +48,7 @@ from parity.diagnosis.words import written
 from parity.report import Cause, Trial
 from parity.runners.edits import Edit
 
-KNOWN: tuple[Family, ...] = (bias.bias_axis,)
+KNOWN: tuple[Family, ...] = (bias.bias_axis, numbers.number_range)
 CHANCE: tuple[Family, ...] = (environment.chance,)
 TRAINING: tuple[Family, ...] = (environment.training,)
 WEIGHTS: tuple[Family, ...] = (weights,)
@@ -165,10 +167,12 @@ def _diagnosed(evidence: Evidence) -> Diagnosis:
     not_finite = environment.non_finite(evidence)
     if not_finite:
         return _not_finite(evidence, not_finite)
+    if evidence.scene.stands_for and not (apart := _stood_for(evidence)).passed:
+        return _not_stood_for(evidence, apart)
     known = _all(evidence, KNOWN)
     if any(each.explains for each in known):
         return _conclude(evidence, known)
-    if evidence.mode != "eager":
+    if evidence.mode != "eager" and not evidence.scene.stands_for:
         right_in_eager = _all(evidence, MODE)
         if any(each.explains for each in right_in_eager):
             return _conclude(evidence, right_in_eager)
@@ -184,6 +188,23 @@ def _diagnosed(evidence: Evidence) -> Diagnosis:
     explains = any(each.explains for each in tried)
     found = _conclude(evidence, tried) if explains else _two_faults(evidence, base, tried)
     return replace(found, misloaded=True, foreign=carries_others(evidence))
+
+
+def _stood_for(evidence: Evidence) -> Comparison:
+    """How far the layer that stands for a part of a file, unchanged, is from what the file's engine made there."""
+    made = evidence.replay()
+    if made.shape != evidence.actual.shape:
+        return compare(np.empty(0, np.float32), np.empty(0, np.float32), evidence.limits)
+    return compare(np.ascontiguousarray(made, evidence.actual.dtype), evidence.actual, evidence.limits)
+
+
+def _not_stood_for(evidence: Evidence, apart: Comparison) -> Diagnosis:
+    """What a layer that is not what the file's engine runs would prove is nothing: the cause stays unknown."""
+    detail = (
+        f"{_where(evidence)}; the file's engine computes something else there than {written(evidence.operation)} says: "
+        f"the two differ by {apart.relative:.1e}, so nothing that is tried on the layer would prove anything"
+    )
+    return Diagnosis(cause=Cause(slug="unknown", detail=detail, residual_before=_relative(evidence.before)))
 
 
 def _rest(evidence: Evidence) -> list[Tried]:

@@ -223,7 +223,7 @@ def plain_copy(operation: Any, **changes: Any) -> Any:
     """A copy of a layer as Keras has it: where the port has a class of its own, of the Keras class it is made from."""
     engines = ("keras.", "tf_keras.")
     kind: Any = next((base for base in type(operation).__mro__ if base.__module__.startswith(engines)), None)
-    if kind is None or kind is type(operation) or kind.__name__ == "Layer":
+    if kind is None or kind is type(operation) or kind.__name__ == "Layer" or hasattr(operation, "bias_axis"):
         return copy_of(operation, **changes)
     known = inspect.signature(kind).parameters
     config = {key: value for key, value in {**operation.get_config(), **changes}.items() if key in known}

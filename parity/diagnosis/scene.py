@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parity import converters
-from parity.artifacts.precision import Stored
+from parity.artifacts.precision import Fit, Stored
 from parity.axes import Array, Axes, move
 from parity.diagnosis.fingerprints import distance
 from parity.diagnosis.words import names_of_weights
@@ -90,6 +90,8 @@ class Scene:
         self.troubles: dict[str, str] = {}
         self.stored: Mapping[str, Stored] = {}
         """How the port stores the weights of a layer, by the reference's tap, where that is not float32."""
+        self.fits: Mapping[str, Fit] = {}
+        """How the ranges of the port's numbers fit the reference's values, by tap."""
         self.proven: list[Any] = []
         """What was found of other layers in this run, each with the edit that undoes it."""
 
@@ -164,6 +166,11 @@ class Scene:
             else:
                 waiting += self.calls[current].reads
         return tuple(found)
+
+    @property
+    def stands_for(self) -> bool:
+        """Whether the port's operations only stand for what an engine of its own runs."""
+        return self._port.stands_for
 
     def restore(self) -> None:
         """Undo what running the port in training mode did to its weights."""
