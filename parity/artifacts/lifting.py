@@ -152,7 +152,7 @@ class _Lifting:
         wanted, needed = set(self._program.outputs.values()), []
         for step in reversed(self._program.steps):
             if wanted & set(step.outputs):
-                wanted.update(tensor for tensor in step.inputs if tensor not in self._program.constants)
+                wanted.update(tensor for tensor in step.inputs if tensor and tensor not in self._program.constants)
                 needed.append(step)
         return needed[::-1]
 
@@ -201,7 +201,7 @@ class _Lifting:
 
     def _opaque(self, step: Step) -> tuple[Step, ...]:
         """A step that parity does not know: run by the file's own engine."""
-        reads = [tensor for tensor in dict.fromkeys(step.inputs) if tensor not in self._program.constants]
+        reads = [tensor for tensor in dict.fromkeys(step.inputs) if tensor and tensor not in self._program.constants]
         orders = {tensor: self._orders[tensor] for tensor in (*reads, *step.outputs) if tensor in self._orders}
         operation = opaque(self._engine, step, reads, orders)
         symbols = tuple(self._symbols[tensor] for tensor in reads)

@@ -47,6 +47,7 @@ class OnnxEngine(Engine):
         except Exception as error:  # onnxruntime has a dozen of its own
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         self._steps = Steps(file=self.file, sizes=self.file.declared())
+        self._follows: Mapping[str, Array] = {}
         self._pieces: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self._watching: tuple[Any, Any] | None = None
 
@@ -88,7 +89,8 @@ class OnnxEngine(Engine):
     def _program(self, steps: Steps) -> Program:
         dtypes = {name: self.file.dtype(kind) for name, (_, kind) in steps.sizes.items()}
         plain = {name: steps.plain.get(name, name) for name in self.file.outputs}
-        ops = {step.op for step in steps.steps}
+        ops, constants = {step.op for step in steps.steps}, _Constants(self, steps)
+        self._follows = constants
         float16 = any(dtypes.get(name) == "float16" for name in self.file.constant_names)
         lower = FLOAT16 if float16 else FLOAT32
         return Program(
@@ -96,7 +98,7 @@ class OnnxEngine(Engine):
             steps=tuple(steps.steps),
             inputs={name: name for name in self.file.inputs},
             outputs=plain,
-            constants=_Constants(self, steps),
+            constants=constants,
             shapes={name: shape for name, (shape, _) in steps.sizes.items() if shape is not None},
             dtypes=dtypes,
             orders=steps.orders,
@@ -227,6 +229,8 @@ class OnnxEngine(Engine):
                 replaced[name] = self._fed({name: constants[name]})[name]
             elif name in shapes:
                 reads[name] = None
+            elif name in self._steps.of_sizes and name != tensor:
+                replaced[name] = self._fed({name: self._follows[name]})[name]
             elif name in self._steps.padded or name in self.file.makers:
                 node = self._made_by(name, shapes, replaced)
                 if node not in nodes:

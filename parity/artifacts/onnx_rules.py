@@ -183,6 +183,27 @@ def _product(step: Step, view: View) -> Made | None:
     )
 
 
+def _of_rows(step: Step, view: View) -> Made | None:
+    """A dense layer on more than two axes, as TensorFlow writes it: a product of rows between two reshapes."""
+    product = view.next(step, "MatMul")
+    back = view.next(product, "Reshape") if product else None
+    kernel = view.constant(product.inputs[1]) if product else None
+    if product is None or back is None or kernel is None or kernel.ndim != 2 or not _is_plain(step, view):
+        return None
+    before, after = view.shape(step.inputs[0]), view.shape(back.outputs[0])
+    if view.shape(step.outputs[0])[-1] != before[-1] or after != (*before[:-1], kernel.shape[1]):
+        return None
+    added = view.next(back, "Add")
+    bias = _other_constant(added, view) if added else None
+    fits = bias is not None and bias.size == kernel.shape[1] == bias.shape[-1]
+    steps = (step, product, back, *((added,) if added is not None and fits else ()))
+    biases = (bias.reshape(-1),) if bias is not None and fits else ()
+    layer = keras.layers.Dense(kernel.shape[1], use_bias=bool(biases), kernel_initializer="zeros")
+    return Made(
+        call=layer, reads=(step.inputs[0],), tensor=steps[-1].outputs[0], steps=steps, weights=(kernel, *biases)
+    )
+
+
 def _is_plain(step: Step, view: View) -> bool:
     """Whether the file keeps all that a step reads in the graph's axes."""
     return not any(name in view.program.orders for name in step.attributes[AS_READ])
@@ -204,6 +225,27 @@ def _batch_norm(step: Step, view: View) -> Made | None:
     return _made(layer, step, step.inputs[0], weights=tuple(each for each in weights if each is not None))
 
 
+def _multiplied(step: Step, view: View) -> Made | None:
+    """A factor and an offset for each channel, which is what converters leave of a batch norm; else a product."""
+    after = view.next(step, "Add")
+    factor, offset = _other_constant(step, view), None if after is None else _other_constant(after, view)
+    if after is None or factor is None or offset is None:
+        return _PRODUCT(step, view)
+    (read,) = (tensor for tensor in step.inputs if view.constant(tensor) is None)
+    shape, order = view.shape(step.outputs[0]), view.program.orders.get(step.outputs[0])
+    axis = 1 if order is not None else len(shape) - 1
+    sizes = [1] * (len(shape) - axis - 1)
+    per_channel = all(
+        each.size == shape[axis] > 1 and list(each.shape[each.ndim - len(sizes) - 1 :]) == [shape[axis], *sizes]
+        for each in (factor, offset)
+    )
+    if not per_channel or view.shape(read) != shape:
+        return _PRODUCT(step, view)
+    layer = keras.layers.BatchNormalization(axis=axis if order is None else order.index(axis), epsilon=0.0)
+    weights = (factor.reshape(-1), offset.reshape(-1), np.zeros(shape[axis]), np.ones(shape[axis]))
+    return Made(call=layer, reads=(read,), tensor=after.outputs[0], steps=(step, after), weights=weights)
+
+
 def _layer_norm(step: Step, view: View) -> Made | None:
     scale, shift = _constants(step, view, 1, 2)
     rank = len(view.shape(step.inputs[0]))
@@ -221,12 +263,41 @@ def _layer_norm(step: Step, view: View) -> Made | None:
 
 def _prelu(step: Step, view: View) -> Made | None:
     (slopes,) = _constants(step, view, 1)
-    shape, order = view.shape(step.inputs[0]), _order(step, view)
+    order = _order(step, view)
     if slopes is None:
         return None
     slopes = slopes.reshape([1] * (len(order) - slopes.ndim) + list(slopes.shape)).transpose(order)[0]
+    return _made(_slopes(step, view, slopes), step, step.inputs[0], weights=(slopes,))
+
+
+def _rectified(step: Step, view: View) -> Made | None:
+    """A ReLU; with a factor for what is below zero, which Keras adds, a PReLU."""
+    return _prelu_in_parts(step, view) or _made(keras.layers.ReLU(), step, step.inputs[0])
+
+
+def _prelu_in_parts(step: Step, view: View) -> Made | None:
+    """A PReLU as Keras writes it: relu(x) + factor * relu(-x)."""
+    whole = view.next(step, "Add")
+    turned = next((each for each in view.readers(step.inputs[0]) if each.op == "Neg"), None)
+    below = turned and view.next(turned, "Relu")
+    scaled = below and view.next(below, "Mul")
+    if whole is None or turned is None or below is None or scaled is None or view.next(scaled, "Add") is not whole:
+        return None
+    factor = _other_constant(scaled, view)
+    order = _order(step, view)
+    if factor is None:
+        return None
+    slopes = -_in_graph(factor.reshape([1] * (len(order) - factor.ndim) + list(factor.shape)), order)[0]
+    steps = (step, turned, below, scaled, whole)
+    made = _slopes(step, view, slopes)
+    return Made(call=made, reads=(step.inputs[0],), tensor=whole.outputs[0], steps=steps, weights=(slopes,))
+
+
+def _slopes(step: Step, view: View, slopes: Array) -> Any:
+    """The PReLU that has these slopes, in the graph's axes."""
+    shape, order = _read_shape(step, view), _order(step, view)
     shared = [axis for axis, size in enumerate(slopes.shape, 1) if size == 1 and shape[order[axis]] > 1]
-    return _made(keras.layers.PReLU(shared_axes=shared), step, step.inputs[0], weights=(slopes,))
+    return keras.layers.PReLU(shared_axes=shared)
 
 
 def _gathered(step: Step, view: View) -> Made | None:
@@ -444,7 +515,9 @@ def _reduced(function: Callable[..., Any]) -> Rule:
 
 
 def _reshaped(step: Step, view: View) -> Made | None:
-    """Other sizes, the numbers in the same order."""
+    """Other sizes, the numbers in the same order; or a dense layer that begins so."""
+    if dense := _of_rows(step, view):
+        return dense
     before, order = _read_shape(step, view), _order(step, view)
     long = [axis for axis in order if before[axis] > 1]
     if long != sorted(long) or step.outputs[0] in view.program.orders:
@@ -493,6 +566,7 @@ def _part(start: int, end: int, stride: int, size: int) -> slice:
 
 
 _KERAS = keras.layers
+_PRODUCT = _combined(keras.ops.multiply, lambda: keras.layers.Multiply())
 
 RULES: Mapping[str, Rule] = {
     "Abs": _function(keras.ops.abs),
@@ -524,7 +598,7 @@ RULES: Mapping[str, Rule] = {
     "MaxPool": _pooled((_KERAS.MaxPooling1D, _KERAS.MaxPooling2D, _KERAS.MaxPooling3D)),
     "Min": _combined(keras.ops.minimum),
     "Mish": _activation("mish"),
-    "Mul": _combined(keras.ops.multiply, lambda: keras.layers.Multiply()),
+    "Mul": _multiplied,
     "Neg": _function(keras.ops.negative),
     "PRelu": _prelu,
     "Pad": _padded,
@@ -533,7 +607,7 @@ RULES: Mapping[str, Rule] = {
     "ReduceMean": _reduced(keras.ops.mean),
     "ReduceMin": _reduced(keras.ops.min),
     "ReduceSum": _reduced(keras.ops.sum),
-    "Relu": _layer(lambda attributes: keras.layers.ReLU()),
+    "Relu": _rectified,
     "Reshape": _reshaped,
     "Resize": _resized,
     "Round": _function(keras.ops.round),

@@ -72,7 +72,7 @@ class Steps:
     """What a file computes on inputs of known sizes.
 
     `plain` has for each tensor the one that it is a copy of, its axes moved; `orders` the order of each tensor that the
-    file keeps in other axes.
+    file keeps in other axes; `of_sizes` the constants that are so only because the sizes of tensors are known.
     """
 
     file: OnnxFile
@@ -82,6 +82,7 @@ class Steps:
     steps: list[Step] = field(default_factory=list)
     folded: list[Step] = field(default_factory=list)
     padded: dict[str, Padded] = field(default_factory=dict)
+    of_sizes: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Go through the nodes in their order, in which each comes after those that it reads."""
@@ -130,7 +131,9 @@ class Steps:
         reads = [name for name in dict.fromkeys(self.file.read_by(node)) if name]
         if self._is_constant(op, reads):
             self._constant.update(node.output)
-            self.folded.append(self._step(op, node, tuple(node.input)))
+            if op in OF_SHAPES or self.of_sizes & set(reads):
+                self.of_sizes.update(node.output)
+            self.folded.append(self._step(op, node))
         elif op in PASSES_ON or (op == "Cast" and self._same_type(node)):
             self._pass_on(node, self.orders.get(node.input[0]))
         elif op in ("Transpose", "Reshape") and self._is_left_out(op, node):
@@ -149,7 +152,7 @@ class Steps:
         order = self._order_of(op, node)
         if order is not None:
             self.orders |= dict.fromkeys((name for name in node.output if name), order)
-        self.steps.append(self._step(op, node, tuple(node.input)))
+        self.steps.append(self._step(op, node))
 
     def _order_of(self, op: str, node: Any) -> Order | None:
         """The order of what a node makes of tensors in theirs."""
@@ -166,8 +169,10 @@ class Steps:
     def _keeps_rank(self, op: str, node: Any) -> bool:
         return not op.startswith("Reduce") or bool(self.file.attributes(node).get("keepdims", 1))
 
-    def _step(self, op: str, node: Any, reads: tuple[str, ...], **more: Any) -> Step:
-        attributes = {**self.file.attributes(node), AS_READ: reads, **more}
+    def _step(self, op: str, node: Any) -> Step:
+        within = [name for name in self.file.read_by(node) if name not in node.input]  # of a loop, or of branches
+        reads = (*node.input, *dict.fromkeys(within))
+        attributes = {**self.file.attributes(node), AS_READ: reads, FUSED: self._joined(node)}
         return Step(
             op=op,
             name=self._name(node),
@@ -276,7 +281,7 @@ class Steps:
         self.steps.append(
             Step(op="Pad", name=pad_name, inputs=(self.plain.get(read, read),), outputs=(made,), attributes=attributes)
         )
-        convolution = self.file.attributes(node) | {"pads": [0] * len(pads)}
+        convolution = self.file.attributes(node) | {"pads": [0] * len(pads), FUSED: self._joined(node)}
         reads = (made, *node.input[1:])
         self.steps.append(
             Step(
@@ -287,12 +292,23 @@ class Steps:
     # -- names ---------------------------------------------------------------------------------------------------------
 
     def _name(self, node: Any) -> str:
-        """What a node is called; one that a converter has named by its operator alone is called by its weights."""
+        """What a node is called; one that a converter has named by its operator alone is called by its weights, the
+        last that were joined."""
         own = str(node.name or node.output[0])
-        weights = [name for name in node.input[1:2] if name in self._constant and "/" in name]
+        weights = [_operation(name) for name in node.input[1:3] if name in self._constant and "/" in name]
         if "/" not in own and weights:
-            own = weights[0].partition(":")[0].removesuffix("/ReadVariableOp")
+            own = weights[-1] if self._joined(node) else weights[0]
         return self._apart(own)
+
+    def _joined(self, node: Any) -> tuple[str, ...]:
+        """The operation that a converter has joined into a convolution, where its weights are of one layer, and the
+        bias of another: a batch norm's."""
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or len(node.input) < 3:
+            return ()
+        kernel, bias = (_operation(name) for name in node.input[1:3])
+        scopes = [f"{name.rpartition('/')[0]}/" for name in (kernel, bias)]
+        apart = not (scopes[0].startswith(scopes[1]) or scopes[1].startswith(scopes[0]))
+        return (kernel,) if "/" in kernel and "/" in bias and apart else ()
 
     def _apart(self, name: str) -> str:
         """A name that no other step has."""
@@ -317,6 +333,11 @@ class Steps:
                     attributes=step.attributes,
                 )
                 self.steps[place] = named
+
+
+def _operation(weight: str) -> str:
+    """The operation that a constant was made by, by the constant's name."""
+    return weight.partition(":")[0].removesuffix("/ReadVariableOp")
 
 
 def same_pads(sizes: Sequence[int], kernel: Sequence[int], attributes: Mapping[str, Any]) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ def export_page(name: str, made: Sequence[Exported], *, width: int | None = None
     for heading in HEADINGS:
         table.add_column(heading, no_wrap=True)
     for each in made:
-        table.add_row(*(Text(cell) for cell in _row(each, (page.width - 38) // 2)))
+        table.add_row(*(Text(cell) for cell in _row(each, (page.width - 44) // 2)))
     page.table(table)
     page.gap()
     for each in made:
