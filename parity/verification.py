@@ -135,8 +135,14 @@ class Verifier:
 
     def _unfilled(self, given: Input) -> Subject:
         port = self._port.used if self._port.is_flat else self._opened(given)
-        versions = {} if isinstance(self._port, Port) else self._port.versions
-        return Subject(pair=self.pair, policy=self.policy, reference=self.reference, port=port, versions=versions)
+        return Subject(
+            pair=self.pair,
+            policy=self.policy,
+            reference=self.reference,
+            port=port,
+            versions={} if isinstance(self._port, Port) else self._port.versions,
+            notes=self._port.notes if isinstance(self._port, ArtifactPort) else (),
+        )
 
     def _opened(self, given: Input) -> KerasModel:
         """What runs the port on inputs of these shapes."""

@@ -46,7 +46,7 @@ class Grid:
     def stored(self, real: Array, dtype: Any) -> Array:
         """The stored numbers nearest to real ones; beyond the ends of the grid, its ends."""
         zero, scale = (self._along(each, real.ndim) for each in (self.zero, self.scale))
-        return np.clip(np.rint(real.astype(np.float64) / scale) + zero, self.low, self.high).astype(dtype)
+        return np.asarray(np.clip(np.rint(real.astype(np.float64) / scale) + zero, self.low, self.high), dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

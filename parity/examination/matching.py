@@ -16,13 +16,14 @@ from parity.tolerance import Policy
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is examined: a pair, how it is judged, and both sides ready to run."""
+    """What is examined: a pair, how it is judged, and both sides ready to run; `notes` say how the port is seen."""
 
     pair: Pair
     policy: Policy
     reference: Reference
     port: KerasModel
     versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 class Matching:
