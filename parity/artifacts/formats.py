@@ -98,7 +98,8 @@ class FormatsOf:
         value = self.program.constants[constant]
         grid = self.program.grids.get(constant)
         step = np.spacing(np.abs(value).astype(np.float16)) if grid is None else step_of(grid)
-        return np.asarray(value - np.where(value < 0, -1, 1) * step, value.dtype)
+        nearer = value - np.where(value < 0, -1, 1) * step
+        return np.asarray(np.where(np.isfinite(nearer), nearer, value), value.dtype)
 
     def _constants(self, segment: Segment) -> Iterator[str]:
         """The constants of a segment that are rounded and are no weights of a layer of the reference."""

@@ -33,9 +33,9 @@ from parity.runners.taps import Tap
 from parity.runners.torch_module import TorchModule, sampled
 from parity.tolerance import UNIT_ROUNDOFF, Limits, Noise
 
-RMSE_RATIO = 2.0
-"""How many times the expected noise an error may be (6 dB); faithful exports: docs/precision.md."""
-MAX_RATIO = 4.0
+RMSE_RATIO = 1.5
+"""How many times the expected noise an error may be (3.5 dB); for faithful exports see docs/precision.md."""
+MAX_RATIO = 3.0
 """The same of the greatest difference."""
 GAIN_RATIO = 6.0
 """The same of a constant factor: noise is not biased, so what it makes of one is far smaller than itself."""

@@ -1,6 +1,7 @@
 """Why a layer differs: hypotheses are replayed on that one layer, and what brings the error to its floor is the cause.
 
     STANDS FOR      of a file that another engine runs: does the layer, unchanged, give what that engine gave?
+    RANGE           are its values cut off at the ends of what the port can hold?
     KNOWN           is it a defect of the engine that shows in the values?
     MODE            is it right in eager, on the same values, and wrong in this mode only?
     CHANCE          does the layer give the same twice?
@@ -48,7 +49,8 @@ from parity.diagnosis.words import written
 from parity.report import Cause, Trial
 from parity.runners.edits import Edit
 
-KNOWN: tuple[Family, ...] = (bias.bias_axis, numbers.number_range)
+RANGE: tuple[Family, ...] = (numbers.number_range,)
+KNOWN: tuple[Family, ...] = (bias.bias_axis,)
 CHANCE: tuple[Family, ...] = (environment.chance,)
 TRAINING: tuple[Family, ...] = (environment.training,)
 WEIGHTS: tuple[Family, ...] = (weights,)
@@ -167,6 +169,9 @@ def _diagnosed(evidence: Evidence) -> Diagnosis:
     not_finite = environment.non_finite(evidence)
     if not_finite:
         return _not_finite(evidence, not_finite)
+    cut_off = _all(evidence, RANGE)
+    if any(each.explains for each in cut_off):
+        return _conclude(evidence, cut_off)
     if evidence.scene.stands_for and not (apart := _stood_for(evidence)).passed:
         return _not_stood_for(evidence, apart)
     known = _all(evidence, KNOWN)

@@ -122,7 +122,8 @@ class Examination:
         self.progress("reference as judge", 0.0)
         self.judge.prepare()
         self.lowered = lowered(self.subject, self.matching, self.given, self.judge)
-        self.scene.stored = self.lowered.stored if self.lowered else {}
+        if self.lowered:
+            self.scene.stored, self.scene.fits = self.lowered.stored, self.lowered.fits
         if self.subject.policy.uses_float64:
             self._run_anchored(self.segments)
             self.judge.refuse_random()
@@ -133,7 +134,11 @@ class Examination:
         return Report(
             pair=self.subject.pair.name,
             environment=environment({**self.subject.reference.versions, **self.subject.versions}),
-            settings={"policy": f"{self.subject.policy}{self.lowered or ''}", "modes": ", ".join(self.modes)},
+            settings={
+                "policy": f"{self.subject.policy}{self.lowered or ''}",
+                "modes": ", ".join(self.modes),
+                **({"seen": "; ".join(self.subject.notes)} if self.subject.notes else {}),
+            },
             coverage=self._coverage(),
             runs=runs,
             findings=tuple(self._found.findings(runs)),
