@@ -604,6 +604,8 @@ def weighty(model: Any) -> Any:
 DAMAGE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "custom": (custom, "asks for the custom operator 'FlexReadFile', which runs a whole TensorFlow"),
     "input": (lambda m: setattr(first(m), "inputs", [999, 1, 2]), "is tensor 999, and there are"),
+    "few inputs": (lambda m: setattr(first(m), "inputs", [0]), "an operator numbered 3 has 1 inputs, and needs 2"),
+    "no input": (lambda m: setattr(first(m), "inputs", [-1, 1, 2]), "an operator numbered 3 lacks its input 0"),
     "output": (lambda m: setattr(first(m), "outputs", [-7]), "is tensor -7"),
     "own weights": (
         lambda m: setattr(first(m), "outputs", [first(m).inputs[1]]),

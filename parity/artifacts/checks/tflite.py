@@ -23,6 +23,12 @@ CUSTOM = 32
 MOST_SIZES = 16
 """Tensors have at most as many axes."""
 
+_MAY_LACK = {3: 2, 4: 2, 9: 2, 16: 1, 24: 1, 27: 1, 35: 1, 44: 1, 46: 1, 52: 1, 67: 3, 132: 2, 141: 3, 206: 0}
+"""Operators that may lack an input, a bias as a rule, by their number: the first one that may be left out."""
+
+_LEAST = {3: 2, 4: 3, 9: 2, 67: 3, 132: 2, 141: 3}
+"""How many inputs operators have at the least, by their number, where TFLite reads as many without counting them."""
+
 _IF, _WHILE, _CALL_ONCE = 92, 93, 103
 """The numbers of the options of operators that run another graph of the file."""
 
@@ -126,7 +132,7 @@ def check(data: memoryview, limit: int, allowed: frozenset[str]) -> None:
     buffer = Buffer(data=data, schema=SCHEMA)
     try:
         model: Any = buffer.root("Model")
-        _check_codes(model, allowed)
+        codes = _codes(model, allowed)
         for which, name in (("external", "buffers"), ("external_groups", "groups of buffers")):
             if model.get(which):
                 raise ArtifactError(f"it has {name} in other files")
@@ -138,7 +144,7 @@ def check(data: memoryview, limit: int, allowed: frozenset[str]) -> None:
         if not graphs:
             raise ArtifactError("it has no graph")
         for graph in graphs:
-            _check_graph(graph, len(model.get("codes", [])), limit)
+            _check_graph(graph, codes, limit)
         _check_signatures(model, graphs)
         _check_calls(buffer, graphs)
     except ArtifactError as error:
@@ -151,7 +157,9 @@ class _RefusedError(ArtifactError):
     """A file that is whole, but asks for more than to compute."""
 
 
-def _check_codes(model: Any, allowed: frozenset[str]) -> None:
+def _codes(model: Any, allowed: frozenset[str]) -> list[int]:
+    """The number of the operator of each code. Raises ArtifactError for operators that are not TFLite's own."""
+    numbers = []
     for code in model.get("codes", []):
         number = max(int(code.get("code", 0)), int(code.get("old", 0)))
         if number < 0:
@@ -162,6 +170,8 @@ def _check_codes(model: Any, allowed: frozenset[str]) -> None:
             raise _RefusedError(
                 f"asks for the custom operator {name!r}, which {what}; if you trust the file, allow it by name"
             )
+        numbers.append(number)
+    return numbers
 
 
 def _bytes_of(buffer: Any, size: int) -> int:
@@ -182,7 +192,20 @@ def _stored(tensor: Any, sizes: Sequence[int]) -> int:
     return sizes[int(place)]
 
 
-def _check_graph(graph: _Graph, codes: int, limit: int) -> None:
+def _check_lacking(inputs: Sequence[int], code: int) -> None:
+    """Raise ArtifactError where an operator of this number lacks an input that it needs: TFLite would read at 0."""
+    if len(inputs) < _LEAST.get(code, 0):
+        raise ArtifactError(f"an operator numbered {code} has {len(inputs)} inputs, and needs {_LEAST[code]}")
+    for place, index in enumerate(inputs):
+        if index == -1 and place < _MAY_LACK.get(code, len(inputs)) and code != CUSTOM:
+            raise ArtifactError(f"an operator numbered {code} lacks its input {place}")
+
+
+def _check_graph(graph: _Graph, codes: Sequence[int], limit: int) -> None:
+    """Raise ArtifactError where tensors are of no possible size, or operators do not follow from each other.
+
+    `codes` has the number of the operator that each of the file's codes stands for.
+    """
     total = 0
     for index, tensor in enumerate(graph.tensors):
         total += _check_tensor(graph, index, tensor, limit)
@@ -191,10 +214,11 @@ def _check_graph(graph: _Graph, codes: int, limit: int) -> None:
     known = {index for index, size in enumerate(graph.stored) if size or graph.tensors[index].get("variable")}
     known |= set(_tensors(graph, graph.table.get("inputs", ()), "an input"))
     for operator in graph.table.get("operators", []):
-        if operator.get("code", 0) >= codes:
-            raise ArtifactError(f"an operator is of code {operator.get('code', 0)}, and there are {codes}")
+        if operator.get("code", 0) >= len(codes):
+            raise ArtifactError(f"an operator is of code {operator.get('code', 0)}, and there are {len(codes)}")
         if operator.get("large", 0):
             raise ArtifactError("an operator has options behind the end of the flatbuffer")
+        _check_lacking(operator.get("inputs", ()), codes[operator.get("code", 0)])
         for each in _tensors(graph, operator.get("inputs", ()), "an operator's input", optional=True):
             if each not in known and not _is_empty(graph.tensors[each]):
                 raise ArtifactError(f"{graph.where(each)} is read before it is made")
