@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.artifacts.biases import biased
 from parity.artifacts.lifting import Made, Rule, View
 from parity.artifacts.onnx_steps import AS_READ, FUSED, Order, same_pads
 from parity.artifacts.program import Step
@@ -76,6 +77,11 @@ def _padding(step: Step, view: View, kernel: Sequence[int]) -> str | None:
     return "same" if is_same else None
 
 
+def _sure(layer: Any) -> Any:
+    """A convolution whose bias goes along the channels, where Keras would guess the axis from sizes."""
+    return biased(layer, 1) if layer.data_format == "channels_first" else layer
+
+
 def _steps_of(step: Step, rank: int) -> dict[str, Any]:
     strides, dilations = (tuple(step.attributes.get(name) or [1] * rank) for name in ("strides", "dilations"))
     return {"strides": strides} | ({"dilation_rate": dilations} if set(dilations) != {1} else {})
@@ -97,10 +103,10 @@ def _convolution(step: Step, view: View) -> Made | None:
     if groups > 1 and groups == channels and rank == 2:
         layer = keras.layers.DepthwiseConv2D(sides, depth_multiplier=len(kernel) // channels, **settings)
         apart = kernel.reshape(channels, -1, *sides).transpose(2, 3, 0, 1)
-        return _made(layer, step, step.inputs[0], weights=(apart, *biases))
+        return _made(_sure(layer), step, step.inputs[0], weights=(apart, *biases))
     kind = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)[rank - 1]
     layer = kind(len(kernel), sides, groups=groups, kernel_initializer="zeros", **settings)
-    return _made(layer, step, step.inputs[0], weights=(kernel.transpose(*spatial, 1, 0), *biases))
+    return _made(_sure(layer), step, step.inputs[0], weights=(kernel.transpose(*spatial, 1, 0), *biases))
 
 
 def _transposed(step: Step, view: View) -> Made | None:
@@ -124,7 +130,7 @@ def _transposed(step: Step, view: View) -> Made | None:
         kernel_initializer="zeros",
     )
     weights = (kernel.transpose(*range(2, 2 + rank), 1, 0), *(() if bias is None else (bias,)))
-    return _made(layer, step, step.inputs[0], weights=weights)
+    return _made(_sure(layer), step, step.inputs[0], weights=weights)
 
 
 def _crop(step: Step, view: View, sides: Sequence[int], strides: Sequence[int]) -> str | None:
@@ -233,17 +239,21 @@ def _multiplied(step: Step, view: View) -> Made | None:
         return _PRODUCT(step, view)
     (read,) = (tensor for tensor in step.inputs if view.constant(tensor) is None)
     shape, order = view.shape(step.outputs[0]), view.program.orders.get(step.outputs[0])
-    axis = 1 if order is not None else len(shape) - 1
-    sizes = [1] * (len(shape) - axis - 1)
-    per_channel = all(
-        each.size == shape[axis] > 1 and list(each.shape[each.ndim - len(sizes) - 1 :]) == [shape[axis], *sizes]
-        for each in (factor, offset)
+    axes = [1] if order is not None else [len(shape) - 1, 1]
+    axis = next(
+        (axis for axis in axes if _is_per_channel(factor, shape, axis) and _is_per_channel(offset, shape, axis)), 0
     )
-    if not per_channel or view.shape(read) != shape:
+    if not axis or view.shape(read) != shape:
         return _PRODUCT(step, view)
     layer = keras.layers.BatchNormalization(axis=axis if order is None else order.index(axis), epsilon=0.0)
     weights = (factor.reshape(-1), offset.reshape(-1), np.zeros(shape[axis]), np.ones(shape[axis]))
     return Made(call=layer, reads=(read,), tensor=after.outputs[0], steps=(step, after), weights=weights)
+
+
+def _is_per_channel(value: Array, shape: Sequence[int], axis: int) -> bool:
+    """Whether a constant has one number for each place along an axis of a shape, of several."""
+    own = [1] * (len(shape) - value.ndim) + list(value.shape)
+    return value.size == shape[axis] > 1 and len(own) == len(shape) and own[axis] == shape[axis]
 
 
 def _layer_norm(step: Step, view: View) -> Made | None:

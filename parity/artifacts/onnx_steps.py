@@ -239,7 +239,7 @@ class Steps:
         for node in self._readers.get(name, ()):
             if node.op_type in IMAGES:
                 return True
-            alike = node.op_type in EACH_ALONE | TOGETHER | {"Pad", "Concat"}
+            alike = node.op_type in EACH_ALONE | TOGETHER | ALONG_AXES
             if alike and any(self._is_for_images(made) for made in node.output):
                 return True
         return False

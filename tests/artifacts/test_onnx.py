@@ -34,7 +34,7 @@ def network() -> Any:
     keras.utils.set_random_seed(5)
     image = keras.Input(IMAGE[1:], name="image")
     pad = keras.layers.ZeroPadding2D(1, name="pad")(image)
-    down = keras.layers.Conv2D(6, 3, strides=2, bias_initializer="random_normal", name="down")(pad)
+    down = keras.layers.Conv2D(6, 3, strides=2, use_bias=False, name="down")(pad)
     norm = keras.layers.BatchNormalization(name="norm")(down)
     act = keras.layers.PReLU(shared_axes=[1, 2], alpha_initializer="random_normal", name="act")(norm)
     deep = keras.layers.Conv2D(6, 3, padding="same", bias_initializer="random_normal", name="deep")(act)
