@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parity.artifacts.files import FROZEN, KERAS, LIMIT, ONNX, RECORDING, SAVED_MODEL, TFLITE, checked
+from parity.artifacts.files import FROZEN, KERAS, LIMIT, ONNX, RECORDING, SAVED_MODEL, TFLITE, Checked, checked
 from parity.artifacts.lifting import lifted
 from parity.artifacts.model import ArtifactModel
 from parity.artifacts.program import Engine
@@ -14,6 +14,7 @@ from parity.axes import Array
 from parity.ends import all_paired
 from parity.errors import ArtifactError, PairError, UsageError
 from parity.runners.keras_model import KerasModel
+from parity.runners.signature import Declared
 
 Names = Mapping[str, str]
 """Names of inputs, and for each what else it is called, as in `parity.ends`."""
@@ -33,11 +34,40 @@ def artifact_port(port: Any) -> "ArtifactPort | None":
     A `.keras` file is none: it is checked, and is run by Keras as any model. Raises ArtifactError for a file that is
     broken or refused.
     """
+    found = _checked(port)
+    if found is None:
+        return None
+    return _LOOKED_INTO.pop(_stamp(found), None) or ArtifactPort(found.path, found.kind)
+
+
+def taken_by(port: Any) -> tuple[Declared, ...] | None:
+    """The inputs that a file with an engine of its own takes; None for any other port. Raises as `artifact_port`."""
+    found = _checked(port)
+    if found is None:
+        return None
+    opened = ArtifactPort(found.path, found.kind)
+    _LOOKED_INTO.clear()
+    _LOOKED_INTO[_stamp(found)] = opened
+    return opened.takes
+
+
+def _checked(port: Any) -> Checked | None:
+    """A port that is a file with an engine of its own, checked; any other file is checked too."""
     file = shipped(port)
     if file is None:
         return None
-    kind = checked(file.path, limit=file.largest or LIMIT, allowed=file.allow).kind
-    return None if kind in (KERAS, RECORDING) else ArtifactPort(file.path, kind)
+    found = checked(file.path, limit=file.largest or LIMIT, allowed=file.allow)
+    return None if found.kind in (KERAS, RECORDING) else found
+
+
+_LOOKED_INTO: dict[tuple[Any, ...], "ArtifactPort"] = {}
+"""The file that was opened last to see what it takes: it is run next, and opening it costs seconds."""
+
+
+def _stamp(found: Checked) -> tuple[Any, ...]:
+    """What tells a file from a later one in the same place."""
+    stats = (path.stat() for path in found.files)
+    return (found.path.resolve(), *((each.st_mtime_ns, each.st_size, each.st_ino) for each in stats))
 
 
 class ArtifactPort:
@@ -60,6 +90,20 @@ class ArtifactPort:
     def mode(self) -> str:
         """The one way to run it."""
         return self.kind
+
+    @property
+    def takes(self) -> tuple[Declared, ...]:
+        """Its inputs, in its own layout."""
+        program = self._engine.program
+        return tuple(
+            Declared(name=name, shape=program.shapes.get(tensor, ()), dtype=self._dtype(tensor))
+            for name, tensor in program.inputs.items()
+        )
+
+    def _dtype(self, tensor: str) -> str:
+        """What an input is given as: numbers on a grid as the real ones that they stand for."""
+        program = self._engine.program
+        return "float32" if tensor in program.grids else program.dtypes[tensor]
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -109,11 +153,10 @@ class ArtifactPort:
         """Raise ArtifactError unless the file takes an array of this shape and dtype."""
         program = self._engine.program
         tensor = program.inputs[name]
-        shape, dtype = program.shapes.get(tensor), program.dtypes[tensor]
+        shape, takes = program.shapes.get(tensor), self._dtype(tensor)
         fits = shape is None or (
             len(shape) == array.ndim and all(a in (None, b) for a, b in zip(shape, array.shape, strict=True))
         )
-        takes = dtype if tensor not in program.grids else "float32"
         if not fits or str(array.dtype) != takes:
             wanted = ", ".join("any" if size is None else str(size) for size in shape or ())
             given = f"it is given {array.dtype} of shape {array.shape}"
