@@ -2,7 +2,8 @@
 
 Keras makes the operations of a layer in a scope of the layer's name, inside the scopes of the models around it. It
 enters each scope twice, so that what is traced into a graph has `conv1_1/convolution` for the layer `conv1`, and
-`conv1_1_2/convolution` for `conv1_1`. Where every scope has such a number, it is taken off, if the names stay apart.
+`conv1_1_2/convolution` for `conv1_1`. Where every layer with weights has such a number, numbers are taken off, if the
+names stay apart.
 """
 
 import itertools
@@ -22,7 +23,7 @@ def names_of(operations: Sequence[str], weighted: Sequence[bool], beside: Sequen
     ['conv', 'conv/Relu', 'pool']
     """
     parts = _without_common([name.split("/") for name in (*operations, *beside)])
-    scopes = _decoded(parts)
+    scopes = _decoded(parts, [place for place, has in enumerate(weighted) if has])
     holders: dict[tuple[str, ...], int] = {}
     for place, scope in enumerate(scopes):
         taken = scope in holders and (place >= len(weighted) or (weighted[holders[scope]] and not weighted[place]))
@@ -45,10 +46,14 @@ def _without_common(parts: Sequence[list[str]]) -> list[list[str]]:
     return [name[common:] if len(name) > 1 else name for name in parts]
 
 
-def _decoded(parts: Sequence[list[str]]) -> list[tuple[str, ...]]:
-    """The layer that each operation is of, as the scopes that it is in; none for one that is in no scope."""
+def _decoded(parts: Sequence[list[str]], weighted: Sequence[int]) -> list[tuple[str, ...]]:
+    """The layer that each operation is of, as the scopes that it is in; none for one that is in no scope.
+
+    Those `weighted` tell whether scopes are numbered: others may be functions outside of layers.
+    """
     plain = [tuple(name[:-1]) for name in parts]
-    first = {name[0] for name in parts if len(name) > 1}
+    telling = [parts[place] for place in weighted if len(parts[place]) > 1] or parts
+    first = {name[0] for name in telling if len(name) > 1}
     if not first or not all(_NUMBERED.fullmatch(scope) for scope in first):
         return plain
     as_written = [_numbered(name) for name in parts]

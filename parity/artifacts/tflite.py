@@ -25,6 +25,7 @@ from parity.artifacts.tflite_rules import RULES
 from parity.axes import Array
 from parity.errors import ArtifactError, PairError
 from parity.frameworks import quiet
+from parity.runners.keras_model import REFUSED
 from parity.switches import thread_count
 
 KEPT = 64 << 20
@@ -246,8 +247,11 @@ class _Pieces:
 
 
 def _view(interpreter: Any, tensor: int) -> Array:
-    """A tensor where the interpreter has it, which it lives as long as."""
-    values: Array = interpreter.tensor(tensor)()
+    """A tensor where the interpreter has it, which it lives as long as; nothing of one that it does not keep."""
+    try:
+        values = np.asarray(interpreter.tensor(tensor)())  # a scalar comes as a number
+    except ValueError:
+        return REFUSED
     values.flags.writeable = False
     return values
 

@@ -35,6 +35,9 @@ ON_GRIDS = ("int8", "uint8", "int16", "int32", "int64")
 JOINED = "joined"
 """The attribute of a step with the names of all operations that the converter made one operator of."""
 
+OF_LAYER = frozenset({"softmax", "log_softmax", "logistic", "tanh", "relu", "relu6", "elu", "gelu", "hard_swish"})
+"""What layers may have built in."""
+
 UNFOLDED = ("DEQUANTIZE", "DENSIFY")
 """Operators that only unpack how a constant is stored."""
 
@@ -227,8 +230,8 @@ class Flat:
         """What the operation was called from which the converter made an operator: the first of those that it joined;
         and all of them.
 
-        What makes an output has the output's name instead. Its constants may still tell, or else it is in the scope of
-        what it reads.
+        What makes an output has the output's name instead. Its constants may still tell; or else it is a function that
+        a layer may end with, or one outside of layers.
         """
         reads = [tensor for tensor in _indices(operator.inputs) if tensor >= 0]
         lists = [self.names[int(operator.outputs[0])].split(";")]
@@ -238,8 +241,10 @@ class Flat:
             if "/" in names[0]:
                 return names[0], tuple(names)
         scope = next((scopes[tensor] for tensor in reads if scopes.get(tensor)), "")
-        name = f"{scope}/{self.kind(operator).lower()}" if scope else self._plain(int(operator.outputs[0]))
-        return name, (name,)
+        kind = self.kind(operator).lower()
+        if not scope:
+            return self._plain(int(operator.outputs[0])), ()
+        return f"{scope if kind in OF_LAYER else scope.partition('/')[0]}/{kind}", ()
 
 
 class _Constants(Mapping[str, Array]):

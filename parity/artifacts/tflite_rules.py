@@ -4,6 +4,7 @@ An operator may have an activation fused into it, and the names of its tensors l
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,21 @@ from parity.axes import Array
 from parity.frameworks import keras
 
 NONE = "NONE"
-ACTIVATIONS: Mapping[str, str | None] = {NONE: None, "RELU": "relu", "RELU6": "relu6", "TANH": "tanh"}
+
+
+def clamp(x: Any) -> Any:
+    """What the format calls RELU_N1_TO_1."""
+    return keras.ops.clip(x, -1.0, 1.0)
+
+
+Activation = str | Callable[..., Any] | None
+ACTIVATIONS: Mapping[str, Activation] = {
+    NONE: None,
+    "RELU": "relu",
+    "RELU6": "relu6",
+    "RELU_N1_TO_1": clamp,
+    "TANH": "tanh",
+}
 """Fused activations by Keras's names."""
 
 
@@ -39,7 +54,7 @@ def _within(scope: str, other: str) -> bool:
     return f"{scope}/".startswith(f"{other}/")
 
 
-def _fused(step: Step) -> str | None:
+def _fused(step: Step) -> Activation:
     """The activation that an operator ends with. Raises KeyError for one that Keras has not."""
     return ACTIVATIONS[step.attributes.get("fusedActivationFunction", NONE)]
 
@@ -143,10 +158,51 @@ def _normalisation(step: Step, view: View) -> Made | None:
     activation = _fused(after)
     layer = keras.layers.BatchNormalization(epsilon=0.0) if activation is None else _normalised(activation)
     made = _of(after, layer, read, weights=(scale.reshape(-1), shift.reshape(-1), *plain))
-    return Made(**{**vars(made), "steps": (step, after)})
+    return replace(made, steps=(step, after))
 
 
-def _normalised(activation: str) -> Any:
+def _mean(step: Step, view: View) -> Made | None:
+    return _layer_norm(step, view) or _reduced("mean")(step, view)
+
+
+def _layer_norm(step: Step, view: View) -> Made | None:
+    """x * s + (shift - mean * s), where s is scale / sqrt(variance + epsilon), from the mean on."""
+    read, axes, mean = step.inputs[0], view.constant(step.inputs[1]), step.outputs[0]
+    away = {each.op: each for each in view.readers(mean)}
+    if axes is None or not step.attributes["keepDims"] or away.keys() != {"NEG", "SQUARED_DIFFERENCE"}:
+        return None
+    variance = _follow(view, away["SQUARED_DIFFERENCE"], "MEAN", "ADD", "RSQRT", "MUL")
+    if variance is None or set(away["SQUARED_DIFFERENCE"].inputs) != {read, mean}:
+        return None
+    factor = variance[-1].outputs[0]
+    ends = [each for each in view.readers(factor) if each.op == "MUL"]
+    lowered = [each for each in ends if away["NEG"].outputs[0] in each.inputs]
+    scaled = [each for each in ends if read in each.inputs]
+    shifted = _follow(view, lowered[0], "ADD", "ADD") if len(lowered) == len(scaled) == 1 else None
+    if shifted is None or scaled[0].outputs[0] not in shifted[-1].inputs or _fused(shifted[-1]) is not None:
+        return None
+    epsilon, scale, shift = (_with_constant(each, view)[1] for each in (variance[1], variance[3], shifted[0]))
+    last = len(view.shape(read)) - 1
+    if epsilon is None or scale is None or shift is None or [int(axis) % (last + 1) for axis in axes] != [last]:
+        return None
+    layer = keras.layers.LayerNormalization(epsilon=float(epsilon))
+    made = _of(shifted[-1], layer, read, weights=(scale.reshape(-1), shift.reshape(-1)))
+    steps = (step, *away.values(), *variance, lowered[0], scaled[0], *shifted)
+    return replace(made, steps=steps)
+
+
+def _follow(view: View, step: Step, *ops: str) -> list[Step] | None:
+    """The steps after one, each of which alone reads the one before; None where they are others than these."""
+    found: list[Step] = []
+    for op in ops:
+        after = view.next(found[-1] if found else step, op)
+        if after is None:
+            return None
+        found.append(after)
+    return found
+
+
+def _normalised(activation: Activation) -> Any:
     """A BatchNorm with an activation built in, which Keras has not."""
 
     class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
@@ -212,7 +268,7 @@ def _activated(name: str, function: Callable[..., Any], step: Step) -> Callable[
 class Through(keras.Operation):  # type: ignore[misc]
     """A function whose value goes through an activation, as one operation."""
 
-    def __init__(self, function: Callable[..., Any], activation: str) -> None:
+    def __init__(self, function: Callable[..., Any], activation: Activation) -> None:
         super().__init__()
         self.function = function
         self.activation = keras.activations.get(activation)
@@ -406,7 +462,7 @@ RULES: Mapping[str, Rule] = {
     "MIRROR_PAD": _padded("mirror"),
     "MAX_POOL_2D": _pooled("MaxPooling2D"),
     "AVERAGE_POOL_2D": _pooled("AveragePooling2D"),
-    "MEAN": _reduced("mean"),
+    "MEAN": _mean,
     "SUM": _reduced("sum"),
     "REDUCE_MAX": _reduced("max"),
     "REDUCE_MIN": _reduced("min"),
