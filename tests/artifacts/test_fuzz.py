@@ -31,6 +31,9 @@ LONGEST = 30.0
 ROUNDING = 32 * float(np.finfo(np.float32).eps)
 """How far off, as a part of the largest output, float32 may be: the longest sum here has 18 terms, times two layers."""
 
+SUMMED = frozenset({"saved_model"})
+"""Kinds whose values have checksums, so that a changed one is refused and never computes something else."""
+
 Answer = dict[str, Any]
 
 
@@ -112,7 +115,7 @@ def test_a_corrupted_file_neither_kills_nor_hangs_nor_passes(
     assert problems == []
     assert sum(ends.values()) == COUNT
     assert ends["refused"] > COUNT / 4
-    assert ends["failed"] > 0
+    assert ends["failed"] > 0 or kind in SUMMED
 
 
 def test_the_variants_are_many_and_the_same_each_time(files: dict[str, Path], tmp_path: Path) -> None:
