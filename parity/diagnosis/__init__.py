@@ -174,6 +174,8 @@ def _diagnosed(evidence: Evidence) -> Diagnosis:
         return _conclude(evidence, cut_off)
     if evidence.scene.stands_for and not (apart := _stood_for(evidence)).passed:
         return _not_stood_for(evidence, apart)
+    if evidence.scene.is_rounded:  # what stands for the layer computes the same, without the noise of rounded values
+        evidence = replace(evidence, actual=np.ascontiguousarray(evidence.replay(), evidence.actual.dtype))
     known = _all(evidence, KNOWN)
     if any(each.explains for each in known):
         return _conclude(evidence, known)
@@ -196,8 +198,12 @@ def _diagnosed(evidence: Evidence) -> Diagnosis:
 
 
 def _stood_for(evidence: Evidence) -> Comparison:
-    """How far the layer that stands for a part of a file, unchanged, is from what the file's engine made there."""
-    made = evidence.replay()
+    """How far the layer that stands for a part of a file, unchanged, is from what the file's engine made there.
+
+    What it makes is held to the range of the file's numbers, which is no operation of its own.
+    """
+    made, fit = evidence.replay(), evidence.scene.fits.get(evidence.segment.layer)
+    made = made if fit is None else np.clip(made, *fit.ends)
     if made.shape != evidence.actual.shape:
         return compare(np.empty(0, np.float32), np.empty(0, np.float32), evidence.limits)
     return compare(np.ascontiguousarray(made, evidence.actual.dtype), evidence.actual, evidence.limits)

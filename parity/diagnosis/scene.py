@@ -60,7 +60,7 @@ KERNEL_AXES: Mapping[str, str] = {
 }
 CHANNELS = frozenset({"o", "c", "m"})
 """Which of these are channels of the output."""
-ROUNDED, FINE = 1.5, 1e-2
+ROUNDED, FINE = 2.0, 1e-2
 """How many times what rounding makes of a weight is still rounding, and what it makes of a bias in an integer file."""
 
 
@@ -214,6 +214,11 @@ class Scene:
             return tuple(converters.convert(self.calls[name].function, name, target))  # type: ignore[arg-type]
         except (WeightError, KeyError, AttributeError):  # AttributeError: a layer of quite another kind
             return ()
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the port stores numbers in low precision."""
+        return bool(self.stored or self.fits)
 
     def slacks(self, name: str, target: Any, sources: Sequence[Array]) -> tuple[float, ...]:
         """How far each weight of the Keras layer `target` may be from the reference's, relative, because of how the
