@@ -166,7 +166,7 @@ class OnnxEngine(Engine):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if outside:
             options.add_external_initializers(list(outside), list(outside.values()))
-        return self._runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return self._runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=False)
 
     # -- pieces --------------------------------------------------------------------------------------------------------
 

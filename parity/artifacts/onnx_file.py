@@ -3,6 +3,7 @@
 Large constants are never copied into these: a model made here names them, and a session is given the arrays.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -215,6 +216,7 @@ def type_of(info: Any) -> int:
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, in one line, without where in C++ it was raised."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """What an exception says, in one line, without the numbers that ONNX Runtime puts before it."""
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .* failed:)?", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -180,22 +180,26 @@ def _exported(port: _Port, form: Format, show: Show) -> Exported:
     place = wanted.folder / form.file_name(file_stem(wanted.name))
     try:
         with _workshop(wanted.folder) as folder:
-            file = folder / place.name
-            show(f"{form.word}: writing", 0.0)
-            why = port.write(form, file)
-            show(f"{form.word}: verifying", 0.3)
-            record = port.verified(file, lambda text, done: show(f"{form.word}: {text}", 0.3 + 0.7 * done))
-            passed = record.result.exit_code == 0
-            if not passed and wanted.keep_failed:
-                place = wanted.folder / FAILED / place.name
-            elif not passed:
-                return Exported(form=form, record=_renamed(record, file, place), why=why)
-            record = _renamed(record, file, place)
-            _put(file, place, record)
+            return _made(port, form, folder / place.name, place, show)
     except OSError as error:
         raise UsageError(f"cannot write {place}: {error.strerror or error}") from error
+
+
+def _made(port: _Port, form: Format, file: Path, place: Path, show: Show) -> Exported:
+    """Write a format to `file`, verify it, and put it in its place if it passes."""
+    try:
+        show(f"{form.word}: writing", 0.0)
+        why = port.write(form, file)
+        show(f"{form.word}: verifying", 0.3)
+        record = port.verified(file, lambda text, done: show(f"{form.word}: {text}", 0.3 + 0.7 * done))
     except ParityError as error:
-        return Exported(form=form, why=str(error))
+        return Exported(form=form, why=str(error).replace(str(file), str(place)))
+    if record.result.exit_code:
+        if not port.wanted.keep_failed:
+            return Exported(form=form, record=_renamed(record, file, place), why=why)
+        place = port.wanted.folder / FAILED / place.name
+    record = _renamed(record, file, place)
+    _put(file, place, record)
     return Exported(form=form, place=place, record=record, why=why)
 
 

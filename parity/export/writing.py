@@ -52,9 +52,10 @@ def _first_line(error: Exception) -> str:
 
 def _keras(served: Served, path: Path, samples: Samples) -> None:
     if not isinstance(served.model, keras.Model):
-        raise ExportError(
-            f"the port is a {type(served.model).__name__}; only a keras.Model can be saved as a .keras file"
+        what = f"{type(served.model).__module__.partition('.')[0]} {type(served.model).__name__}".removeprefix(
+            "builtins "
         )
+        raise ExportError(f"the port is a {what}; only a model of Keras 3 can be saved as a .keras file")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = Path(folder) / "model.keras"  # Keras insists on the ending
         served.model.save(written)
@@ -138,6 +139,7 @@ class _Wrapped(keras.Model):  # type: ignore[misc]
     def __init__(self, served: Served) -> None:
         super().__init__(name="port")
         self._served = served
+        self.built = True
 
     def call(self, *tensors: Any) -> dict[str, Any]:
         """The outputs by name."""
