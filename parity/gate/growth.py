@@ -49,15 +49,15 @@ def grown(now: Record, then: Record, policy: Baseline) -> tuple[list[Check], lis
 
 def _growth(now: Check, then: Check, policy: Baseline) -> Check:
     figures: dict[str, Figure] = {}
-    worse = []
+    worse, allowed = [], policy.quantised if now.figures.get("precision") else policy
     for name, words in ERRORS.items():
         if name not in now.figures or name not in then.figures:
             continue
         ours, theirs = number(now.figures[name]), number(then.figures[name])
         figures |= {name: ours, f"{name}_then": theirs}
-        if not ours <= max(policy.growth * theirs, policy.ignore_below):  # a NaN is worse than anything
+        if not ours <= max(allowed.growth * theirs, allowed.ignore_below):  # a NaN is worse than anything
             worse.append(f"{words} {times(ours)} the floor, and {times(theirs)} in the baseline")
-    says = f"{now.name} {'; '.join(worse)} ({policy.growth:g} times as much is allowed)" if worse else ""
+    says = f"{now.name} {'; '.join(worse)} ({allowed.growth:g} times as much is allowed)" if worse else ""
     return Check(
         kind=GROWTH,
         name=now.name,

@@ -138,7 +138,12 @@ def _of_coverage(report: Report, waivers: Waivers) -> Check:
     left = [name for _, names in unmatched_in(coverage) for name in names]
     waived = [name for name in left if waivers.of(name)]
     known = replace(report, verdict="", coverage=replace(coverage, waived=(*coverage.waived, *waived)))
-    figures = {"matched": len(coverage.matched), "weighted": coverage.weighted, "unmatched": len(left)}
+    figures: dict[str, Figure] = {
+        "matched": len(coverage.matched),
+        "weighted": coverage.weighted,
+        "unmatched": len(left),
+        "fused": ", ".join(f"{name} into {layer}" for name, layer in coverage.fused.items()),
+    }
     if not known.coverage.complete:
         says = coverage_failure(known, width=WIDTH)
         return Check(kind=COVERAGE, name="layers", verdict=FAIL, says=says, figures=figures)
@@ -257,7 +262,8 @@ class _OfRun:
         if findings:
             return "\n".join(failure(self.report, each, width=WIDTH) for each in findings)
         where = f"input {self.run.input}, mode {self.run.mode}"
-        what = "was not compared: what reaches it is not finite" if layer.verdict == NOT_COMPARED else "is at fault"
+        why = layer.reason or "what reaches it is not finite"
+        what = f"was not compared: {why}" if layer.verdict == NOT_COMPARED else "is at fault"
         return f"{self.report.pair} / {layer.layer}  {what}\n  {where}"
 
     def _is_of(self, finding: Finding, layer: LayerResult) -> bool:
@@ -271,6 +277,8 @@ class _OfRun:
             "floors": measure.ratio,
             "compared": measure.compared,
         }
+        if precision := next((layer.precision for layer in self.run.layers if layer.precision), ""):
+            figures["precision"] = precision
         deviation = self.run.deviations.get(name)
         figures |= _units(deviation) if deviation else {}
         if measure.passed:
@@ -308,6 +316,8 @@ class _OfRun:
 def _figures(layer: LayerResult) -> dict[str, Figure]:
     """A layer in numbers, as the record of a release keeps them."""
     figures: dict[str, Figure] = {"floor": layer.floor, "judged": layer.policy}
+    if layer.precision:
+        figures["precision"] = layer.precision
     for name, measure in (("introduced", layer.introduced), ("propagated", layer.propagated)):
         if measure:
             figures |= {
@@ -316,6 +326,8 @@ def _figures(layer: LayerResult) -> dict[str, Figure]:
                 f"{name}_floors": measure.ratio,
                 f"{name}_max_abs": measure.max_abs,
             }
+            if layer.precision:
+                figures |= {f"{name}_sqnr_db": measure.sqnr, f"{name}_sqnr_allowed_db": measure.sqnr_allowed}
     return figures
 
 

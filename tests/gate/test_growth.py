@@ -47,8 +47,23 @@ def test_a_layer_may_grow_as_far_as_the_policy_says(tmp_path: Path) -> None:
 def test_small_errors_may_change(tmp_path: Path) -> None:
     """Below `ignore_below` floors nothing has grown, however much it is in times."""
     before = then(being(conv1_0=0.5))
-    assert record(being(conv1_0=2.9), then=before).result.exit_code == 0
+    assert record(being(conv1_0=3.9), then=before).result.exit_code == 0
+    assert record(being(conv1_0=4.1), then=before).result.exit_code == 1
     assert record(being(conv1_0=2.9), policy(tmp_path, "[baseline]\nignore_below = 1"), before).result.exit_code == 1
+
+
+def test_layers_of_low_precision_may_grow_less(tmp_path: Path) -> None:
+    """1.6 times what the steps of int8 do is worse than 1.0, and far below four floors of rounding noise."""
+
+    def quantised(floors: float) -> Report:
+        layers = tuple(replace(each, precision="int8") for each in being(conv1_0=floors).runs[0].layers)
+        return with_run(made(), 0, layers=layers)
+
+    before = record(quantised(1.0))
+    assert record(quantised(1.4), then=before).result.exit_code == 0
+    assert record(quantised(1.6), then=before).result.exit_code == 1
+    wider = policy(tmp_path, "[baseline.quantised]\ngrowth = 1.7")
+    assert record(quantised(1.6), wider, then=before).result.exit_code == 0
 
 
 def test_what_has_become_better_passes() -> None:
