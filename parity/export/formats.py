@@ -88,8 +88,8 @@ def known(words: Iterable[str]) -> tuple[Format, ...]:
     for word in given:
         if word not in FORMATS:
             near = difflib.get_close_matches(word, FORMATS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"no format is called {word!r}{hint}; the formats are {', '.join(FORMATS)}")
+            hint = f"; did you mean {near[0]!r}? The" if near else "; the"
+            raise UsageError(f"no format is called {word!r}{hint} formats are {', '.join(FORMATS)}")
     if not given:
         raise UsageError(f"no format given; the formats are {', '.join(FORMATS)}")
     return tuple(FORMATS[word] for word in given)
