@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from parity.numbers import short, times
+from parity.numbers import decibels, short, times
 from parity.render.deaths import again, how_it_died, what_was_found, who_died
 from parity.render.page import Page, clip, plain_table
 from parity.render.sentences import (
@@ -90,6 +90,9 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
     if report.coverage.propagated_only:
         listed = some_of(report.coverage.propagated_only, "coverage.propagated_only")
         page.item("end to end", f"{listed}: the port cannot run them alone; what they introduce is not known")
+    if reasons := {layer.layer: layer.reason for run in report.runs for layer in run.layers if layer.reason}:
+        first = next(iter(reasons.values()))
+        page.item("unproven", f"{some_of(list(reasons), 'runs[].layers')}: {first}", style=STYLES[DIVERGED])
     if report.coverage.waived:
         page.item("waived", some_of(report.coverage.waived, "coverage.waived"))
     for text in _gradient_lines(report):
@@ -274,14 +277,20 @@ def layer_table(report: Report, run: Run, *, width: int | None = None, colour: b
     for layer, row in zip(run.layers, cells, strict=True):
         table.add_row(*(Text(name) for name in _names(layer, names, wide)), *row)
     page.table(table)
-    page.item("", f"each error is relative, followed by how many {unit_of(report)}s it is")
+    ratio = "the ratio of signal to noise" if any(layer.precision for layer in run.layers) else "relative"
+    page.item("", f"each error is {ratio}, followed by how many {unit_of(report)}s it is")
+    for layer in run.layers:
+        if layer.reason:
+            page.item("", f"{layer.layer} is not proven: {layer.reason}")
     return page.text()
 
 
 def _numbers(layer: LayerResult) -> tuple[Text, ...]:
     """What is said of a layer: both errors, the floor, the verdict."""
     verdict = Text(layer.verdict, style=STYLES.get(layer.verdict, ""))
-    return _measured(layer.propagated), _measured(layer.introduced), Text(short(layer.floor)), verdict
+    rounded = bool(layer.precision)
+    floor = f"{decibels(layer.floor):.1f} dB" if rounded else short(layer.floor)
+    return _measured(layer.propagated, rounded), _measured(layer.introduced, rounded), Text(floor), verdict
 
 
 def _names(layer: LayerResult, width: int, wide: bool) -> tuple[str, ...]:
@@ -296,8 +305,9 @@ def _names(layer: LayerResult, width: int, wide: bool) -> tuple[str, ...]:
     return (f"{clip(layer.layer, width)}\n = {clip(layer.port_layer, width - 3)}",)
 
 
-def _measured(measure: Measure | None) -> Text:
+def _measured(measure: Measure | None, rounded: bool) -> Text:
     if measure is None:
         return Text("-")
     style = "" if measure.passed else STYLES[DIVERGED]
-    return Text(f"{short(measure.relative)} {times(measure.ratio):>7}", style=style)
+    error = f"{measure.sqnr:.1f} dB" if rounded else short(measure.relative)
+    return Text(f"{error} {times(measure.ratio):>7}", style=style)
