@@ -180,7 +180,7 @@ class Artifact(Table):
 
 
 class Growth(Table):
-    """What is worse than in the last release: more than `growth` times as far off, and more than `ignore_below` floors."""
+    """What is worse than in the last release: more than `growth` times as far off, and above `ignore_below` floors."""
 
     growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
     ignore_below: NotNegative = 4.0
