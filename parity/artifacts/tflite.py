@@ -37,6 +37,10 @@ def opened(path: Path) -> Engine:
     return TFLite(path)
 
 
+BARE = "TFLite's default delegate, XNNPACK, refuses {}: it was run by TFLite's other kernels"
+"""What is said of a file that is not run as it is by default."""
+
+
 class TFLite(Engine):
     """A `.tflite` file that can be run. Raises ArtifactError where it is none, or cannot be loaded."""
 
@@ -48,6 +52,7 @@ class TFLite(Engine):
         self.flat = read(content, path.name)
         self._pieces = _Pieces()
         self._sizes: Mapping[int, tuple[int, ...]] = {}
+        self._bare = False
 
     @property
     def program(self) -> Program:
@@ -63,6 +68,11 @@ class TFLite(Engine):
     def versions(self) -> Mapping[str, str]:
         """The version of the interpreter."""
         return {"ai-edge-litert": metadata.version("ai-edge-litert")}
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Whether it is run otherwise than its user would by default."""
+        return (BARE.format(self.flat.name),) if self._bare else ()
 
     def shaped(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
         """The program for inputs of these shapes. Raises PairError where the file has others."""
@@ -82,7 +92,8 @@ class TFLite(Engine):
         The interpreter is one of its own, whose memory the values are: it goes when they go.
         """
         with _refusals(self.flat.name):
-            return self._run(_interpreter(self.flat.content, keep_all=True), arrays, tensors, view=True)
+            interpreter = _interpreter(self.flat.content, keep_all=True, bare=self._bare)
+            return self._run(interpreter, arrays, tensors, view=True)
 
     def part(self, known: Mapping[str, Array], tensor: str, constants: Mapping[str, Array] | None = None) -> Array:
         """A tensor's value where others are known, by the operators between alone."""
@@ -93,7 +104,7 @@ class TFLite(Engine):
         if wanted in cutting.given:
             return self._real(wanted, cutting.given[wanted])
         with _refusals(tensor):
-            cut, run = self._pieces.of(cutting)
+            cut, run = self._pieces.of(cutting, bare=self._bare)
             return self._real(wanted, run([stored[place] for place in cut.inputs]))
 
     def _cutting(self, stored: Mapping[int, Array], wanted: int, given: Mapping[int, Array]) -> Cutting:
@@ -150,13 +161,23 @@ class TFLite(Engine):
 
     @cached_property
     def _whole(self) -> Any:
-        return _interpreter(self.flat.content)
+        return _interpreter(self.flat.content, bare=self._bare)
 
     def _interpreter(self, shapes: Mapping[int, tuple[int, ...]]) -> Any:
         """The interpreter of the whole file, ready for inputs of these shapes."""
         with _refusals(self.flat.name):
-            self._sized(self._whole, shapes)
+            try:
+                self._sized(self._whole, shapes)
+            except RuntimeError:
+                self._without_delegate(shapes)
             return self._whole
+
+    def _without_delegate(self, shapes: Mapping[int, tuple[int, ...]]) -> None:
+        """Run it by the interpreter's own kernels from now on, where these take what the default delegate refuses."""
+        bare = _interpreter(self.flat.content, bare=True)
+        self._sized(bare, shapes)
+        self._bare = True
+        vars(self)["_whole"] = bare
 
     def _sized(self, interpreter: Any, shapes: Mapping[int, tuple[int, ...]]) -> None:
         """Give the inputs these shapes. Raises PairError where the file has others."""
@@ -184,8 +205,10 @@ class TFLite(Engine):
         interpreter.invoke()
         read = (lambda place: _view(interpreter, place)) if view else interpreter.get_tensor
         places = {name: self.flat.places[name] for name in tensors}
+        kept = {name for step in self.program.steps for name in step.inputs} | set(self.program.outputs.values())
+        unread = {place for name, place in places.items() if name not in kept}
         ends = {name: self.flat.ends.get(place, place) for name, place in places.items()}
-        return {name: self._real(place, read(place)) for name, place in ends.items()}
+        return {name: REFUSED if place in unread else self._real(place, read(place)) for name, place in ends.items()}
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 
@@ -225,13 +248,13 @@ class _Pieces:
     def __init__(self) -> None:
         self._kept: OrderedDict[Any, tuple[Cut, Any]] = OrderedDict()
 
-    def of(self, cutting: Cutting) -> tuple[Cut, Callable[[Sequence[Array]], Array]]:
+    def of(self, cutting: Cutting, *, bare: bool) -> tuple[Cut, Callable[[Sequence[Array]], Array]]:
         """The piece, and what runs it on the values of its inputs."""
         key = (cutting.wanted, tuple(sorted(cutting.known.items())))
         made = self._kept.get(key) if not cutting.given else None
         if made is None:
             cut = cutting.cut()
-            made = (cut, _interpreter(cut.content))
+            made = (cut, _interpreter(cut.content, bare=bare))
             _quietly(made[1].allocate_tensors)
             if not cutting.given:
                 self._keep(key, made)
@@ -265,12 +288,13 @@ def _run_piece(interpreter: Any, values: Sequence[Array]) -> Array:
     return made
 
 
-def _interpreter(content: bytes, *, keep_all: bool = False) -> Any:
-    """An interpreter as its user makes one."""
+def _interpreter(content: bytes, *, keep_all: bool = False, bare: bool = False) -> Any:
+    """An interpreter as its user makes one; a `bare` one has no delegate."""
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError as error:
         raise ArtifactError("a .tflite file needs ai-edge-litert: pip install 'parity[tflite]'") from error
+    kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if bare else OpResolverType.AUTO
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that all tensors are kept needs memory
         return _quietly(
@@ -278,6 +302,7 @@ def _interpreter(content: bytes, *, keep_all: bool = False) -> Any:
             model_content=content,
             num_threads=thread_count(),
             experimental_preserve_all_tensors=keep_all,
+            experimental_op_resolver_type=kernels,
         )
 
 
