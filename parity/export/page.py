@@ -74,7 +74,8 @@ def _told(page: Page, each: Exported) -> None:
             place = f" on {check.input} ({check.mode})" if check.mode else ""
             page.item(" ", f"{check.title}{place}")
             for line in check.says.splitlines():
-                page.item(" ", line.strip())
+                if each.place or not line.strip().startswith("next: "):  # which would name a file that is not there
+                    page.item(" ", line.strip())
     if each.why or each.exit_code:
         page.gap()
 

@@ -13,7 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from parity.cli import app
+from parity.errors import ExportError
 from parity.export import FORMATS, exporting, writing
+from parity.export.calibrated import converted
 from parity.export.exporting import file_stem
 from parity.export.samples import MORE, samples
 from parity.gate.record import read_record
@@ -122,6 +124,22 @@ def test_one_format_that_cannot_be_made_does_not_stop_the_others(invoke: Invoke)
     assert result.exit_code == 3
     assert listed() == {"as_function.pb", "as_function.pb.record.json"}
     assert "only a model of Keras 3 can be saved as a .keras file" in " ".join(result.output.split())
+
+
+def test_a_converter_that_dies_takes_nobody_along(invoke: Invoke) -> None:
+    """TensorFlow's calibration ends its process at a loop: that is said of the format, exit 3, and nothing is left."""
+    result = CliRunner().invoke(app, ["export", "tagger", "--to", "tflite-int8", "-o", "out"])
+    assert result.exit_code == 3
+    assert "TensorFlow's converter to int8 died (SIG" in " ".join(result.output.split())
+    assert listed() == set()
+
+
+def test_what_a_converter_refuses_is_said(tmp_path: Path) -> None:
+    """A folder that holds no SavedModel is refused with TensorFlow's own words, in one line."""
+    with pytest.raises(ExportError, match=r"converter refuses it: .*SavedModel") as caught:
+        converted(tmp_path, [{"image": np.zeros((1, 2), np.float32)}], tmp_path / "x.tflite")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- what is there already ---------------------------------------------------------------------------------------------
