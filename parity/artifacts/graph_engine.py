@@ -6,7 +6,6 @@ as it is, and everything else is run on a graph of the same operations that is g
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -76,7 +75,7 @@ class GraphEngine(Engine):
         if unknown:
             zeros = {name: np.zeros(shape, program.dtypes[name]) for name, shape in shapes.items()}
             found = {name: value.shape for name, value in self.watched(zeros, unknown).items()}
-            program = replace(program, shapes={**program.shapes, **found})
+            program = self._reading.program(self.format, self.inputs, self.outputs, shapes_of=graph, found=found)
         self._shaped = program
         self._cut.clear()
         return program

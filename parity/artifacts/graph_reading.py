@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.artifacts.merging import LOOPS, merged
 from parity.artifacts.program import FLOAT16, FLOAT32, Program, Step
 from parity.axes import Array
 from parity.frameworks import tf
@@ -20,6 +21,9 @@ PASSES_ON = frozenset(
 
 OF_SHAPES = frozenset({"Shape", "Size", "Rank"})
 """Operations that only look at the shape of what they read."""
+
+COUNTING = frozenset({"Where", "Unique", "UniqueV2", "NonMaxSuppressionV3", "NonMaxSuppressionV5", "DynamicPartition"})
+"""Operations that make as many values as there are of a kind."""
 
 NOT_OUTPUTS = frozenset({"NoOp", "Const", "Placeholder", "Assert"})
 """Operations that are no output of a graph, although nothing reads them."""
@@ -68,6 +72,7 @@ class GraphReading:
         self._graph = graph
         self._compute = compute
         self._nodes = {node.name: node for node in graph_def.node}
+        self._cuts = 0
 
     def _is_input(self, node: Any) -> bool:
         return node.op == "Placeholder" and node.name not in self._large
@@ -104,11 +109,11 @@ class GraphReading:
 
         Where some of them are Identities, as all tools write an output, the others are left over from something else.
         """
-        read = {_tensor(name) for node in self._def.node for name in node.input if not name.startswith("^")}
+        read = {_tensor(name) for node in self._def.node for name in node.input}
         unread, found = [], dict[str, str]()
         for node in self._def.node:
             made = self.tensors_of(node) if node.op not in NOT_OUTPUTS else ()
-            if made and not read & set(made):
+            if made and not read & {*made, f"^{node.name}"}:
                 unread.append((node, made))
         identities = [each for each in unread if each[0].op == "Identity"]
         for node, made in identities or unread:
@@ -132,9 +137,18 @@ class GraphReading:
                     waiting += [(self._nodes[name], False) for name in names if name not in order]
         return tuple(order.values())
 
-    def program(self, kind: str, inputs: Mapping[str, str], outputs: Mapping[str, str], *, shapes_of: Any) -> Program:
-        """The program, its sizes as a graph of the same nodes has them."""
+    def program(
+        self,
+        kind: str,
+        inputs: Mapping[str, str],
+        outputs: Mapping[str, str],
+        *,
+        shapes_of: Any,
+        found: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> Program:
+        """The program, its sizes as a graph of the same nodes has them; those it does not know as a run has `found`."""
         shapes, dtypes = self._sizes(shapes_of)
+        shapes |= found or {}
         constant: dict[str, Any] = {}
         steps, folded = [], []
         for node in self._in_order:
@@ -150,11 +164,13 @@ class GraphReading:
                 folded.append(step)
             else:
                 steps.append(step)
+        ends = {name: self.plain(tensor) for name, tensor in outputs.items()}
+        steps = list(merged(steps, dtypes, ends.values(), constant))
         return Program(
             format=kind,
             steps=tuple(steps),
             inputs=inputs,
-            outputs={name: self.plain(tensor) for name, tensor in outputs.items()},
+            outputs=ends,
             constants=_Constants(constant, self._large, steps, folded, shapes, self._compute),
             shapes=shapes,
             dtypes=dtypes,
@@ -175,9 +191,9 @@ class GraphReading:
         self, node: Any, read: Sequence[str], constant: Mapping[str, Any], shapes: Mapping[str, tuple[int | None, ...]]
     ) -> bool:
         """Whether what a node makes is the same whatever the inputs' values are."""
-        if self._graph.get_operation_by_name(node.name).op_def.is_stateful:
+        if node.op in LOOPS or self._graph.get_operation_by_name(node.name).op_def.is_stateful:
             return False
-        if node.op in OF_SHAPES:
+        if node.op in OF_SHAPES and not self._counts:
             return read[0] in shapes and None not in shapes[read[0]]
         return bool(read) and all(tensor in constant for tensor in read)
 
@@ -188,6 +204,7 @@ class GraphReading:
         """
         anchors = {name for names in segments.values() for name in names}
         needed = self._between(segments)
+        self._cuts += 1
         cut, outside = tf.compat.v1.GraphDef(library=self._def.library, versions=self._def.versions), dict[str, str]()
         places = {name: f"parity_given_{n}" for n, name in enumerate(sorted(anchors))}
         for node in needed.values():
@@ -196,11 +213,15 @@ class GraphReading:
                 copy.CopyFrom(_const(node.name, program.constants[f"{node.name}:0"]))
                 continue
             copy.CopyFrom(node)
+            if "frame_name" in node.attr:  # a loop is known by its name
+                copy.attr["frame_name"].s = f"parity_{self._cuts}/".encode() + node.attr["frame_name"].s
             del copy.input[:]
             for tensor in self.read_by(node):
                 if tensor not in places and tensor.rpartition(":")[0] not in needed:
                     outside.setdefault(tensor, f"parity_outside_{len(outside)}")
                 copy.input.append(places.get(tensor) or outside.get(tensor) or tensor)
+            # What holds a constant in a loop is an order, not a value.
+            copy.input.extend(name for name in node.input if name.startswith("^") and name[1:] in needed)
         for name, place in {**places, **outside}.items():
             stand_in = cut.node.add(name=place, op="Placeholder")
             stand_in.attr["dtype"].type = self._tensor(name).dtype.base_dtype.as_datatype_enum
@@ -218,13 +239,15 @@ class GraphReading:
             waiting = [self._nodes[wanted.rpartition(":")[0]]]
             while waiting:
                 node = waiting.pop()
-                if node.name in needed or not self._varies(node):
+                if node.name in needed or not (self._varies(node) or self._is_held(node)):
                     continue
                 needed[node.name] = node
                 if node.op in OF_SHAPES:
                     continue
                 read = (tensor for tensor in self.read_by(node) if tensor not in anchors)
                 waiting += [self._nodes[tensor.rpartition(":")[0]] for tensor in read]
+                if node.op in ("Const", "NoOp"):
+                    waiting += [self._nodes[name[1:]] for name in node.input if name.startswith("^")]
         return needed
 
     def _varies(self, node: Any) -> bool:
@@ -232,11 +255,31 @@ class GraphReading:
         return node.name in self._varying
 
     @cached_property
+    def _counts(self) -> bool:
+        """Whether the sizes of some tensors follow from the values of others."""
+        return any(node.op in COUNTING for node in self._def.node)
+
+    def _is_held(self, node: Any) -> bool:
+        """Whether a node waits for one that varies: as a constant does that is made in every round of a loop anew."""
+        return node.name in self._held
+
+    @cached_property
+    def _held(self) -> frozenset[str]:
+        found, before = set[str](), -1
+        while len(found) != before:
+            before = len(found)
+            for node in self._def.node:
+                waits_for = (name[1:] for name in node.input if name.startswith("^"))
+                if any(name in found or name in self._varying for name in waits_for):
+                    found.add(node.name)
+        return frozenset(found)
+
+    @cached_property
     def _varying(self) -> frozenset[str]:
         found = set[str]()
         for node in self._in_order:
             names = (tensor.rpartition(":")[0] for tensor in self.read_by(node))
-            if self._is_input(node) or any(name in found for name in names):
+            if self._is_input(node) or node.op in LOOPS or any(name in found for name in names):
                 found.add(node.name)
         return frozenset(found)
 

@@ -6,7 +6,7 @@ that a pattern begins with; a rule may take the steps after it along, such as th
 makes must have the shape that the file has there, or the step stays opaque.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -236,6 +236,8 @@ class Opaque(keras.Operation):  # type: ignore[misc]
         self._step = step
         self._reads = tuple(reads)
         self._orders = orders
+        if _computes_with_weights(engine.program, step):
+            self.reads_weights = True
 
     def call(self, *values: Any) -> Any:
         """The step's values by the file's own kernels. Raises PairError where they refuse."""
@@ -263,6 +265,8 @@ def opaque(engine: Engine, step: Step, reads: Sequence[str], orders: Mapping[str
     return made
 
 
-def constants_read(step: Step, program: Program) -> Iterator[str]:
-    """The constants among what a step reads."""
-    return (tensor for tensor in step.inputs if tensor in program.constants)
+def _computes_with_weights(program: Program, step: Step) -> bool:
+    """Whether a step reads constants that may be a layer's kernel: numbers along two axes or more."""
+    read = (*step.inputs, *step.attributes.get("constants", ()))
+    shapes = (program.shapes.get(name) or () for name in read if name in program.constants)
+    return any(sum(size not in (None, 1) for size in shape) > 1 for shape in shapes)

@@ -5,6 +5,7 @@ that does not know a form of its operation gives nothing; the step is then run b
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -165,13 +166,7 @@ def _dilated(step: Step, view: View) -> Made | None:
             kernel.shape[2] * kernel.shape[3],
         )
     found = _weighted(view, outer, read, layer, kernel, channels, 3)
-    return found and Made(
-        call=found.call,
-        reads=found.reads,
-        tensor=found.tensor,
-        steps=(step, inner, *found.steps),
-        weights=found.weights,
-    )
+    return found and replace(found, steps=(step, inner, *found.steps))
 
 
 def _product(step: Step, view: View) -> Made | None:
@@ -378,7 +373,25 @@ def _resized(interpolation: str) -> Rule:
     return rule
 
 
+def _flattened_product(step: Step, view: View) -> Made | None:
+    """A dense layer on more than two axes: flattened to rows, multiplied, and put back in shape."""
+    inner = view.next(step, "MatMul")
+    outer = view.next(inner, "Reshape") if inner else None
+    kernel = view.constant(inner.inputs[1]) if inner else None
+    if inner is None or outer is None or kernel is None or kernel.ndim != 2 or any(_transposes(inner)):
+        return None
+    read, rows = step.inputs[0], view.shape(step.outputs[0])
+    before, after = view.shape(read), view.shape(outer.outputs[0])
+    if before[:-1] != after[:-1] or before[-1] != rows[-1] or after[-1] != kernel.shape[1]:
+        return None
+    layer = partial(keras.layers.Dense, kernel.shape[1], kernel_initializer="zeros")
+    found = _weighted(view, outer, read, layer, kernel, kernel.shape[1], len(after) - 1)
+    return found and replace(found, steps=(step, inner, *found.steps))
+
+
 def _reshaped(step: Step, view: View) -> Made | None:
+    if (dense := _flattened_product(step, view)) is not None:
+        return dense
     shape = view.shape(step.outputs[0])
     return _made(partial(keras.ops.reshape, newshape=shape), step, step.inputs[0])
 
