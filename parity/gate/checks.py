@@ -47,6 +47,11 @@ class Check(_Record):
         return f"{self.kind}[{self.name}]"
 
     @property
+    def place(self) -> str:
+        """Where it was looked at: "noise (pb)"; "" for what is of the whole run."""
+        return f"{self.input} ({self.mode})" if self.mode else ""
+
+    @property
     def key(self) -> tuple[str, str, str, str]:
         """What it is of: the same thing in another run of the gate has the same key."""
         return self.kind, self.name, self.input, self.mode
@@ -75,6 +80,13 @@ class Result(_Record):
     def having(self, *verdicts: str) -> list[Check]:
         """The checks with these verdicts."""
         return [check for check in self.checks if check.verdict in verdicts]
+
+    def grouped(self, *verdicts: str) -> list[list[Check]]:
+        """The checks with these verdicts: of each thing those of all inputs and modes, in the order of the first."""
+        groups: dict[str, list[Check]] = {}
+        for check in self.having(*verdicts):
+            groups.setdefault(check.title, []).append(check)
+        return list(groups.values())
 
     def places(self) -> list[tuple[str, str]]:
         """Every (input, mode), in order."""

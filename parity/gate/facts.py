@@ -41,10 +41,11 @@ def facts_of(path: Path, policy: Artifact) -> Facts:
 
 
 def sum_of(path: Path, files: Mapping[str, str]) -> str:
-    """The sum of an artifact as it is now, of the files that it had; "" where one of them is gone."""
-    folder = path if path.is_dir() else path.parent
+    """The sum of an artifact as it is now: of all that is in its folder, or of the files that it had; "" where one of
+    them is gone."""
+    there = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else []
     try:
-        return _sum_of(dict(_sums(path, [folder / name for name in files])))
+        return _sum_of(dict(_sums(path, there or [path.parent / name for name in files])))
     except ArtifactError:
         return ""
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from parity.gate.checks import FAIL, FOLLOWS, LAYER, LIMIT, OUTPUT, UNKNOWN, WAIVED, Check
+from parity.gate.checks import FAIL, FOLLOWS, LIMIT, UNKNOWN, WAIVED, Check
 from parity.gate.growth import number
 from parity.gate.record import Record
 from parity.gate.table import rows
@@ -19,9 +19,9 @@ def markdown(record: Record) -> str:
     parts = [
         f"## parity gate: {result.verdict.upper()}: {_text(result.pair)}, `{_code(result.artifact.path)}`",
         _table(("input", "mode", "layers", "worst layer", "output error", "end-point error"), rows(result)),
-        *_listed("Failed", result.having(FAIL)),
-        *_listed("Not verified", result.having(UNKNOWN)),
-        *_listed("Waived", [check for check in result.having(WAIVED) if check.kind in (LAYER, OUTPUT, "coverage")]),
+        *_listed("Failed", result.grouped(FAIL)),
+        *_listed("Not verified", result.grouped(UNKNOWN)),
+        *_listed("Waived", result.grouped(WAIVED)),
         *_limits([check for check in result.checks if check.kind == LIMIT]),
         *_notes(result.notes),
         _facts(record),
@@ -29,22 +29,22 @@ def markdown(record: Record) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _listed(title: str, checks: Sequence[Check]) -> Iterator[str]:
-    """Checks with what they say: the first line, and the rest of it folded away."""
-    if not checks:
+def _listed(title: str, groups: Sequence[Sequence[Check]]) -> Iterator[str]:
+    """Checks with what they say, once for all inputs and modes: what is longer than a line is folded away."""
+    if not groups:
         return
     yield f"### {title}"
-    for check in checks[:SHOWN]:
-        place = f" ({_text(check.input)}, {_text(check.mode)})" if check.mode else ""
-        head, _, rest = check.says.partition("\n")
-        folded = f"\n\n```text\n{check.says.replace('```', chr(39) * 3)}\n```\n\n" if rest else f" {_text(head)}"
-        yield (
-            f"<details><summary><code>{_html(check.title)}</code>{place}</summary>{folded}</details>"
-            if rest
-            else f"- `{_code(check.title)}`{place}:{folded}"
-        )
-    if len(checks) > SHOWN:
-        yield f"and {len(checks) - SHOWN} more, all of them in the record"
+    for check, *also in groups[:SHOWN]:
+        place = f" on {_text(check.place)}" if check.place else ""
+        place += f", and on {_text(', '.join(other.place for other in also))}" if also else ""
+        if "\n" in check.says:
+            said = check.says.replace("```", "'''")
+            title = f"<summary><code>{_html(check.title)}</code>{place}</summary>"
+            yield f"<details>{title}\n\n```text\n{said}\n```\n\n</details>"
+        else:
+            yield f"- `{_code(check.title)}`{place}: {_text(check.says)}"
+    if len(groups) > SHOWN:
+        yield f"and {len(groups) - SHOWN} more, all of them in the record"
 
 
 def _limits(checks: Sequence[Check]) -> Iterator[str]:

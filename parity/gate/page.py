@@ -33,9 +33,10 @@ def gate_page(record: Record, *, width: int | None = None, colour: bool = False)
         page.table(_table(result, page.width))
         page.gap()
     for key, verdict in (("died", UNKNOWN), ("failed", FAIL)):
-        for check in result.having(verdict)[:SHOWN]:
-            _told(page, key, check)
-        _more(page, len(result.having(verdict)) - SHOWN)
+        groups = result.grouped(verdict)
+        for group in groups[:SHOWN]:
+            _told(page, key, *group)
+        _more(page, len(groups) - SHOWN)
     for text in _waived(result):
         page.item("waived", text, style=STYLES[WAIVED])
     for note in result.notes[:SHOWN]:
@@ -58,12 +59,13 @@ def _table(result: Result, width: int) -> Table:
     return table
 
 
-def _told(page: Page, key: str, check: Check) -> None:
-    """A check, and all that it says, line by line."""
-    place = f" on {check.input} ({check.mode})" if check.mode else ""
-    page.item(key, f"{check.title}{place}", style=STYLES[FAIL])
+def _told(page: Page, key: str, check: Check, *also: Check) -> None:
+    """A check, and all that it says, line by line; where else the same thing came of it."""
+    page.item(key, f"{check.title} on {check.place}" if check.place else check.title, style=STYLES[FAIL])
     for line in check.says.splitlines():
         page.item(" ", line.strip())
+    if also:
+        page.item(" ", f"also on {', '.join(other.place for other in also)}")
 
 
 def _more(page: Page, count: int) -> None:

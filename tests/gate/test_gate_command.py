@@ -10,10 +10,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gate_made import verdicts
 
-from parity.errors import UsageError
+from parity.errors import ArtifactError, UsageError
+from parity.export import FORMATS, served, write
 from parity.gate.record import Record, read_record
 from parity.gate.running import Asked, run
 from parity.report import Report
@@ -226,3 +228,66 @@ def test_a_release_is_held_against_the_last(tmp_path: Path, artifacts: dict[str,
     asked = Asked(name="mlp", artifact=artifacts["pb"], options=other, baseline=baseline, isolate=False)
     with pytest.raises(UsageError, match="it was not made on noise#3, but on noise"):
         run(asked, asked.targets())
+
+
+# -- what the policy hands on ------------------------------------------------------------------------------------------
+
+CONVOLUTION = """
+import numpy as np
+import parity
+from parity.frameworks import torch
+
+class Reference(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 2, 3, padding=1)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.arange(54.0).reshape(2, 3, 3, 3) / 54 - 0.5)
+            self.conv.bias.copy_(torch.tensor([0.25, -1.0]))
+
+    def forward(self, x):
+        return self.conv(x)
+
+pair = parity.Pair(name="conv", reference=Reference(), port=None)
+"""
+
+
+def test_all_inputs_are_made_in_each_size(tmp_path: Path) -> None:
+    """Their names say in which; a file that takes any size is run in all of them."""
+    from parity.frameworks import keras
+
+    (tmp_path / "sized.py").write_text(CONVOLUTION)
+    frames = keras.Input((None, None, 3))
+    model = keras.Model(frames, keras.layers.Conv2D(2, 3, padding="same", name="conv")(frames))
+    kernel = np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3) / 54 - 0.5
+    model.layers[1].set_weights([np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)), np.float32([0.25, -1.0])])
+    write(FORMATS["keras"], served(model), tmp_path / "conv.keras")
+    text = '[inputs]\nnames = ["noise", "ramp"]\nsizes = ["5x7", "9x8"]\n[run]\nmodes = ["eager"]\n'
+    found = ran(tmp_path, tmp_path / "conv.keras", text, name=str(tmp_path / "sized.py"))
+    assert [given.name for given in found.inputs] == ["noise@5x7", "ramp@5x7", "noise@9x8", "ramp@9x8"]
+    assert [given.size for given in found.inputs] == ["5x7", "5x7", "9x8", "9x8"]
+    assert found.result.places() == [(given.name, "eager") for given in found.inputs]
+    assert found.result.verdict == "pass"
+
+
+def test_an_operation_is_allowed_by_its_name(tmp_path: Path, artifacts: dict[str, Path]) -> None:
+    """One that reads files is refused by its name, unless the policy allows that."""
+    from parity.frameworks import tf
+
+    graph = tf.compat.v1.GraphDef.FromString(artifacts["pb"].read_bytes())
+    name = graph.node.add(name="file", op="Const")
+    name.attr["dtype"].type = tf.string.as_datatype_enum
+    name.attr["value"].tensor.CopyFrom(tf.make_tensor_proto("/etc/hostname"))
+    graph.node.add(name="reads", op="ReadFile", input=["file"])
+    path = tmp_path / "reads.pb"
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(ArtifactError, match="ReadFile"):
+        ran(tmp_path, path)
+    assert ran(tmp_path, path, '[artifact]\nallow = ["ReadFile"]\n').result.verdict == "pass"
+
+
+def test_what_is_too_large_to_load_is_not_loaded(tmp_path: Path, artifacts: dict[str, Path]) -> None:
+    """`load_mb` is a limit before loading, `size_mb` one of the release."""
+    with pytest.raises(ArtifactError):
+        ran(tmp_path, artifacts["pb"], "[artifact]\nload_mb = 0.01\n")
+    assert ran(tmp_path, artifacts["pb"], "[artifact]\nsize_mb = 0.01\n").result.exit_code == 1

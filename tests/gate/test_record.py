@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from parity.cli import app
 from parity.errors import GateRecordError, UsageError
-from parity.gate.facts import Facts, facts_of
+from parity.gate.facts import Facts, _sum_of, facts_of
 from parity.gate.policy import Artifact
 from parity.gate.record import Record, differences, read_record
 
@@ -138,6 +138,20 @@ def test_an_artifact_that_was_changed_is_told(tmp_path: Path) -> None:
     assert told.now == "not there"
 
 
+def test_a_file_more_in_a_folder_is_told(tmp_path: Path) -> None:
+    """A SavedModel is all that is in its folder: what was put into it later is part of it now."""
+    folder = tmp_path / "saved"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"a graph")
+    (folder / "variables" / "index").write_bytes(b"weights")
+    sums = {"saved_model.pb": sum_of_text(b"a graph"), "variables/index": sum_of_text(b"weights")}
+    facts = Facts(path=str(folder), kind="saved_model", sha256=_sum_of(sums), size=14, files=sums)
+    found = replace(record(), result=replace(record().result, artifact=facts))
+    assert not [each for each in differences(found, folder, TODAY) if each.fails]
+    (folder / "variables" / "more").write_bytes(b"")
+    assert [each for each in differences(found, folder, TODAY) if each.fails]
+
+
 def test_what_else_differs_is_listed_and_fails_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A version, a switch, the policy's file, a waiver that has expired since."""
     in_force = policy(tmp_path, WAIVER)
@@ -152,8 +166,6 @@ def test_what_else_differs_is_listed_and_fails_nothing(tmp_path: Path, monkeypat
 
 def test_the_sum_of_a_folder_is_that_of_its_list(tmp_path: Path) -> None:
     """As `sha256sum` lists its files, sorted; moving what is in a file to another changes it."""
-    from parity.gate.facts import _sum_of
-
     listed = f"{'a' * 64}  one\n{'b' * 64}  two/three\n"
     assert _sum_of({"two/three": "b" * 64, "one": "a" * 64}) == sum_of_text(listed.encode())
     assert _sum_of({"one": "a" * 64}) == "a" * 64
