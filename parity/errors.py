@@ -14,6 +14,7 @@ ParityError                 exit 3: could not verify
 ├── ArtifactError           a file that ships which is broken, foreign, or does what no network needs
 ├── UserCodeError           the code that defines or builds a pair has failed
 ├── RecordingError          a recording that cannot be written, or read as what it should be
+├── GateRecordError         a record of a gate's run that is none, or was changed since it was written
 ├── ExportError             a port that cannot be exported, or a file of it that cannot be written
 └── RepairError             a repaired copy that cannot be written
 """
@@ -77,6 +78,10 @@ class UserCodeError(ParityError):
 
 class RecordingError(ParityError):
     """A recording that cannot be written, or is not of what is asked for, not whole, or of another schema."""
+
+
+class GateRecordError(ParityError):
+    """A record of a gate's run that cannot be read as one, or was changed since it was written."""
 
 
 class RepairError(ParityError):

@@ -90,7 +90,7 @@ def with_constants(function: Any) -> Any:
     """A concrete function of TensorFlow with its variables as constants, and the functions it calls inlined."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    return convert_variables_to_constants_v2(function)
+    return convert_variables_to_constants_v2(function, lower_control_flow=False)
 
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from parity.errors import ParityError, ReportFileError, ReportFolderError
+from parity.numbers import decibels
 from parity.portraits import ErrorPicture, OutputPicture, Setup
 
 SCHEMA = 1
@@ -62,6 +63,16 @@ class Measure(_Record):
     passed: bool
     note: str = ""
 
+    @property
+    def sqnr(self) -> float:
+        """The ratio of signal to noise, in dB; infinite where nothing differs."""
+        return decibels(self.relative)
+
+    @property
+    def sqnr_allowed(self) -> float:
+        """The least that it may be, in dB."""
+        return decibels(self.allowed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerResult(_Record):
@@ -70,7 +81,8 @@ class LayerResult(_Record):
 
     `verdict` is "pass", "introduces" (its own segment is at fault), "inherits" (only what reaches it is) or "not
     compared". `introduced` is None where it was not needed: under a fixed tolerance, when the layer agrees end to
-    end.
+    end. `precision` is what the port's numbers are where the limits follow from that ("int8"), "" for float32; `reason`
+    says why a layer was not compared, where that is not what reaches it.
     """
 
     layer: str
@@ -83,6 +95,8 @@ class LayerResult(_Record):
     weighted: bool = False
     inside: tuple[str, ...] = ()
     policy: str = ""
+    precision: str = ""
+    reason: str = ""
     reads: tuple[str, ...] = ()
 
 
@@ -286,7 +300,8 @@ class GradientRun(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage(_Record):
-    """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it.
+    """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it; `fused`
+    has those of them with weights, which the port computes in one layer with that one.
 
     `apart` names those of them that have a counterpart which does not correspond: both sides compute the same, in
     steps that hold other values (another order of the channels that the next layer's weights undo). Of the layers that
@@ -297,6 +312,7 @@ class Coverage(_Record):
     matched: Mapping[str, str]
     weighted: int
     inside: Mapping[str, str] = field(default_factory=dict)
+    fused: Mapping[str, str] = field(default_factory=dict)
     unmatched_reference: tuple[str, ...] = ()
     unmatched_port: tuple[str, ...] = ()
     waived: tuple[str, ...] = ()

@@ -185,7 +185,7 @@ def test_the_file_has_the_agreed_names() -> None:
     }
     assert set(data["coverage"]) == {
         *("matched", "weighted", "inside", "apart", "unmatched_reference", "unmatched_port", "waived"),
-        *("propagated_only", "reasons", "ambiguous"),
+        *("propagated_only", "reasons", "ambiguous", "fused"),
     }
     assert {"input", "mode", "verdict", "layers"} <= set(data["runs"][0])
     assert {"layer", "port_layer", "propagated", "introduced", "floor", "verdict"} <= set(data["runs"][0]["layers"][0])

@@ -17,16 +17,28 @@ from typing import Any
 
 import numpy as np
 
+from parity.artifacts.lifting import Rule
 from parity.artifacts.program import Engine, Program
 from parity.artifacts.tflite_cut import Cut, Cutting
 from parity.artifacts.tflite_file import read
+from parity.artifacts.tflite_rules import RULES
 from parity.axes import Array
 from parity.errors import ArtifactError, PairError
 from parity.frameworks import quiet
+from parity.runners.keras_model import REFUSED
 from parity.switches import thread_count
 
 KEPT = 64 << 20
 """Bytes of pieces that are kept ready to run: an explanation asks for one layer many times."""
+
+
+def opened(path: Path) -> Engine:
+    """The engine of a `.tflite` file. Raises ArtifactError where it is none, or cannot be loaded."""
+    return TFLite(path)
+
+
+BARE = "TFLite's default delegate, XNNPACK, refuses {}: it was run by TFLite's other kernels"
+"""What is said of a file that is not run as it is by default."""
 
 
 class TFLite(Engine):
@@ -40,6 +52,7 @@ class TFLite(Engine):
         self.flat = read(content, path.name)
         self._pieces = _Pieces()
         self._sizes: Mapping[int, tuple[int, ...]] = {}
+        self._bare = False
 
     @property
     def program(self) -> Program:
@@ -47,9 +60,19 @@ class TFLite(Engine):
         return self.flat.program
 
     @property
+    def rules(self) -> Mapping[str, Rule]:
+        """What its operators are lifted to."""
+        return RULES
+
+    @property
     def versions(self) -> Mapping[str, str]:
         """The version of the interpreter."""
         return {"ai-edge-litert": metadata.version("ai-edge-litert")}
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Whether it is run otherwise than its user would by default."""
+        return (BARE.format(self.flat.name),) if self._bare else ()
 
     def shaped(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
         """The program for inputs of these shapes. Raises PairError where the file has others."""
@@ -69,7 +92,8 @@ class TFLite(Engine):
         The interpreter is one of its own, whose memory the values are: it goes when they go.
         """
         with _refusals(self.flat.name):
-            return self._run(_interpreter(self.flat.content, keep_all=True), arrays, tensors, view=True)
+            interpreter = _interpreter(self.flat.content, keep_all=True, bare=self._bare)
+            return self._run(interpreter, arrays, tensors, view=True)
 
     def part(self, known: Mapping[str, Array], tensor: str, constants: Mapping[str, Array] | None = None) -> Array:
         """A tensor's value where others are known, by the operators between alone."""
@@ -80,7 +104,7 @@ class TFLite(Engine):
         if wanted in cutting.given:
             return self._real(wanted, cutting.given[wanted])
         with _refusals(tensor):
-            cut, run = self._pieces.of(cutting)
+            cut, run = self._pieces.of(cutting, bare=self._bare)
             return self._real(wanted, run([stored[place] for place in cut.inputs]))
 
     def _cutting(self, stored: Mapping[int, Array], wanted: int, given: Mapping[int, Array]) -> Cutting:
@@ -106,15 +130,23 @@ class TFLite(Engine):
         """The program where every tensor has the sizes that it had last, and what follows from these is constant."""
         names = self.flat.names
         sized = {names[tensor] for tensor in self._shape_values()}
-        steps = []
+        steps, folded = [], list(self.program.folded)
         for step in self.program.steps:
             if all(read in sized or read in self.program.constants or not read for read in step.inputs) and sized:
                 sized.update(step.outputs)
-            elif not sized.issuperset(step.outputs):
+            if sized.issuperset(step.outputs):
+                folded.append(step)
+            else:
                 steps.append(step)
         shapes = {names[tensor]: shape for tensor, shape in self._sizes.items()}
         values = Following(self.program.constants, {name: partial(self.part, {}, name) for name in sized})
-        return replace(self.program, steps=tuple(steps), shapes={**self.program.shapes, **shapes}, constants=values)
+        return replace(
+            self.program,
+            steps=tuple(steps),
+            folded=tuple(folded),
+            shapes={**self.program.shapes, **shapes},
+            constants=values,
+        )
 
     def _constants(self, values: Mapping[str, Array]) -> dict[int, Array]:
         """Constants as the file stores them, by the tensors that it has them in."""
@@ -129,13 +161,23 @@ class TFLite(Engine):
 
     @cached_property
     def _whole(self) -> Any:
-        return _interpreter(self.flat.content)
+        return _interpreter(self.flat.content, bare=self._bare)
 
     def _interpreter(self, shapes: Mapping[int, tuple[int, ...]]) -> Any:
         """The interpreter of the whole file, ready for inputs of these shapes."""
         with _refusals(self.flat.name):
-            self._sized(self._whole, shapes)
+            try:
+                self._sized(self._whole, shapes)
+            except RuntimeError:
+                self._without_delegate(shapes)
             return self._whole
+
+    def _without_delegate(self, shapes: Mapping[int, tuple[int, ...]]) -> None:
+        """Run it by the interpreter's own kernels from now on, where these take what the default delegate refuses."""
+        bare = _interpreter(self.flat.content, bare=True)
+        self._sized(bare, shapes)
+        self._bare = True
+        vars(self)["_whole"] = bare
 
     def _sized(self, interpreter: Any, shapes: Mapping[int, tuple[int, ...]]) -> None:
         """Give the inputs these shapes. Raises PairError where the file has others."""
@@ -147,8 +189,7 @@ class TFLite(Engine):
                 raise PairError(f"{self.flat.name} takes ({sizes}) at {self._called(tensor)!r}, not {shape}")
             if now[tensor] != shape:
                 interpreter.resize_tensor_input(tensor, shape, strict=True)
-        with quiet():
-            interpreter.allocate_tensors()
+        _quietly(interpreter.allocate_tensors)
 
     def _called(self, tensor: int) -> str:
         return next(name for name, own in self.program.inputs.items() if own == self.flat.names[tensor])
@@ -163,7 +204,11 @@ class TFLite(Engine):
         interpreter.reset_all_variables()
         interpreter.invoke()
         read = (lambda place: _view(interpreter, place)) if view else interpreter.get_tensor
-        return {name: self._real(place, read(place)) for name in tensors for place in [self.flat.places[name]]}
+        places = {name: self.flat.places[name] for name in tensors}
+        kept = {name for step in self.program.steps for name in step.inputs} | set(self.program.outputs.values())
+        unread = {place for name, place in places.items() if name not in kept}
+        ends = {name: self.flat.ends.get(place, place) for name, place in places.items()}
+        return {name: REFUSED if place in unread else self._real(place, read(place)) for name, place in ends.items()}
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 
@@ -203,15 +248,14 @@ class _Pieces:
     def __init__(self) -> None:
         self._kept: OrderedDict[Any, tuple[Cut, Any]] = OrderedDict()
 
-    def of(self, cutting: Cutting) -> tuple[Cut, Callable[[Sequence[Array]], Array]]:
+    def of(self, cutting: Cutting, *, bare: bool) -> tuple[Cut, Callable[[Sequence[Array]], Array]]:
         """The piece, and what runs it on the values of its inputs."""
         key = (cutting.wanted, tuple(sorted(cutting.known.items())))
         made = self._kept.get(key) if not cutting.given else None
         if made is None:
             cut = cutting.cut()
-            made = (cut, _interpreter(cut.content))
-            with quiet():
-                made[1].allocate_tensors()
+            made = (cut, _interpreter(cut.content, bare=bare))
+            _quietly(made[1].allocate_tensors)
             if not cutting.given:
                 self._keep(key, made)
         else:
@@ -226,8 +270,11 @@ class _Pieces:
 
 
 def _view(interpreter: Any, tensor: int) -> Array:
-    """A tensor where the interpreter has it, which it lives as long as."""
-    values: Array = interpreter.tensor(tensor)()
+    """A tensor where the interpreter has it, which it lives as long as; nothing of one that it does not keep."""
+    try:
+        values = np.asarray(interpreter.tensor(tensor)())  # a scalar comes as a number
+    except ValueError:
+        return REFUSED
     values.flags.writeable = False
     return values
 
@@ -241,17 +288,33 @@ def _run_piece(interpreter: Any, values: Sequence[Array]) -> Array:
     return made
 
 
-def _interpreter(content: bytes, *, keep_all: bool = False) -> Any:
-    """An interpreter as its user makes one."""
+def _interpreter(content: bytes, *, keep_all: bool = False, bare: bool = False) -> Any:
+    """An interpreter as its user makes one; a `bare` one has no delegate."""
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError as error:
         raise ArtifactError("a .tflite file needs ai-edge-litert: pip install 'parity[tflite]'") from error
-    with quiet(), warnings.catch_warnings():
+    kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if bare else OpResolverType.AUTO
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that all tensors are kept needs memory
-        return Interpreter(
-            model_content=content, num_threads=thread_count(), experimental_preserve_all_tensors=keep_all
+        return _quietly(
+            Interpreter,
+            model_content=content,
+            num_threads=thread_count(),
+            experimental_preserve_all_tensors=keep_all,
+            experimental_op_resolver_type=kernels,
         )
+
+
+def _quietly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What a function of the interpreter makes, without the lines it writes: its error has what there is to say."""
+    refusal: Exception | None = None
+    with quiet():
+        try:
+            return function(*args, **kwargs)
+        except (RuntimeError, ValueError) as error:
+            refusal = error
+    raise refusal
 
 
 @contextmanager

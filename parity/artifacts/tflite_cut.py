@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.artifacts.tflite_file import Flat, schema, shape_of, stored_bytes
+from parity.artifacts.tflite_file import Flat, schema, stored_bytes
 from parity.axes import Array
 from parity.errors import PairError
 
@@ -191,19 +191,3 @@ class _AlignedBuffer:
         if self._buffer.data is not None and len(self._buffer.data):
             builder.Prep(16, len(self._buffer.data))
         return self._buffer.Pack(builder)
-
-
-def with_constants(flat: Flat, values: Mapping[int, Array]) -> bytes:
-    """The whole file with other constants, stored as these arrays are: what a fault in what ships looks like."""
-    model = copy.copy(flat.model)
-    graph = copy.copy(flat.graph)
-    buffers = [_buffer(stored_bytes(each, flat.content)) for each in model.buffers]
-    graph.tensors = list(graph.tensors)
-    for tensor, value in values.items():
-        tensor = flat.folded.get(tensor, tensor)
-        changed = copy.copy(graph.tensors[tensor])
-        changed.shape, changed.buffer = np.array(shape_of(changed) and value.shape, np.int32), len(buffers)
-        buffers.append(_buffer(np.ascontiguousarray(value).reshape(-1).view(np.uint8)))
-        graph.tensors[tensor] = changed
-    model.subgraphs, model.buffers = [graph, *model.subgraphs[1:]], buffers
-    return packed(model)

@@ -32,6 +32,12 @@ DTYPES: Mapping[str, str] = {
 ON_GRIDS = ("int8", "uint8", "int16", "int32", "int64")
 """Types whose whole numbers may stand for others."""
 
+JOINED = "joined"
+"""The attribute of a step with the names of all operations that the converter made one operator of."""
+
+OF_LAYER = frozenset({"softmax", "log_softmax", "logistic", "tanh", "relu", "relu6", "elu", "gelu", "hard_swish"})
+"""What layers may have built in."""
+
 UNFOLDED = ("DEQUANTIZE", "DENSIFY")
 """Operators that only unpack how a constant is stored."""
 
@@ -87,6 +93,18 @@ class Flat:
             if self.kind(each) in UNFOLDED and self.is_stored(int(each.inputs[0])):
                 found[int(each.outputs[0])] = int(each.inputs[0])
         return found
+
+    @cached_property
+    def ends(self) -> Mapping[int, int]:
+        """Values on a grid of which nothing but an output is read, as real numbers, and that output."""
+        outputs = set(_indices(self.graph.outputs))
+        found: dict[int, int] = {}
+        for each in self.graph.operators:
+            if self.kind(each) == "DEQUANTIZE" and int(each.outputs[0]) in outputs - set(self.folded):
+                found.setdefault(int(each.inputs[0]), int(each.outputs[0]))
+        read = {t for each in self.graph.operators for t in _indices(each.inputs)}
+        inputs = set(_indices(self.graph.inputs))
+        return {value: end for value, end in found.items() if end not in read and value not in outputs | inputs}
 
     def kind(self, operator: Any) -> str:
         """What the format calls an operator; of one that is not the format's own, `custom:` and its name."""
@@ -157,14 +175,15 @@ class Flat:
 
     @cached_property
     def signature(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
-        """The inputs and the outputs by the names that the file's user gives them."""
+        """The inputs and the outputs by the names that the file's user gives them; of an output that is only read from
+        a grid, the value on it."""
         own = next((each for each in self.model.signatureDefs or () if each.subgraphIndex == 0), None)
-        sides = []
+        sides, values = [], {end: value for value, end in self.ends.items()}
         for tensors, named in ((self.graph.inputs, own and own.inputs), (self.graph.outputs, own and own.outputs)):
             words = {int(each.tensorIndex): _text(each.name) for each in named or ()}
             number = Numbering()
             sides.append({number(words.get(t) or self._plain(t)): t for t in _indices(tensors)})
-        return sides[0], sides[1]
+        return sides[0], {name: values.get(tensor, tensor) for name, tensor in sides[1].items()}
 
     def _plain(self, tensor: int) -> str:
         return self.names[tensor].removeprefix("serving_default_").partition(":")[0]
@@ -175,9 +194,12 @@ class Flat:
         tensors = range(len(self.graph.tensors))
         grids = {self.names[tensor]: grid for tensor in tensors if (grid := self.grid(tensor)) is not None}
         inputs, outputs = ({key: self.names[tensor] for key, tensor in side.items()} for side in self.signature)
+        steps = tuple(self._steps())
+        unpacking = {self.names[tensor] for tensor in self.folded}
         return Program(
             format="tflite",
-            steps=tuple(self._steps()),
+            steps=tuple(step for step in steps if not unpacking & set(step.outputs)),
+            folded=tuple(step for step in steps if unpacking & set(step.outputs)),
             inputs=inputs,
             outputs=outputs,
             constants=_Constants(self),
@@ -192,33 +214,37 @@ class Flat:
         scopes: dict[int, str] = {}
         for each in self.graph.operators:
             outputs = _indices(each.outputs)
-            if not outputs or outputs[0] in self.folded:
+            if not outputs or outputs[0] in self.ends.values():
                 continue
-            name = self._step_name(each, scopes)
+            name, joined = self._step_name(each, scopes)
             scopes |= dict.fromkeys(outputs, name.rpartition("/")[0])
             yield Step(
                 op=self.kind(each),
                 name=number(name),
                 inputs=tuple(self.names[tensor] if tensor >= 0 else "" for tensor in _indices(each.inputs)),
                 outputs=tuple(self.names[tensor] for tensor in outputs),
-                attributes=_attributes(each),
+                attributes={**_attributes(each), JOINED: joined},
             )
 
-    def _step_name(self, operator: Any, scopes: Mapping[int, str]) -> str:
-        """What the operation was called from which the converter made an operator: the first of those that it joined.
+    def _step_name(self, operator: Any, scopes: Mapping[int, str]) -> tuple[str, tuple[str, ...]]:
+        """What the operation was called from which the converter made an operator: the first of those that it joined;
+        and all of them.
 
-        What makes an output has the output's name. It is then in the scope that its constants are in, or else what it
-        reads.
+        What makes an output has the output's name instead. Its constants may still tell; or else it is a function that
+        a layer may end with, or one outside of layers.
         """
-        names = self.names[int(operator.outputs[0])].split(";")
-        if "/" in names[0]:
-            return names[0]
         reads = [tensor for tensor in _indices(operator.inputs) if tensor >= 0]
-        constants = (self.names[tensor].split(";")[0] for tensor in reads if self.is_stored(tensor))
-        if (scoped := next((name for name in constants if "/" in name), None)) is not None:
-            return scoped
+        lists = [self.names[int(operator.outputs[0])].split(";")]
+        constants = (self.folded.get(tensor, tensor) for tensor in reads)
+        lists += sorted((self.names[t].split(";") for t in constants if self.is_stored(t)), key=len, reverse=True)
+        for names in lists:
+            if "/" in names[0]:
+                return names[0], tuple(names)
         scope = next((scopes[tensor] for tensor in reads if scopes.get(tensor)), "")
-        return f"{scope}/{self.kind(operator).lower()}" if scope else self._plain(int(operator.outputs[0]))
+        kind = self.kind(operator).lower()
+        if not scope:
+            return self._plain(int(operator.outputs[0])), ()
+        return f"{scope if kind in OF_LAYER else scope.partition('/')[0]}/{kind}", ()
 
 
 class _Constants(Mapping[str, Array]):

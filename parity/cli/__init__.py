@@ -6,7 +6,22 @@ command gets a line in COMMANDS.
 
 from collections.abc import Callable, Mapping
 
-from parity.cli import diff, doctor, explain, faults, init, models, plant, record, repair, report, repro, verify
+from parity.cli import (
+    diff,
+    doctor,
+    explain,
+    export,
+    faults,
+    gate,
+    init,
+    models,
+    plant,
+    record,
+    repair,
+    report,
+    repro,
+    verify,
+)
 from parity.cli import map as map_
 from parity.cli.program import app
 
@@ -16,6 +31,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "init": init.init,
     "models": models.models,
     "verify": verify.verify,
+    "export": export.export,
+    "gate": gate.gate,
     "report": report.report,
     "diff": diff.diff,
     "explain": explain.explain,

@@ -27,6 +27,7 @@ from parity.diagnosis.pictures import error_picture
 from parity.diagnosis.scene import Scene
 from parity.examination.coverage import covered
 from parity.examination.findings import Findings, environment
+from parity.examination.lowered import Lowered, lowered
 from parity.examination.matching import Matching, Subject
 from parity.examination.outputs import deviations
 from parity.examination.pictures import output_pictures
@@ -100,6 +101,7 @@ class Examination:
         self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
         self.pictures: dict[str, dict[str, ErrorPicture]] = {mode: {} for mode in modes}
         self.not_reversed = set[str]()
+        self.lowered: Lowered | None = None
         self.scene = Scene(
             subject.reference,
             subject.port,
@@ -126,6 +128,9 @@ class Examination:
         )
         self.progress("reference as judge", 0.0)
         self.judge.prepare()
+        self.lowered = lowered(self.subject, self.matching, self.given, self.judge)
+        if self.lowered:
+            self.scene.stored, self.scene.fits = self.lowered.stored, self.lowered.fits
         if self.subject.policy.uses_float64:
             self._run_anchored(self.segments)
             self.judge.refuse_random()
@@ -136,7 +141,11 @@ class Examination:
         return Report(
             pair=self.subject.pair.name,
             environment=environment({**self.subject.reference.versions, **self.subject.versions}),
-            settings={"policy": str(self.subject.policy), "modes": ", ".join(self.modes)},
+            settings={
+                "policy": f"{self.subject.policy}{self.lowered or ''}",
+                "modes": ", ".join(self.modes),
+                **({"seen": "; ".join(self.subject.notes)} if self.subject.notes else {}),
+            },
             coverage=self._coverage(),
             runs=runs,
             findings=tuple(self._found.findings(runs)),
@@ -261,9 +270,11 @@ class Examination:
             return
         if fits_repeated(actual.shape, expected.shape) and actual is not REFUSED:
             actual = np.broadcast_to(actual, expected.shape)
+        if self.lowered and actual is not REFUSED:
+            self.lowered.see(segment, anchors)
         if actual.shape == expected.shape:
             comparison = compare(actual, expected, self._limits(segment))
-            self.introduced[key] = self.judge.of_whole(layer, comparison)
+            self.introduced[key] = self.judge.of_whole(layer, comparison, anchored=True)
             if comparison.nonfinite_expected:
                 self.poisoned.add(layer)
         else:
@@ -297,7 +308,7 @@ class Examination:
             if len(self.pictures[mode]) < PICTURED and (picture := error_picture(evidence)):
                 self.pictures[mode][layer] = picture
         cause = self.diagnoses[key].cause if key in self.diagnoses else None
-        found = evidence, self.introduced[key], self.judge.floor(layer), cause
+        found = evidence, self.introduced[key], self.judge.floor(layer, anchored=True), cause
         if layer == self.wanted:
             self.explanation = explained(evidence, self.given.name, *found[1:])
         self.witness(*found)
@@ -375,6 +386,7 @@ class Examination:
                 *self._other_weights(mode),
                 *self._idle_weights(mode),
                 *self._idle_bounds(mode),
+                *(self.lowered.warnings() if self.lowered else ()),
                 *(
                     ["the port shows no layers: only what it returns is compared"]
                     if self.subject.port.only_ends
@@ -401,12 +413,17 @@ class Examination:
             for segment in self.segments
             if self.judge.taps[segment.layer].weighted
             and not self._introduces(segment.layer, mode)
-            and carries_other_values(self.scene.converted(segment.layer, segment.tap.operation), segment.tap.operation)
+            and self._carries_other_values(segment)
         ]
         if idle:
             more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
             names = ", ".join(idle[:SHOWN])
             yield f"the weights of {names}{more} are not the reference's, which does not show on this input"
+
+    def _carries_other_values(self, segment: Segment) -> bool:
+        operation = segment.tap.operation
+        sources = self.scene.converted(segment.layer, operation)
+        return carries_other_values(sources, operation, self.scene.slacks(segment.layer, operation, sources))
 
     def _idle_bounds(self, mode: str) -> Iterator[str]:
         """A sentence on a ReLU that is bounded at 6 on one side only, where nothing on this input comes as far."""
@@ -428,7 +445,7 @@ class Examination:
             layer=layer,
             port_layer=segment.tap.name,
             kind=self.judge.taps[layer].kind,
-            floor=self.judge.floor(layer),
+            floor=self.judge.floor(layer, anchored=True),
             propagated=propagated,
             introduced=introduced,
             verdict=self._verdict(segment, propagated, introduced),
@@ -436,6 +453,8 @@ class Examination:
             inside=self.alignment.inside.get(layer, ()),
             policy=str(policy) if policy.why else "",
             reads=tuple(dict.fromkeys(segment.anchors)),
+            precision=self.lowered.precision if self.lowered and policy.uses_float64 else "",
+            reason=self.lowered.unproven(layer) if self.lowered else "",
         )
 
     def _verdict(self, segment: Segment, propagated: Measure | None, introduced: Measure | None) -> str:
@@ -443,6 +462,8 @@ class Examination:
             return NOT_COMPARED
         if introduced is not None and not introduced.passed:
             return INTRODUCES
+        if self.lowered and self.lowered.unproven(segment.layer):
+            return NOT_COMPARED
         return PASS if propagated is None or propagated.passed else INHERITS
 
     def _watching(self, end: _EndToEnd) -> Watching:

@@ -1,18 +1,19 @@
 """The formats that a port can be exported to, by the words that a user asks for them with."""
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from parity.errors import UsageError
+from parity.errors import ExportError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """A kind of file: `word` asks for it, `suffix` ends its name.
 
-    `needs` are the packages that write it, and `extra` the extra of parity that has them. `fixed` says that it is
-    written for one size of batch.
+    `needs` are the modules that write and run it, and `extra` the extra of parity that has them. `fixed` says that it
+    is written for one size of batch.
     """
 
     word: str
@@ -30,16 +31,47 @@ class Format:
         """
         return f"{pair}{self.suffix}"
 
+    def ensure_installed(self) -> None:
+        """Raise ExportError unless what the format needs is installed."""
+        missing = [name for name in self.needs if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ExportError(
+                f"{self.word} needs {missing[0]}, which is not installed: pip install 'parity[{self.extra}]'"
+            )
+
+
+_TFLITE = ("ai_edge_litert", "flatbuffers")
 
 _ALL = (
     Format(word="pb", suffix=".pb", what="a frozen graph"),
     Format(word="saved_model", suffix=".saved_model", what="a SavedModel, which is a folder"),
     Format(word="keras", suffix=".keras", what="a Keras file"),
-    Format(word="tflite", suffix=".tflite", what="TFLite in float32", fixed=True),
-    Format(word="tflite-fp16", suffix=".fp16.tflite", what="TFLite with weights in float16", fixed=True),
-    Format(word="tflite-dynamic", suffix=".dynamic.tflite", what="TFLite with weights in int8", fixed=True),
-    Format(word="tflite-int8", suffix=".int8.tflite", what="TFLite in int8, weights and activations", fixed=True),
-    Format(word="onnx", suffix=".onnx", what="ONNX", needs=("onnx", "tf2onnx"), extra="onnx"),
+    Format(word="tflite", suffix=".tflite", what="TFLite in float32", needs=_TFLITE, extra="tflite", fixed=True),
+    Format(
+        word="tflite-fp16",
+        suffix=".fp16.tflite",
+        what="TFLite with weights in float16",
+        needs=_TFLITE,
+        extra="tflite",
+        fixed=True,
+    ),
+    Format(
+        word="tflite-dynamic",
+        suffix=".dynamic.tflite",
+        what="TFLite with weights in int8",
+        needs=_TFLITE,
+        extra="tflite",
+        fixed=True,
+    ),
+    Format(
+        word="tflite-int8",
+        suffix=".int8.tflite",
+        what="TFLite in int8, weights and activations",
+        needs=_TFLITE,
+        extra="tflite",
+        fixed=True,
+    ),
+    Format(word="onnx", suffix=".onnx", what="ONNX", needs=("onnx", "onnxruntime", "tf2onnx"), extra="onnx"),
 )
 
 FORMATS = {each.word: each for each in _ALL}
@@ -56,8 +88,8 @@ def known(words: Iterable[str]) -> tuple[Format, ...]:
     for word in given:
         if word not in FORMATS:
             near = difflib.get_close_matches(word, FORMATS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"no format is called {word!r}{hint} The formats are {', '.join(FORMATS)}")
+            hint = f"; did you mean {near[0]!r}? The" if near else "; the"
+            raise UsageError(f"no format is called {word!r}{hint} formats are {', '.join(FORMATS)}")
     if not given:
         raise UsageError(f"no format given; the formats are {', '.join(FORMATS)}")
     return tuple(FORMATS[word] for word in given)

@@ -13,6 +13,7 @@ from typing import Any
 
 from parity.axes import Array
 from parity.errors import ExportError
+from parity.export.calibrated import converted
 from parity.export.formats import Format
 from parity.export.serving import Served
 from parity.frameworks import keras, quiet, tf, with_constants
@@ -52,9 +53,10 @@ def _first_line(error: Exception) -> str:
 
 def _keras(served: Served, path: Path, samples: Samples) -> None:
     if not isinstance(served.model, keras.Model):
-        raise ExportError(
-            f"the port is a {type(served.model).__name__}; only a keras.Model can be saved as a .keras file"
+        what = f"{type(served.model).__module__.partition('.')[0]} {type(served.model).__name__}".removeprefix(
+            "builtins "
         )
+        raise ExportError(f"the port is a {what}; only a model of Keras 3 can be saved as a .keras file")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = Path(folder) / "model.keras"  # Keras insists on the ending
         served.model.save(written)
@@ -91,36 +93,36 @@ def _saved(served: Served, path: Path, samples: Samples) -> None:
     archive.write_out(str(path), verbose=False)
 
 
-def _tflite(set_up: Callable[[Any, Samples], None]) -> Callable[[Served, Path, Samples], None]:
+def _tflite(set_up: Callable[[Any], None]) -> Callable[[Served, Path, Samples], None]:
     """What writes a TFLite file by a converter that was set up."""
 
     def written(served: Served, path: Path, samples: Samples) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             _saved(served, Path(folder), samples)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            set_up(converter, samples)
+            set_up(converter)
             path.write_bytes(converter.convert())
 
     return written
 
 
-def _float16(converter: Any, samples: Samples) -> None:
+def _float16(converter: Any) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
 
 
-def _dynamic(converter: Any, samples: Samples) -> None:
+def _dynamic(converter: Any) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 
-def _int8(converter: Any, samples: Samples) -> None:
+def _int8(served: Served, path: Path, samples: Samples) -> None:
     if not samples:
         raise ExportError(
             "an int8 file needs samples of the inputs: the steps of its numbers are chosen by what they make"
         )
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: ({**sample} for sample in samples)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        _saved(served, Path(folder), samples)
+        converted(Path(folder), samples, path)
 
 
 def _onnx(served: Served, path: Path, samples: Samples) -> None:
@@ -138,6 +140,7 @@ class _Wrapped(keras.Model):  # type: ignore[misc]
     def __init__(self, served: Served) -> None:
         super().__init__(name="port")
         self._served = served
+        self.built = True
 
     def call(self, *tensors: Any) -> dict[str, Any]:
         """The outputs by name."""
@@ -148,10 +151,10 @@ _WRITERS: Mapping[str, Callable[[Served, Path, Samples], None]] = {
     "pb": _frozen,
     "saved_model": _saved,
     "keras": _keras,
-    "tflite": _tflite(lambda converter, samples: None),
+    "tflite": _tflite(lambda converter: None),
     "tflite-fp16": _tflite(_float16),
     "tflite-dynamic": _tflite(_dynamic),
-    "tflite-int8": _tflite(_int8),
+    "tflite-int8": _int8,
     "onnx": _onnx,
 }
 
@@ -164,10 +167,6 @@ def _known_warnings() -> Iterator[None]:
         (r"__array__ implementation doesn't accept a copy keyword", DeprecationWarning),
         # Keras asks NumPy for `np.object` before it patches tf2onnx for NumPy 2.
         (r"In the future `np\.object`", FutureWarning),
-        # TensorFlow's converter calibrates with its own interpreter.
-        (r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning),
-        # Said of float32 inputs to an int8 file, which are wanted.
-        (r"Statistics for quantized inputs were expected", UserWarning),
     )
     with warnings.catch_warnings():
         for message, category in known:

@@ -29,7 +29,7 @@ class Described:
 class Loaded:
     """The pair is there: its name, its inputs, its layers with weights, and what a report of it records.
 
-    `weights` is the SHA-256 of the reference's, where that was asked for.
+    `weights` is the SHA-256 of the reference's, where that was asked for; `modes` are those that it will be run in.
     """
 
     pair: str
@@ -38,6 +38,7 @@ class Loaded:
     environment: Mapping[str, str]
     settings: Mapping[str, str]
     weights: str = ""
+    modes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,10 @@ class Source(Protocol):
         """The reference's layers with weights, in order of registration."""
 
     @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes in which it is run: those that are asked for, or that of the file that the port is."""
+
+    @property
     def weights(self) -> str:
         """SHA-256 of the reference's weights, "" where that was not asked for."""
 
@@ -49,6 +53,7 @@ class Here:
     """A pair in this process."""
 
     def __init__(self, settings: RunSettings) -> None:
+        from parity.artifacts.shipped import modes_of
         from parity.lookup import both
         from parity.models import load
 
@@ -56,6 +61,7 @@ class Here:
         pair, self._given = load(settings.name, settings.settings)
         self._pair = both(pair)
         self.pair = self._pair.name
+        self.modes = modes_of(self._pair.port, settings.modes)
         self.inputs = tuple(described(given, audited=settings.audited) for given in self._given)
 
     @cached_property

@@ -139,6 +139,7 @@ class Worker:
 
     def say_loaded(self, pair: "Pair", inputs: "Sequence[Input]", reference: Any) -> None:
         """Write down what was loaded."""
+        from parity.artifacts.shipped import modes_of
         from parity.examination import environment
         from parity.isolation.digests import described, digest_of_weights
         from parity.runners.taps import weighted_layers
@@ -153,6 +154,7 @@ class Worker:
                 weights=digest_of_weights(reference) if audited else "",
                 environment=environment(),
                 settings=self.settings.on_record(inputs),
+                modes=modes_of(pair.port, self.settings.modes),
             )
         )
 
@@ -275,9 +277,10 @@ class NotApartError(ParityError):
 
 def _is_built_later(side: Any) -> bool:
     """Whether a side of a pair is not there yet: a builder, or where to find it."""
+    from parity.artifacts.shipped import Shipped
     from parity.lookup import builds
 
-    return isinstance(side, (str, Path)) or builds(side)
+    return isinstance(side, (str, Path, Shipped)) or builds(side)
 
 
 def _raised(error: BaseException) -> Raised:
