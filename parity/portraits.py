@@ -120,9 +120,9 @@ class OutputPicture(_Record):
 
     `difference` is the port's value minus the reference's, `expected`. Of a map of two channels, such as an optical
     flow, both are (2, rows, columns) and `error` is the end-point error, the length of the difference; of others they
-    are (rows, columns), the mean over channels, and `error` is the RMS over channels. `height` and `width` are what the cells stand for. `truth` is the flow that is
-    known to be right, NaN where it is not known; `truth_epe` the mean end-point error of the reference and of the port
-    against it, over all places where it is known.
+    are (rows, columns), the mean over channels, and `error` is the RMS over channels. `height` and `width` are what the
+    cells stand for. `truth` is the flow that is known to be right, NaN where it is not known; `truth_epe` the mean
+    end-point error of the reference and of the port against it, over all places where it is known.
     """
 
     height: int

@@ -46,6 +46,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--parity-grad": {"action": "store_true", "help": "one test per layer and input more, of their gradients"},
     "--parity-isolate": {"action": "store_true", "help": "verify in a process of its own; if it dies, report the rest"},
     "--parity-timeout": {"type": float, "metavar": "SECONDS", "help": "end a step that takes longer; isolates as well"},
+    "--parity-export": {
+        "action": "append",
+        "metavar": "FORM",
+        "help": "also write model-explorer or tensorboard files beside the report; repeatable",
+    },
     "--parity-report-dir": {"metavar": "DIR", "help": "where NAME/report.json goes; reports by default"},
 }
 """Everything but --model, with what argparse is told about it."""

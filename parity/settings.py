@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ REPORT_DIR = Path("reports")
 REPORT_FILE = "report.json"
 GRAD = "--grad"
 """The option of `parity verify` that has gradients compared as well."""
+EXPORTS = ("model-explorer", "tensorboard")
+"""The forms in which a report is written for other programs."""
 ENGINES = ("torch", "tensorflow", "keras")
 
 
@@ -63,6 +66,7 @@ class Options:
     timeout: float | None = None
     against: str | Path | None = None
     grad: bool | None = None
+    export: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,8 @@ class RunSettings:
     """A request that makes sense: which pair, on what, in which modes, judged how, reported where.
 
     `isolate` says that the pair gets a process of its own; `timeout` is how many seconds a step of it may take.
-    `audited` says that the SHA-256 of its inputs and of the reference's weights is wanted.
+    `audited` says that the SHA-256 of its inputs and of the reference's weights is wanted. `exports` names the forms in
+    which the report is written besides.
     """
 
     name: str
@@ -82,6 +87,7 @@ class RunSettings:
     timeout: float | None = None
     gradients: bool = False
     audited: bool = False
+    exports: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, name: str, options: Options) -> "RunSettings":
@@ -95,6 +101,7 @@ class RunSettings:
             isolate=bool(options.isolate) or options.timeout is not None,
             timeout=_seconds(options.timeout),
             gradients=bool(options.grad),
+            exports=parse_exports(options.export),
         )
 
     def words(self) -> dict[str, str]:
@@ -201,6 +208,22 @@ def _model_settings(options: Options) -> Settings:
         map=Path(options.map) if options.map is not None else None,
         against=Path(options.against) if options.against is not None else None,
     )
+
+
+def parse_exports(words: Iterable[str]) -> tuple[str, ...]:
+    """The forms that `words` name (each may hold commas). Raises UsageError, saying the one that is not known, or that
+    needs a package which is not there.
+
+    >>> parse_exports(["model-explorer"])
+    ('model-explorer',)
+    """
+    names = _distinct(words)
+    unknown = [name for name in names if name not in EXPORTS]
+    if unknown:
+        raise UsageError(f"a report cannot be exported as {unknown[0]!r}; the known forms are {', '.join(EXPORTS)}")
+    if "tensorboard" in names and find_spec("tensorboard") is None:
+        raise UsageError("TensorBoard is not installed; pip install 'parity[tensorboard]'")
+    return names
 
 
 def parse_shapes(words: Iterable[str]) -> dict[str, tuple[int, ...]]:

@@ -66,6 +66,10 @@ Against = Annotated[
         "--against", metavar="FILE", help="A recording, as `parity record` writes it, in place of the side it is of."
     ),
 ]
+Exports = Annotated[
+    list[str] | None,
+    typer.Option("--export", metavar="FORM", help="Also write model-explorer or tensorboard files beside the report."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite FILE if there is one.")]
 
 

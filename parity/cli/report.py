@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parity.cli.options import Exports
 from parity.cli.program import errors_as_sentences
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def report(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Where the page goes; beside the report by default."),
     ] = None,
+    exports: Exports = None,
     layers: Annotated[bool, typer.Option("--layers", help="Print a table of all layers of every run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line.")] = False,
 ) -> None:
@@ -31,11 +33,15 @@ def report(
     The exit code is that of the verification: 0 parity, 1 diverged, 3 could not verify; 2 for a file that is no report.
     """
     from parity.cli.verify import exit_code, show_report
+    from parity.publishing import write_exports
+    from parity.settings import parse_exports
 
     code = 0
     with errors_as_sentences():
+        wanted = parse_exports(exports or ())
         for file, made in _loaded(files, html):
             show_report(made, _page(file, html, made), layers=layers, quiet=quiet)
+            write_exports(made, file.parent, wanted)
             code = max(code, exit_code(made))
     raise typer.Exit(code)
 

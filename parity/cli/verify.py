@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Against, PairName, request, takes
+from parity.cli.options import Against, Exports, PairName, request, takes
 from parity.cli.program import COULD_NOT_VERIFY, DIVERGED, INTERRUPTED, errors_as_sentences, in_colour
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def verify(
         typer.Option("--timeout", metavar="SECONDS", help="End a step that takes longer; this isolates as well."),
     ] = None,
     against: Against = None,
+    exports: Exports = None,
     grad: Annotated[
         bool, typer.Option("--grad", help="Compare gradients too, layer by layer, and one step in training mode.")
     ] = False,
@@ -71,6 +72,7 @@ def verify(
         timeout=timeout,
         against=against,
         grad=grad,
+        export=exports or (),
     )
     with errors_as_sentences():
         report = verified(pair, wanted, layers=layers, quiet=quiet)
@@ -97,7 +99,7 @@ def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Re
         show(f"loading {name}", 0.0)
         report, interrupted = _made(settings, show)
     path = report_folder(settings.report_dir, report.pair) / REPORT_FILE
-    seen = publish(report, path)
+    seen = publish(report, path, settings.exports)
     show_report(report, seen, layers=layers, quiet=quiet)
     for line in annotations(report) if on_github() else ():
         typer.echo(line, err=True)

@@ -217,7 +217,7 @@ class ModelSession:
             self.report = self._finished()
             if self.report:
                 path = report_folder(self.settings.report_dir, self.report.pair) / REPORT_FILE
-                self.written = f"report: {publish(self.report, path)}"
+                self.written = f"report: {publish(self.report, path, self.settings.exports)}"
             if self.report and self.gate:
                 self._keep_record(self.gate, self.report)
         except ParityError as error:
@@ -274,5 +274,6 @@ def _options(given: Mapping[str, Any]) -> Options:
         inputs=words.pop("input") or (),
         modes=words.pop("mode") or (),
         shapes=words.pop("shape") or (),
+        export=words.pop("export") or (),
         **words,
     )

@@ -361,3 +361,34 @@ def test_flownet_is_verified_in_a_process_of_its_own(
     assert report.passed
     assert report.coverage.weighted == 30
     assert not set(LAYERS.values()) & set(report.coverage.unmatched_port)
+
+
+def test_result_files_have_the_figures(run: Run) -> None:
+    """`--junitxml` has at each test what its layer or output is off by, and what is allowed."""
+    run("--junitxml", "out.xml", "--parity-input", "noise", "--parity-mode", "eager", faulty=["conv1.0"])
+    cases = {case.get("name"): case for case in ElementTree.parse("out.xml").getroot().iter("testcase")}
+    found = {each.get("name"): each.get("value") for each in cases["layer[conv1.0]"].iter("property")}
+    assert found["parity.introduced.floors"] == "5000"
+    assert found["parity.cause"] == "padding"
+    assert {"parity.introduced.allowed", "parity.propagated.floors", "parity.floor"} <= set(found)
+    network = {each.get("name") for each in cases["network[noise-96x64-eager]"].iter("property")}
+    assert {"parity.output.relative", "parity.output.floors"} <= network
+
+
+def test_github_is_told_what_is_wrong(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On GitHub each finding is an error beside the change; elsewhere no such line is printed."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = run(faulty=["conv1.0"])
+    result.stdout.fnmatch_lines(["::error title=parity%3A small / conv1.0 -> conv1::*"])
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    run(faulty=["conv1.0"]).stdout.no_fnmatch_line("::*")
+
+
+def test_a_page_and_other_forms_are_written_beside_the_report(run: Run) -> None:
+    """The page is there after every run, and what --parity-export names; an unknown form is refused before any run."""
+    run("--parity-export", "model-explorer")
+    assert "<!doctype html>" in Path("reports/small/report.html").read_text()
+    assert Path("reports/small/model-explorer/graph.json").exists()
+    result = run("--parity-export", "netron")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*cannot be exported as 'netron'*"])

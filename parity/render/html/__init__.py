@@ -158,6 +158,9 @@ def _coverage(report: Report) -> Iterator[tuple[str, list[str]]]:
     lists: Mapping[str, Any] = {
         "Waived by name": coverage.waived,
         "Compared together with the layer after them, since both sides hold other values there": coverage.apart,
+        "Fused into another layer by what made the file, and compared with that": [
+            f"{name} into {layer}" for name, layer in coverage.fused.items()
+        ],
         "Compared end to end only: the port cannot run them alone": coverage.propagated_only,
         "Matches that nothing decided": [str(each) for each in coverage.ambiguous],
     }
