@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv verify test lint types bench faults docs clean
+.PHONY: help .venv verify test lint types bench faults example docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[.a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,16 @@ bench: .venv ## measure speed and memory
 
 faults: .venv ## plant known faults and score what is found, named and repaired (ARGS="--seed 7")
 	.venv/bin/parity faults $(ARGS)
+
+# The run diverges, which is what it is for: its exit code of 1 is the right one. The page's picture needs Chromium.
+example: .venv ## make reports/example anew: a port with one kernel's height and width swapped, and its page as a picture
+	mkdir -p build
+	.venv/bin/parity plant flownet conv3 --cause kernel-axes -o build/wrong.keras --size 256x128 --force
+	.venv/bin/parity verify flownet --port build/wrong.keras --size 256x128 --mode eager,xla --report-dir build/example -q \
+		|| test $$? -eq 1
+	cp build/example/flownet/report.json build/example/flownet/report.html reports/example/
+	chromium --headless --no-sandbox --hide-scrollbars --force-device-scale-factor=1 --window-size=1280,800 \
+		--screenshot=reports/example/report.png file://$(CURDIR)/reports/example/report.html
 
 docs: .venv ## build the documentation into build/site (open build/site/index.html)
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict -f .ci/mkdocs.yml

@@ -1,6 +1,7 @@
 """What a finding, a measure or a run says, piece by piece: the words that messages and summaries share."""
 
 import math
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -86,6 +87,24 @@ def cause_in_words(finding: Finding) -> str:
         return f"cause: unknown (the evidence: {cause.detail})" if cause.detail else "cause: unknown"
     names = " and ".join([cause.slug, *cause.also])
     return f"cause: {names} ({cause.detail})" if cause.detail else f"cause: {names}"
+
+
+PERMUTED = re.compile(r"(?:the )?(\w+)'s axes are permuted: it needs ([a-z ]+) = its axes \(([0-9, ]+)\)")
+AXES = {"kh": "height", "kw": "width", "i": "input channels", "o": "output channels"}
+
+
+def two_axes_swapped(detail: str) -> str:
+    """What a permutation of two axes is in plain words; nothing where more than two are moved.
+
+    >>> two_axes_swapped("the kernel's axes are permuted: it needs kh kw i o = its axes (1, 0, 2, 3)")
+    'height and width of the kernel are swapped'
+    """
+    found = PERMUTED.search(detail)
+    if not found:
+        return ""
+    letters, order = found[2].split(), [int(index) for index in found[3].split(",")]
+    moved = [AXES.get(letter, letter) for place, letter in enumerate(letters) if order[place : place + 1] != [place]]
+    return f"{' and '.join(moved)} of the {found[1]} are swapped" if len(moved) == 2 else ""
 
 
 def what_is_left(finding: Finding) -> str:

@@ -17,6 +17,7 @@ from parity.render.sentences import (
     next_command,
     places_in_words,
     result_of,
+    two_axes_swapped,
     unit_of,
 )
 from parity.render.terminal import verdict
@@ -58,8 +59,13 @@ class Card:
     @property
     def title(self) -> str:
         """The cause in a sentence, as a heading."""
-        detail = self.worst.cause.detail or "No cause was proven"
+        detail = two_axes_swapped(self.detail) or self.detail or "No cause was proven"
         return detail[:1].upper() + detail[1:]
+
+    @property
+    def detail(self) -> str:
+        """The cause as it is recorded."""
+        return self.worst.cause.detail
 
     @property
     def names(self) -> str:
