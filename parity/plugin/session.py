@@ -215,6 +215,7 @@ class ModelSession:
             self.report = self._finished()
             if self.report:
                 path = report_folder(self.settings.report_dir, self.report.pair) / REPORT_FILE
+                path = self.gate.targets.report if self.gate else path
                 self.written = f"report: {self.report.save(path)}"
             if self.report and self.gate:
                 self._keep_record(self.gate, self.report)

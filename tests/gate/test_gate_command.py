@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gate_made import verdicts
+from gate_made import policy, verdicts
 
 from parity.errors import ArtifactError, UsageError
 from parity.export import FORMATS, served, write
 from parity.gate.record import Record, read_record
-from parity.gate.running import Asked, run
+from parity.gate.running import Asked, _words, run
 from parity.report import Report
 from parity.settings import Options
 
@@ -52,10 +52,10 @@ def gate(folder: Path, *words: str | Path, **environment: str) -> subprocess.Com
     )
 
 
-def ran(folder: Path, artifact: Path, policy: str = "", *, name: str = "mlp", **about: object) -> Record:
+def ran(folder: Path, artifact: Path, says: str = "", *, name: str = "mlp", **about: object) -> Record:
     """What a run of the gate in this process gives."""
     file = folder / "parity.toml"
-    file.write_text(policy, encoding="utf-8")
+    file.write_text(says, encoding="utf-8")
     options = Options(report_dir=folder / "reports", **about)  # type: ignore[arg-type]
     asked = Asked(name=name, artifact=artifact, options=options, policy=file, isolate=False)
     return run(asked, asked.targets())
@@ -95,7 +95,8 @@ def test_a_faithful_file_passes_and_two_runs_leave_the_same_record(tmp_path: Pat
     record = read_record(targets["--record"])
     assert record.result.verdict == "pass"
     assert record.weights
-    assert record.inputs[0].sha256
+    here = ran(tmp_path, artifacts["pb"])
+    assert (here.weights, here.inputs) == (record.weights, record.inputs)
     assert Report.load(targets["--report"]).passed
     assert json.loads(targets["--json"].read_text())["exit_code"] == 0
     assert not any("earlier" in path.read_text() for path in targets.values())
@@ -291,3 +292,15 @@ def test_what_is_too_large_to_load_is_not_loaded(tmp_path: Path, artifacts: dict
     with pytest.raises(ArtifactError):
         ran(tmp_path, artifacts["pb"], "[artifact]\nload_mb = 0.01\n")
     assert ran(tmp_path, artifacts["pb"], "[artifact]\nsize_mb = 0.01\n").result.exit_code == 1
+
+
+def test_folders_of_a_policy_become_pairs_of_pictures(tmp_path: Path) -> None:
+    """Two by two, from the policy's folder on, and no more than the policy takes; what is no folder is refused."""
+    for name in ("1a.png", "1b.png", "2a.png", "2b.png", "10a.png", "10b.png"):
+        (tmp_path / "shots").mkdir(exist_ok=True)
+        (tmp_path / "shots" / name).write_bytes(b"")
+    shots = tmp_path / "shots"
+    found = list(_words(policy(tmp_path, '[inputs]\nnames = ["ramp"]\npairs = ["shots"]\nmost = 2\n')))
+    assert found == ["ramp", f"{shots / '1a.png'}+{shots / '1b.png'}", f"{shots / '2a.png'}+{shots / '2b.png'}"]
+    with pytest.raises(UsageError, match="none is no folder"):
+        list(_words(policy(tmp_path, '[inputs]\npairs = ["none"]\n')))
