@@ -1,9 +1,8 @@
 """A report, held against a policy: what fails, what is waived, what only follows from something else."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from parity.errors import UsageError
 from parity.gate.checks import (
@@ -18,13 +17,13 @@ from parity.gate.checks import (
     PROCESS,
     UNKNOWN,
     WAIVED,
-    WAIVER,
     WATCHING,
     Check,
     Figure,
 )
 from parity.gate.facts import MEGABYTE, Facts
-from parity.gate.policy import KEYS, InForce, Policy, Waiver, names_in
+from parity.gate.policy import KEYS, Policy, names_in
+from parity.gate.waivers import Waivers
 from parity.numbers import short, times
 from parity.render.failures import coverage_failure, died_failure, failure, output_failure, watching_failure
 from parity.render.sentences import unmatched_in
@@ -50,54 +49,16 @@ columns they stand under a heading."""
 ACCUMULATED = Cause(slug="unknown", detail="no single layer introduces it; it has accumulated on the way here")
 
 
-@dataclass
-class Waivers:
-    """The waivers of a policy on some day, and which of them have waived anything."""
-
-    waivers: Sequence[Waiver]
-    today: date
-    used: set[int] = field(default_factory=set)
-
-    def of(self, *names: str, floors: float = 0.0) -> Waiver | None:
-        """One that is in force for something of these names which is off by so many floors; it counts as used."""
-        for index, waiver in enumerate(self.waivers):
-            enough = waiver.floors is None or floors <= waiver.floors
-            if waiver.expires >= self.today and enough and any(fits(waiver.layer, name) for name in names):
-                self.used.add(index)
-                return waiver
-        return None
-
-    def checks(self) -> Iterator[Check]:
-        """Each of them: one that has expired fails."""
-        for waiver in self.waivers:
-            expired = waiver.expires < self.today
-            says = (
-                f"the waiver of {waiver.layer} expired on {waiver.expires} (its why: {waiver.why}): mend the layer, or"
-                " decide anew and give it another day"
-            )
-            figures: dict[str, Figure] = {"expires": waiver.expires.isoformat(), "why": waiver.why}
-            verdict = FAIL if expired else PASS
-            yield Check(kind=WAIVER, name=waiver.layer, verdict=verdict, says=says if expired else "", figures=figures)
-
-    def idle(self) -> Iterator[str]:
-        """A sentence for each that is in force and has waived nothing."""
-        for index, waiver in enumerate(self.waivers):
-            if index not in self.used and waiver.expires >= self.today:
-                yield f"the waiver of {waiver.layer} (until {waiver.expires}) waives nothing: take it out"
-
-
 def checks_of(
-    report: Report, in_force: InForce, artifact: Facts, today: date, unfinished: str = ""
+    report: Report, policy: Policy, waivers: Waivers, artifact: Facts, unfinished: str = ""
 ) -> tuple[list[Check], list[str]]:
-    """What is to be said of a report under a policy: its checks, and notes.
+    """What is to be said of a report under a policy and its waivers: its checks, and notes.
 
     Raises UsageError for a policy that speaks of layers or outputs that are not there, or limits what they do not have.
     """
-    policy = in_force.policy
     if not report.deaths and not unfinished:
         _refuse_unknown(report, policy)
         _refuse_flowless(report, policy)
-    waivers = Waivers(policy.waivers, today)
     checks = [*_of_artifact(artifact, policy), *_of_processes(report, unfinished)]
     for run in report.runs:
         checks += _OfRun(report, run, policy, waivers).checks()
@@ -109,7 +70,7 @@ def checks_of(
         says = f"{report.pair}: {'the report says no more' if report.runs else 'nothing was compared'}"
         checks.append(Check(kind=COVERAGE, name="runs", verdict=FAIL, says=says))
     warnings = dict.fromkeys(f"{run.input}: {warning}" for run in report.runs for warning in run.warnings)
-    return checks, [*([] if report.deaths else waivers.idle()), *warnings]
+    return checks, list(warnings)
 
 
 # -- the whole run ----------------------------------------------------------------------------------------------------
