@@ -18,8 +18,8 @@ from parity.errors import ArtifactError, UsageError
 from parity.export import FORMATS, served, write
 from parity.frameworks import keras, tf, torch
 from parity.inputs import noise
-from parity.models import Settings
-from parity.models.flownet import build, build_port, layer_map, seeded
+from parity.models import Settings, load
+from parity.models.flownet import build_port, layer_map, seeded
 from parity.pairs import Input, Pair
 from parity.repair import repair
 from parity.report import PASS, Report
@@ -406,13 +406,14 @@ def flownet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_taps_of_flownet_are_located_in_its_frozen_graph(flownet: Path) -> None:
     """At least 40 were asked for; every one that the reference has is there, the 30 with weights under their names."""
-    pair, given = build(Settings(port=flownet, size=(64, 64), inputs=("noise",)))
+    pair, given = load("flownet", Settings(port=flownet, size=(64, 64), inputs=("noise",)))
     report = parity.verify(pair, given)
     assert report.passed
     assert len(report.coverage.matched) == len(layer_map())
     assert len(report.coverage.matched) >= 40
     weighted = {layer.layer: layer.port_layer for layer in report.runs[0].layers if layer.weighted}
     assert len(weighted) == 30
+    assert report.runs[0].mode == "pb"
     assert weighted == {layer: layer_map()[layer] for layer in weighted}
 
 
@@ -420,7 +421,7 @@ def test_a_fault_in_the_frozen_flownet_is_found(flownet: Path, tmp_path: Path) -
     """Rows for columns in one kernel of 181 MB."""
     name = "flownet2sd_1/conv3_1_2/convolution/ReadVariableOp/resource"
     faulty = frozen_net.changed(flownet, tmp_path / "faulty.pb", constant(name, lambda k: k.transpose(1, 0, 2, 3)))
-    pair, given = build(Settings(port=faulty, size=(64, 64), inputs=("noise",)))
+    pair, given = load("flownet", Settings(port=faulty, size=(64, 64), inputs=("noise",)))
     report = parity.verify(pair, given)
     assert causes(report) == [("conv3_1.0", "kernel-axes")]
     assert report.runs[0].verdict != PASS
