@@ -75,6 +75,7 @@ ONE_LAYER: dict[str, Callable[[], Any]] = {
     "LeakyReLU": lambda: LAYERS.LeakyReLU(negative_slope=0.1, name="it"),
     "ReLU": lambda: LAYERS.ReLU(name="it"),
     "ReLU to 6": lambda: LAYERS.ReLU(max_value=6, name="it"),
+    "PReLU": lambda: LAYERS.PReLU(shared_axes=[1, 2], name="it"),
     "ELU": lambda: LAYERS.Activation("elu", name="it"),
     "sigmoid": lambda: LAYERS.Activation("sigmoid", name="it"),
     "tanh": lambda: LAYERS.Activation("tanh", name="it"),
@@ -95,7 +96,7 @@ ONE_LAYER: dict[str, Callable[[], Any]] = {
 AS_THEY_ARE = {
     "Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "BatchNormalization", "Dense", "LeakyReLU", "ReLU", "Softmax",
     "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "ZeroPadding2D", "UpSampling2D",
-    "Rescaling",
+    "Rescaling", "PReLU",
 }  # fmt: skip
 """Layers that come back as themselves, in one step."""
 
@@ -164,6 +165,17 @@ def test_a_bias_is_lifted_along_the_axis_that_the_file_says(kind: Any, width: in
     without = np.asarray(node.operation(given))
     along = bias.reshape((1, 1, 1, 6) if width == 6 else (1, 6, 1, 1))
     np.testing.assert_allclose(made, without + along, rtol=1e-5, atol=1e-5)
+
+
+def test_a_leaky_relu_by_hand_is_one(tmp_path: Path) -> None:
+    """`maximum(0.1 * x, x)` is how it was written before TensorFlow had an operation for it."""
+    given = keras.Input(MAP[1:], name="given")
+    model = keras.Model(given, keras.ops.maximum(given * 0.1, given), name="net")
+    engine, found, values = seen(model, tmp_path / "net.pb", MAP)
+    hold_against_each_other(engine, found, values)
+    (node,) = found.graph.nodes
+    assert type(node.operation).__name__ == "LeakyReLU"
+    assert node.operation.negative_slope == 0.1
 
 
 def test_a_rule_that_makes_another_shape_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
