@@ -177,26 +177,39 @@ def test_a_fault_in_the_file_is_found_with_its_cause(files: Mapping[str, Path], 
     assert after <= 8 * report.findings[0].floor
 
 
+JOINED: Mapping[str, tuple[str, int, Callable[[Array], Array]]] = {
+    "kernel-axes": ("the kernel's axes", KERNEL, _swapped),
+    "bias-missing": ("the bias is zero", BIAS, np.zeros_like),
+    "scale": ("1.1 times", KERNEL, lambda kernel: kernel * np.float32(1.1)),
+}
+
+
+@pytest.mark.parametrize("cause", JOINED)
 @pytest.mark.parametrize("layer", ["relu", "bn2", "relu6", "mul"])
 def test_a_fault_in_joined_layers_is_found_where_they_end(
-    files: Mapping[str, Path], tmp_path: Path, layer: str
+    files: Mapping[str, Path], tmp_path: Path, layer: str, cause: str
 ) -> None:
-    """Of layers that the file computes in one, the kernel is wrong: found at the last of them, and nowhere else."""
+    """Of layers that the file computes in one, a weight is wrong: found at the last of them, with its cause proven."""
+    said, place, change = JOINED[cause]
     name = {"relu": "relu1", "bn2": "bn2", "relu6": "relu3", "mul": "times"}[layer]
     path = tmp_path / "faulty.tflite"
-    path.write_bytes(with_constant(files["tflite"], name, KERNEL, _swapped))
-    report = verified(path)
-    assert [found.layer for found in report.findings] == [layer]
+    path.write_bytes(with_constant(files["tflite"], name, place, change))
+    (found,) = verified(path).findings
+    assert (found.layer, found.cause.slug) == (layer, cause)
+    assert said in found.cause.detail
+    assert found.cause.residual_after is not None
+    assert found.cause.residual_after < 1e-6
 
 
 @pytest.mark.parametrize("form", FORMS[1:])
 def test_a_fault_shows_in_low_precision_too(files: Mapping[str, Path], tmp_path: Path, form: str) -> None:
     """One layer's kernel with height and width swapped is found at that layer of float16, dynamic and int8 files."""
-    path = tmp_path / "faulty.tflite"
-    path.write_bytes(with_constant(files[form], "up", KERNEL, _swapped))
-    report = verified(path)
-    assert not report.passed
-    assert [found.layer for found in report.findings] == ["up"]
+    for name, layer in (("up", "up"), ("relu1", "relu")):
+        path = tmp_path / f"{name}.tflite"
+        path.write_bytes(with_constant(files[form], name, KERNEL, _swapped))
+        report = verified(path)
+        assert not report.passed
+        assert [(found.layer, found.cause.slug) for found in report.findings] == [(layer, "kernel-axes")]
 
 
 # -- FlowNet2-SD -------------------------------------------------------------------------------------------------------
