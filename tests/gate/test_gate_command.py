@@ -22,7 +22,7 @@ from parity.report import Report
 from parity.settings import Options
 
 DYING = """
-import os, signal
+import os, signal, time
 import numpy as np
 import parity
 from parity.frameworks import keras, torch
@@ -33,7 +33,7 @@ class Reference(torch.nn.Module):
         self.layer = torch.nn.Linear(3, 2)
 
     def forward(self, x):
-        os.kill(os.getpid(), signal.SIGSEGV)
+        MISHAP
 
 ones = parity.Input(name="ones", array=np.ones((1, 3), "f4"))
 pair = parity.Pair(name="dying", reference=lambda: Reference(), port=None, inputs=[ones])
@@ -152,12 +152,19 @@ def test_wrong_use_is_exit_2(tmp_path: Path, artifacts: dict[str, Path], words: 
     assert not (tmp_path / "reports").exists()
 
 
-def test_an_engine_that_dies_is_exit_3_with_a_report(tmp_path: Path, artifacts: dict[str, Path]) -> None:
+@pytest.mark.parametrize(
+    ("mishap", "how"),
+    [("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"), ("time.sleep(600)", "did nothing more for 4 seconds")],
+)
+def test_an_engine_that_dies_or_hangs_is_exit_3_with_a_report(
+    tmp_path: Path, artifacts: dict[str, Path], mishap: str, how: str
+) -> None:
     """The gate lives, says how it ended, and keeps a record that says it was not verified."""
-    (tmp_path / "dying.py").write_text(DYING)
-    done = gate(tmp_path, "dying.py", "--artifact", artifacts["keras"])
+    (tmp_path / "dying.py").write_text(DYING.replace("MISHAP", mishap))
+    (tmp_path / "parity.toml").write_text("[run]\ntimeout = 4\n")
+    done = gate(tmp_path, "dying.py", "--artifact", artifacts["keras"], "--policy", "parity.toml")
     assert done.returncode == 3
-    assert "SIGSEGV" in done.stdout
+    assert how in " ".join(done.stdout.split())
     (path,) = tmp_path.glob("reports/*/record.json")
     assert read_record(path).result.verdict == "not verified"
 
