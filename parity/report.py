@@ -16,8 +16,10 @@ Nothing here knows a model, and nothing here prints.
 
 import importlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -437,11 +439,8 @@ def write_whole(path: Path, text: str) -> Path:
     """Write `text` to `path` through a temporary file beside it, so that no reader ever sees half of it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = _nameless(path, text) or _hidden(path, text)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -449,6 +448,40 @@ def write_whole(path: Path, text: str) -> Path:
     except OSError as error:
         raise ReportFolderError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def _nameless(path: Path, text: str) -> Path | None:
+    """A file beside `path` with the text, which had no name until it was whole: a process that is killed meanwhile
+    leaves nothing. None where the system has no such files."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with ExitStack() as opened:
+        try:
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.callback(os.close, folder)
+            handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        except (AttributeError, OSError):
+            return None
+        stream = opened.enter_context(os.fdopen(handle, "w", encoding="utf-8"))
+        stream.write(text)
+        stream.flush()
+        try:
+            os.link(f"/proc/self/fd/{handle}", temporary.name, dst_dir_fd=folder, follow_symlinks=True)
+        except OSError:
+            return None
+    return temporary
+
+
+def _hidden(path: Path, text: str) -> Path:
+    """The same where every file has a name: one that begins with a dot."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o666 & ~_umask())
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return Path(temporary)
 
 
 def _umask() -> int:

@@ -93,6 +93,7 @@ def _convolution(step: Step, view: View) -> Made | None:
         groups=view.shape(step.inputs[0])[-1] // channels,
         use_bias=bool(bias),
         activation=_fused(step),
+        kernel_initializer="zeros",
     )
     return _of(step, layer, step.inputs[0], weights=(kernel.transpose(1, 2, 3, 0), *bias))
 
@@ -109,6 +110,7 @@ def _depthwise(step: Step, view: View) -> Made | None:
         depth_multiplier=made // channels,
         use_bias=bool(bias),
         activation=_fused(step),
+        depthwise_initializer="zeros",
     )
     return _of(step, layer, step.inputs[0], weights=(kernel.reshape(height, width, channels, -1), *bias))
 
@@ -119,7 +121,12 @@ def _transposed(step: Step, view: View) -> Made | None:
     if kernel is None or bias is None:
         return None
     layer = keras.layers.Conv2DTranspose(
-        kernel.shape[0], kernel.shape[1:3], **_window(step), use_bias=bool(bias), activation=_fused(step)
+        kernel.shape[0],
+        kernel.shape[1:3],
+        **_window(step),
+        use_bias=bool(bias),
+        activation=_fused(step),
+        kernel_initializer="zeros",
     )
     return _of(step, layer, step.inputs[2], weights=(kernel.transpose(1, 2, 0, 3), *bias))
 
@@ -128,7 +135,9 @@ def _dense(step: Step, view: View) -> Made | None:
     kernel, bias = view.constant(step.inputs[1]), _bias(step, 2, view)
     if kernel is None or bias is None or step.attributes.get("weightsFormat", 0):
         return None
-    layer = keras.layers.Dense(kernel.shape[0], use_bias=bool(bias), activation=_fused(step))
+    layer = keras.layers.Dense(
+        kernel.shape[0], use_bias=bool(bias), activation=_fused(step), kernel_initializer="zeros"
+    )
     return _of(step, layer, step.inputs[0], weights=(kernel.transpose(), *bias))
 
 

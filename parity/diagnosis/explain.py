@@ -117,10 +117,12 @@ def _weights(evidence: Evidence) -> Iterator[WeightRelation]:
         if index >= len(evidence.source_weights) or evidence.source_weights[index].shape != weight.shape:
             relation, distance = "nothing of the reference's to compare it with", float("nan")
         else:
-            source = evidence.source_weights[index]
-            size = float(np.linalg.norm(source.ravel())) or 1.0
-            distance = float(np.linalg.norm((weight - source).ravel())) / size
-            relation = first_explanation(evidence, index) if index in differing else "equal"
+            relation, distance = "equal", 0.0
+            if index in differing:
+                source = evidence.source_weights[index]
+                size = float(np.linalg.norm(source.ravel())) or 1.0
+                distance = float(np.linalg.norm((weight - source).ravel())) / size
+                relation = first_explanation(evidence, index)
         yield WeightRelation(name=name, shape=weight.shape, distance=distance, relation=relation)
 
 

@@ -142,7 +142,8 @@ class Examination:
             pair=self.subject.pair.name,
             environment=environment({**self.subject.reference.versions, **self.subject.versions}),
             settings={
-                "policy": f"{self.subject.policy}{self.lowered or ''}",
+                "policy": str(self.subject.policy),
+                **({"numbers": str(self.lowered)} if self.lowered else {}),
                 "modes": ", ".join(self.modes),
                 **({"seen": "; ".join(self.subject.notes)} if self.subject.notes else {}),
             },
@@ -422,7 +423,7 @@ class Examination:
 
     def _carries_other_values(self, segment: Segment) -> bool:
         operation = segment.tap.operation
-        sources = self.scene.converted(segment.layer, operation)
+        sources = self.scene.sources(segment.layer, operation)
         return carries_other_values(sources, operation, self.scene.slacks(segment.layer, operation, sources))
 
     def _idle_bounds(self, mode: str) -> Iterator[str]:

@@ -8,11 +8,13 @@ is said, and nothing is compared.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from parity.errors import UsageError
-from parity.gate.checks import FAIL, GROWTH, LAYER, OUTPUT, PASS, Check, Figure
+from parity.gate.checks import FAIL, GROWTH, LAYER, OUTPUT, PASS, WAIVED, Check, Figure
 from parity.gate.policy import Baseline
 from parity.gate.record import Record
+from parity.gate.waivers import Waivers
 from parity.numbers import times
 
 ERRORS = {"introduced_floors": "introduces", "propagated_floors": "is off end to end by", "floors": "is off by"}
@@ -21,7 +23,7 @@ ENGINES = ("torch", "tensorflow", "keras", "onnxruntime", "ai-edge-litert", "num
 """What must be of one version for two runs to be comparable."""
 
 
-def grown(now: Record, then: Record, policy: Baseline) -> tuple[list[Check], list[str]]:
+def grown(now: Record, then: Record, policy: Baseline, waivers: Waivers) -> tuple[list[Check], list[str]]:
     """A check for each layer and output that both runs have, and notes. Raises UsageError where runs do not compare."""
     _refuse_incomparable(now, then, policy)
     compared = {check.key: check for check in now.result.checks if check.kind in (LAYER, OUTPUT)}
@@ -34,20 +36,21 @@ def grown(now: Record, then: Record, policy: Baseline) -> tuple[list[Check], lis
         if check.figures.get("judged", "") != before[key].figures.get("judged", ""):
             notes.append(f"{check.name} is judged otherwise than in the baseline, and is not compared with it")
             continue
-        checks.append(_growth(check, before[key], policy))
+        checks.append(_growth(check, before[key], policy, waivers))
     gone = [check for key, check in before.items() if key not in compared and _place(check) in _places(now)]
     names = list(dict.fromkeys(check.name for check in gone))
     if names and policy.gone == "tell":
         notes.append(f"compared in the baseline, and not now: {', '.join(names)}")
     elif names:
-        checks += [_vanished(check) for check in gone]
+        checks += [_vanished(check, waivers) for check in gone]
     new = list(dict.fromkeys(check.name for key, check in compared.items() if key not in before))
     if new:
         notes.append(f"not in the baseline: {', '.join(new)}")
     return checks, list(dict.fromkeys(notes))
 
 
-def _growth(now: Check, then: Check, policy: Baseline) -> Check:
+def _growth(now: Check, then: Check, policy: Baseline, waivers: Waivers) -> Check:
+    """What came of a layer that both runs have."""
     figures: dict[str, Figure] = {}
     worse, allowed = [], policy.quantised if now.figures.get("precision") else policy
     for name, words in ERRORS.items():
@@ -58,20 +61,23 @@ def _growth(now: Check, then: Check, policy: Baseline) -> Check:
         if not ours <= max(allowed.growth * theirs, allowed.ignore_below):  # a NaN is worse than anything
             worse.append(f"{words} {times(ours)} the floor, and {times(theirs)} in the baseline")
     says = f"{now.name} {'; '.join(worse)} ({allowed.growth:g} times as much is allowed)" if worse else ""
-    return Check(
-        kind=GROWTH,
-        name=now.name,
-        verdict=FAIL if worse else PASS,
-        input=now.input,
-        mode=now.mode,
-        says=says,
-        figures=figures,
-    )
+    greatest = max((number(figures[name]) for name in ERRORS if name in figures), default=0.0)
+    check = Check(kind=GROWTH, name=now.name, verdict=PASS, input=now.input, mode=now.mode, says=says, figures=figures)
+    return _failed(check, waivers, greatest) if worse else check
 
 
-def _vanished(then: Check) -> Check:
+def _vanished(then: Check, waivers: Waivers) -> Check:
     says = f"{then.name} was compared in the baseline, and is not now"
-    return Check(kind=GROWTH, name=then.name, verdict=FAIL, input=then.input, mode=then.mode, says=says)
+    check = Check(kind=GROWTH, name=then.name, verdict=FAIL, input=then.input, mode=then.mode, says=says)
+    return _failed(check, waivers)
+
+
+def _failed(check: Check, waivers: Waivers, floors: float = 0.0) -> Check:
+    """The check as one that fails, or is waived."""
+    waiver = waivers.of(check.name, floors=floors)
+    if waiver is None:
+        return replace(check, verdict=FAIL)
+    return replace(check, verdict=WAIVED, says=f"{check.says}; waived until {waiver.expires}: {waiver.why}")
 
 
 def number(figure: Figure) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from parity.gate.checks import COVERAGE, FAIL, LAYER, OUTPUT, PASS, UNKNOWN, WAIVED, Check, Result
+from parity.gate.checks import FAIL, PASS, UNKNOWN, WAIVED, Check, Result
 from parity.gate.record import Difference, Record
 from parity.gate.table import rows
 from parity.render.page import Page, clip, plain_table
@@ -75,7 +75,7 @@ def _more(page: Page, count: int) -> None:
 
 def _waived(result: Result) -> Iterator[str]:
     """What was waived, and why; what only follows from it is counted."""
-    waived = [check for check in result.having(WAIVED) if check.kind in (LAYER, OUTPUT, COVERAGE)]
+    waived = result.having(WAIVED)
     said = Counter((check.name, check.says) for check in waived if not check.says.startswith("what reaches it"))
     for name, says in list(said)[:SHOWN]:
         yield f"{name}: {says}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parity.artifacts.files import RECORDING, kind_of_file
 from parity.errors import ArtifactError, UsageError
-from parity.gate.checks import Result, verdict_of
+from parity.gate.checks import NOT_VERIFIED, Result, verdict_of
 from parity.gate.facts import MEGABYTE, Facts, facts_of
 from parity.gate.files import Targets, write_markdown
 from parity.gate.growth import grown
@@ -18,6 +18,7 @@ from parity.gate.record import Given, Held, Record, held_against, held_to, machi
 from parity.gate.results import as_json
 from parity.gate.sizes import InSizes
 from parity.gate.verdict import checks_of
+from parity.gate.waivers import Waivers
 from parity.inputs.words import SEEDED, picture_pairs
 from parity.isolation import ProcessDiedError, Source
 from parity.isolation.journal import Described
@@ -100,7 +101,9 @@ class Ready:
     ) -> Record:
         """What came of the run, and all that an auditor asks for. Raises UsageError for a policy that does not fit."""
         now = datetime.now(UTC)
-        checks, notes = checks_of(report, self.in_force, self.facts, today or now.date(), unfinished)
+        policy = self.in_force.policy
+        waivers = Waivers(policy.waivers, today or now.date())
+        checks, notes = checks_of(report, policy, waivers, self.facts, unfinished)
         result = Result(
             pair=report.pair,
             verdict=verdict_of(checks),
@@ -127,14 +130,13 @@ class Ready:
             policy=held_to(self.in_force),
             baseline=self.against,
         )
-        return self._against_baseline(record)
+        return record if record.result.verdict == NOT_VERIFIED else self._completed(record, waivers)
 
-    def _against_baseline(self, record: Record) -> Record:
-        """The record, with what has become worse since the baseline."""
-        if self.then is None or record.result.verdict not in ("pass", "fail"):
-            return record
-        more, told = grown(record, self.then, self.in_force.policy.baseline)
-        checks, notes = (*record.result.checks, *more), (*record.result.notes, *told)
+    def _completed(self, record: Record, waivers: Waivers) -> Record:
+        """The record, with what has become worse since the baseline, and which waivers have waived nothing."""
+        baseline = self.in_force.policy.baseline
+        more, told = grown(record, self.then, baseline, waivers) if self.then else ([], [])
+        checks, notes = (*record.result.checks, *more), (*waivers.idle(), *record.result.notes, *told)
         result = replace(record.result, checks=checks, notes=notes, verdict=verdict_of(checks))
         return replace(record, result=result)
 

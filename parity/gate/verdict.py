@@ -1,9 +1,9 @@
 """A report, held against a policy: what fails, what is waived, what only follows from something else."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from parity.errors import UsageError
 from parity.gate.checks import (
@@ -18,13 +18,13 @@ from parity.gate.checks import (
     PROCESS,
     UNKNOWN,
     WAIVED,
-    WAIVER,
     WATCHING,
     Check,
     Figure,
 )
 from parity.gate.facts import MEGABYTE, Facts
-from parity.gate.policy import KEYS, InForce, Policy, Waiver, names_in
+from parity.gate.policy import KEYS, Policy, names_in
+from parity.gate.waivers import Waivers
 from parity.numbers import short, times
 from parity.render.failures import coverage_failure, died_failure, failure, output_failure, watching_failure
 from parity.render.sentences import unmatched_in
@@ -44,60 +44,24 @@ from parity.report import (
 from parity.report import PASS as AGREES
 from parity.tolerance import fits
 
+IN_SIZE = "@"
+"""What is between the name of an input and its size, where there are several sizes."""
 WIDTH = 68
 """Columns of what a check says: the same on every terminal, so that records of one thing are the same; on one of 80
 columns they stand under a heading."""
 ACCUMULATED = Cause(slug="unknown", detail="no single layer introduces it; it has accumulated on the way here")
 
 
-@dataclass
-class Waivers:
-    """The waivers of a policy on some day, and which of them have waived anything."""
-
-    waivers: Sequence[Waiver]
-    today: date
-    used: set[int] = field(default_factory=set)
-
-    def of(self, *names: str, floors: float = 0.0) -> Waiver | None:
-        """One that is in force for something of these names which is off by so many floors; it counts as used."""
-        for index, waiver in enumerate(self.waivers):
-            enough = waiver.floors is None or floors <= waiver.floors
-            if waiver.expires >= self.today and enough and any(fits(waiver.layer, name) for name in names):
-                self.used.add(index)
-                return waiver
-        return None
-
-    def checks(self) -> Iterator[Check]:
-        """Each of them: one that has expired fails."""
-        for waiver in self.waivers:
-            expired = waiver.expires < self.today
-            says = (
-                f"the waiver of {waiver.layer} expired on {waiver.expires} (its why: {waiver.why}): mend the layer, or"
-                " decide anew and give it another day"
-            )
-            figures: dict[str, Figure] = {"expires": waiver.expires.isoformat(), "why": waiver.why}
-            verdict = FAIL if expired else PASS
-            yield Check(kind=WAIVER, name=waiver.layer, verdict=verdict, says=says if expired else "", figures=figures)
-
-    def idle(self) -> Iterator[str]:
-        """A sentence for each that is in force and has waived nothing."""
-        for index, waiver in enumerate(self.waivers):
-            if index not in self.used and waiver.expires >= self.today:
-                yield f"the waiver of {waiver.layer} (until {waiver.expires}) waives nothing: take it out"
-
-
 def checks_of(
-    report: Report, in_force: InForce, artifact: Facts, today: date, unfinished: str = ""
+    report: Report, policy: Policy, waivers: Waivers, artifact: Facts, unfinished: str = ""
 ) -> tuple[list[Check], list[str]]:
-    """What is to be said of a report under a policy: its checks, and notes.
+    """What is to be said of a report under a policy and its waivers: its checks, and notes.
 
     Raises UsageError for a policy that speaks of layers or outputs that are not there, or limits what they do not have.
     """
-    policy = in_force.policy
     if not report.deaths and not unfinished:
         _refuse_unknown(report, policy)
         _refuse_flowless(report, policy)
-    waivers = Waivers(policy.waivers, today)
     checks = [*_of_artifact(artifact, policy), *_of_processes(report, unfinished)]
     for run in report.runs:
         checks += _OfRun(report, run, policy, waivers).checks()
@@ -109,7 +73,7 @@ def checks_of(
         says = f"{report.pair}: {'the report says no more' if report.runs else 'nothing was compared'}"
         checks.append(Check(kind=COVERAGE, name="runs", verdict=FAIL, says=says))
     warnings = dict.fromkeys(f"{run.input}: {warning}" for run in report.runs for warning in run.warnings)
-    return checks, [*([] if report.deaths else waivers.idle()), *warnings]
+    return checks, list(warnings)
 
 
 # -- the whole run ----------------------------------------------------------------------------------------------------
@@ -260,11 +224,23 @@ class _OfRun:
         if layer.verdict == INHERITS and layer.propagated:
             findings = [_accumulated(layer, self.run)]
         if findings:
-            return "\n".join(failure(self.report, each, width=WIDTH) for each in findings)
+            report, run = self._as_asked()
+            found = [replace(each, input=run.input) for each in findings]
+            return "\n".join(failure(report, each, width=WIDTH) for each in found)
         where = f"input {self.run.input}, mode {self.run.mode}"
         why = layer.reason or "what reaches it is not finite"
         what = f"was not compared: {why}" if layer.verdict == NOT_COMPARED else "is at fault"
         return f"{self.report.pair} / {layer.layer}  {what}\n  {where}"
+
+    def _as_asked(self) -> tuple[Report, Run]:
+        """The report and the run as one command asks for them: of several sizes, the input's name and that size."""
+        name, _, size = self.run.input.rpartition(IN_SIZE)
+        command = self.report.settings.get("command", "")
+        if not name or "--size " not in command:
+            return self.report, self.run
+        run = replace(self.run, input=name)
+        settings = {**self.report.settings, "command": re.sub(r"--size \S+", f"--size {size}", command)}
+        return replace(self.report, runs=(run,), settings=settings, verdict=""), run
 
     def _is_of(self, finding: Finding, layer: LayerResult) -> bool:
         here = (finding.input, finding.mode) == (self.run.input, self.run.mode)
@@ -290,12 +266,13 @@ class _OfRun:
         if self.waived and not self.guilty:
             says = f"what reaches it is at fault since {self.waived}, which is waived"
             return self._check(OUTPUT, name, WAIVED, says, figures)
-        says = output_failure(self.report, replace(self.run, output=measure), width=WIDTH)
+        report, run = self._as_asked()
+        says = output_failure(report, replace(run, output=measure), width=WIDTH)
         return self._check(OUTPUT, name, FAIL, says, figures)
 
     def _watching(self) -> Iterator[Check]:
         watching = self.run.watching
-        says = "" if watching.within else watching_failure(self.report, self.run, width=WIDTH)
+        says = "" if watching.within else watching_failure(*self._as_asked(), width=WIDTH)
         figures: dict[str, Figure] = {"changes": watching.relative}
         yield self._check(WATCHING, "outputs", PASS if watching.within else FAIL, says, figures)
 

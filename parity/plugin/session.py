@@ -217,6 +217,7 @@ class ModelSession:
             self.report = self._finished()
             if self.report:
                 path = report_folder(self.settings.report_dir, self.report.pair) / REPORT_FILE
+                path = self.gate.targets.report if self.gate else path
                 self.written = f"report: {publish(self.report, path, self.settings.exports)}"
             if self.report and self.gate:
                 self._keep_record(self.gate, self.report)

@@ -7,22 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-from gate_made import verdicts
+from gate_made import policy, verdicts
 
 from parity.errors import ArtifactError, UsageError
-from parity.export import FORMATS, served, write
 from parity.gate.record import Record, read_record
-from parity.gate.running import Asked, run
+from parity.gate.running import Asked, _words, run
 from parity.report import Report
 from parity.settings import Options
 
 DYING = """
-import os, signal
+import os, signal, time
 import numpy as np
 import parity
 from parity.frameworks import keras, torch
@@ -33,7 +33,7 @@ class Reference(torch.nn.Module):
         self.layer = torch.nn.Linear(3, 2)
 
     def forward(self, x):
-        os.kill(os.getpid(), signal.SIGSEGV)
+        MISHAP
 
 ones = parity.Input(name="ones", array=np.ones((1, 3), "f4"))
 pair = parity.Pair(name="dying", reference=lambda: Reference(), port=None, inputs=[ones])
@@ -52,10 +52,10 @@ def gate(folder: Path, *words: str | Path, **environment: str) -> subprocess.Com
     )
 
 
-def ran(folder: Path, artifact: Path, policy: str = "", *, name: str = "mlp", **about: object) -> Record:
+def ran(folder: Path, artifact: Path, says: str = "", *, name: str = "mlp", **about: object) -> Record:
     """What a run of the gate in this process gives."""
     file = folder / "parity.toml"
-    file.write_text(policy, encoding="utf-8")
+    file.write_text(says, encoding="utf-8")
     options = Options(report_dir=folder / "reports", **about)  # type: ignore[arg-type]
     asked = Asked(name=name, artifact=artifact, options=options, policy=file, isolate=False)
     return run(asked, asked.targets())
@@ -95,7 +95,8 @@ def test_a_faithful_file_passes_and_two_runs_leave_the_same_record(tmp_path: Pat
     record = read_record(targets["--record"])
     assert record.result.verdict == "pass"
     assert record.weights
-    assert record.inputs[0].sha256
+    here = ran(tmp_path, artifacts["pb"])
+    assert (here.weights, here.inputs) == (record.weights, record.inputs)
     assert Report.load(targets["--report"]).passed
     assert json.loads(targets["--json"].read_text())["exit_code"] == 0
     assert not any("earlier" in path.read_text() for path in targets.values())
@@ -151,12 +152,19 @@ def test_wrong_use_is_exit_2(tmp_path: Path, artifacts: dict[str, Path], words: 
     assert not (tmp_path / "reports").exists()
 
 
-def test_an_engine_that_dies_is_exit_3_with_a_report(tmp_path: Path, artifacts: dict[str, Path]) -> None:
+@pytest.mark.parametrize(
+    ("mishap", "how"),
+    [("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"), ("time.sleep(600)", "did nothing more for 4 seconds")],
+)
+def test_an_engine_that_dies_or_hangs_is_exit_3_with_a_report(
+    tmp_path: Path, artifacts: dict[str, Path], mishap: str, how: str
+) -> None:
     """The gate lives, says how it ended, and keeps a record that says it was not verified."""
-    (tmp_path / "dying.py").write_text(DYING)
-    done = gate(tmp_path, "dying.py", "--artifact", artifacts["keras"])
+    (tmp_path / "dying.py").write_text(DYING.replace("MISHAP", mishap))
+    (tmp_path / "parity.toml").write_text("[run]\ntimeout = 4\n")
+    done = gate(tmp_path, "dying.py", "--artifact", artifacts["keras"], "--policy", "parity.toml")
     assert done.returncode == 3
-    assert "SIGSEGV" in done.stdout
+    assert how in " ".join(done.stdout.split())
     (path,) = tmp_path.glob("reports/*/record.json")
     assert read_record(path).result.verdict == "not verified"
 
@@ -248,7 +256,7 @@ class Reference(torch.nn.Module):
     def forward(self, x):
         return self.conv(x)
 
-pair = parity.Pair(name="conv", reference=Reference(), port=None)
+pair = parity.Pair(name="conv", reference=Reference().eval(), port=None)
 """
 
 
@@ -261,7 +269,9 @@ def test_all_inputs_are_made_in_each_size(tmp_path: Path) -> None:
     model = keras.Model(frames, keras.layers.Conv2D(2, 3, padding="same", name="conv")(frames))
     kernel = np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3) / 54 - 0.5
     model.layers[1].set_weights([np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)), np.float32([0.25, -1.0])])
-    write(FORMATS["keras"], served(model), tmp_path / "conv.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras's own, of the NumPy that it uses
+        model.save(tmp_path / "conv.keras")
     text = '[inputs]\nnames = ["noise", "ramp"]\nsizes = ["5x7", "9x8"]\n[run]\nmodes = ["eager"]\n'
     found = ran(tmp_path, tmp_path / "conv.keras", text, name=str(tmp_path / "sized.py"))
     assert [given.name for given in found.inputs] == ["noise@5x7", "ramp@5x7", "noise@9x8", "ramp@9x8"]
@@ -291,3 +301,15 @@ def test_what_is_too_large_to_load_is_not_loaded(tmp_path: Path, artifacts: dict
     with pytest.raises(ArtifactError):
         ran(tmp_path, artifacts["pb"], "[artifact]\nload_mb = 0.01\n")
     assert ran(tmp_path, artifacts["pb"], "[artifact]\nsize_mb = 0.01\n").result.exit_code == 1
+
+
+def test_folders_of_a_policy_become_pairs_of_pictures(tmp_path: Path) -> None:
+    """Two by two, from the policy's folder on, and no more than the policy takes; what is no folder is refused."""
+    for name in ("1a.png", "1b.png", "2a.png", "2b.png", "10a.png", "10b.png"):
+        (tmp_path / "shots").mkdir(exist_ok=True)
+        (tmp_path / "shots" / name).write_bytes(b"")
+    shots = tmp_path / "shots"
+    found = list(_words(policy(tmp_path, '[inputs]\nnames = ["ramp"]\npairs = ["shots"]\nmost = 2\n')))
+    assert found == ["ramp", f"{shots / '1a.png'}+{shots / '1b.png'}", f"{shots / '2a.png'}+{shots / '2b.png'}"]
+    with pytest.raises(UsageError, match="none is no folder"):
+        list(_words(policy(tmp_path, '[inputs]\npairs = ["none"]\n')))

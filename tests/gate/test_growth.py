@@ -81,6 +81,16 @@ def test_a_layer_that_is_gone_fails(tmp_path: Path) -> None:
     assert (told.result.exit_code, told.result.notes) == (0, ("compared in the baseline, and not now: conv1.0",))
 
 
+def test_growth_is_waived_as_a_fault_is(tmp_path: Path) -> None:
+    """By the layer's name, up to a number of floors; the waiver then waives something, and is not told to be idle."""
+    text = '[[waivers]]\nlayer = "conv1.0"\nwhy = "decided"\nexpires = 2027-01-31\nfloors = {}\n'
+    found = record(being(conv1_0=7), policy(tmp_path, text.format(7.5)), then())
+    assert (found.result.exit_code, verdicts(found)["growth[conv1.0]"]) == (0, "waived")
+    assert check(found, "growth[conv1.0]").says.endswith("; waived until 2027-01-31: decided")
+    assert not any("waives nothing" in note for note in found.result.notes)
+    assert record(being(conv1_0=7), policy(tmp_path, text.format(6.5)), then()).result.exit_code == 1
+
+
 def test_a_new_layer_is_told() -> None:
     """It has nothing to be compared with, and passes."""
     less = with_run(made(), 0, layers=tuple(layer(name) for name in LAYERS if name != "conv1.0"))
