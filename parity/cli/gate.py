@@ -169,7 +169,7 @@ def _gated(asked: "Asked", chosen: dict[str, Path | None], *, quiet: bool) -> in
         typer.echo(gate_verdict(record.result))
     else:
         typer.echo(gate_page(record, colour=colour), color=colour)
-        typer.echo(f"record: {targets.record}\nreport: {targets.report}")
+        typer.echo(f"record: {targets.record}\nreport: {targets.report.with_suffix('.html')}")
     return record.result.exit_code
 
 
