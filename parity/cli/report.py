@@ -19,7 +19,9 @@ def report(
         typer.Option("--html", metavar="FILE", help="Where the page goes; beside the report by default."),
     ] = None,
     exports: Exports = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Print a table of all layers of every run.")] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", "--verbose", "-v", help="Print a table of all layers of every run.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line.")] = False,
 ) -> None:
     """Show reports again, and write their pages, without running anything.

@@ -45,7 +45,9 @@ def verify(
     grad: Annotated[
         bool, typer.Option("--grad", help="Compare gradients too, layer by layer, and one step in training mode.")
     ] = False,
-    layers: Annotated[bool, typer.Option("--layers", help="Print a table of all layers of every run.")] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", "--verbose", "-v", help="Print a table of all layers of every run.")
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line and errors.")
     ] = False,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.errors import ReportFolderError, UsageError
+from parity.publishing import PAGE_FILE
 from parity.report import write_whole
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -53,9 +54,11 @@ class Targets:
     def clear(self) -> None:
         """Remove what an earlier run has left in these places, and what it was writing when it was killed.
 
+        The report's page goes with the report; the history of the pair stays.
+
         Raises ReportFolderError for a place that cannot be written.
         """
-        for path in self.all().values():
+        for path in (*self.all().values(), self.report.with_name(PAGE_FILE)):
             if is_shared(path):
                 continue
             try:

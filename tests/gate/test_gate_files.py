@@ -55,13 +55,13 @@ def test_everything_is_written_and_can_be_read(tmp_path: Path) -> None:
 
 
 def test_what_an_earlier_run_left_is_removed(tmp_path: Path) -> None:
-    """Its files, and what it was writing when it was killed; nothing else in the folder."""
+    """Its files, the report's page, and what it was writing when it was killed; nothing else in the folder."""
     where = targets(tmp_path)
     write(record(), made(), where)
     (tmp_path / ".record.json.ab12cd_9").write_text("{half")
     (tmp_path / "other.json").write_text("kept")
     where.clear()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.jsonl", "other.json"]
 
 
 def test_nothing_to_remove_is_no_mishap(tmp_path: Path) -> None:

@@ -45,6 +45,16 @@ def test_axe_finds_no_serious_fault(look: Look, made: Callable[[], Report], them
     assert [(each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in serious] == []
 
 
+def test_axe_would_find_one(look: Look) -> None:
+    """The check can fail: a picture without words, and text as pale as the paper, are found."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing")
+    window = look(passing())
+    window.evaluate("document.querySelector('figure img').removeAttribute('alt')")
+    window.evaluate("document.querySelector('h1').style.color = '#eee'")
+    found = {each["id"] for each in axe.Axe().run(window).response["violations"]}
+    assert {"image-alt", "color-contrast"} <= found
+
+
 def test_the_page_is_not_wider_than_a_telephone(look: Look) -> None:
     """At 400 pixels nothing but tables and the overview, which scroll by themselves, is wider than the window."""
     for made in REPORTS.values():
@@ -156,6 +166,17 @@ def test_the_overview_zooms(look: Look) -> None:
     assert scroll["x"] < cursor["x"] < scroll["x"] + scroll["width"]
     window.locator("#fit").click()
     assert window.locator("#canvas").bounding_box()["width"] == pytest.approx(width, rel=0.01)
+
+
+def test_names_are_below_the_layers_once_there_is_room(look: Look) -> None:
+    """Of 60 layers the names appear as one zooms in, each below its own place."""
+    window = look(large(60))
+    assert not window.locator("#labels").is_visible()
+    for _ in range(2):
+        window.locator("#in").click()
+    assert window.locator("#labels span").nth(31).inner_text() == "act30"
+    name, node = (window.locator(f"{part} >> nth=31").bounding_box() for part in ("#labels span", "#strip i"))
+    assert name["x"] + name["width"] / 2 == pytest.approx(node["x"] + node["width"] / 2, abs=2)
 
 
 def test_the_button_changes_between_light_and_dark(look: Look) -> None:

@@ -121,6 +121,21 @@ if (canvas) {
   });
   canvas.addEventListener("pointerleave", () => { id("tip").innerHTML = legend; point(chosen); });
   canvas.addEventListener("click", (event) => { if (!event.target.closest("a")) choose(under(event), true); });
+  // Names below the layers, where there is room for them.
+  const label = (width) => {
+    const labels = id("labels");
+    labels.hidden = width < 56;
+    if (!labels.hidden && !labels.childElementCount) {
+      labels.append(...data.names.map((name, index) => {
+        const each = document.createElement("span");
+        each.textContent = name;
+        each.style.left = `${((index + 0.5) / data.names.length) * 100}%`;
+        return each;
+      }));
+    }
+    all("span", labels).forEach((each) => { each.style.maxWidth = `${width}px`; });
+  };
+  label(canvas.clientWidth / data.names.length);
   let zoom = 1;
   const zoomTo = (wanted) => {
     const middle = (id("scroll").scrollLeft + id("scroll").clientWidth / 2) / canvas.clientWidth;
@@ -128,6 +143,7 @@ if (canvas) {
     canvas.style.setProperty("--zoom", zoom);
     const at = chosen >= 0 ? (chosen + 0.5) / data.names.length : middle;
     id("scroll").scrollLeft = at * canvas.clientWidth - id("scroll").clientWidth / 2;
+    label(canvas.clientWidth / data.names.length);
   };
   id("in").addEventListener("click", () => zoomTo(zoom * 2));
   id("out").addEventListener("click", () => zoomTo(zoom / 2));
