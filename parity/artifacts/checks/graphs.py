@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from parity.artifacts.checks.operations import COMPUTE, SAVERS, why_refused
-from parity.artifacts.checks.wire import WireError, fields, messages, signed, text, texts
+from parity.artifacts.checks.wire import WireError, fields, messages, numbers, signed, text, texts
 from parity.errors import ArtifactError
 
 MOST_NODES = 200_000
@@ -261,9 +261,18 @@ def _check_attributes(each: Node, limit: int) -> int:
                 _count(shape, limit)
             for kind in (found for number, _, found in fields(value) if number == 6):
                 _check_type(kind)
+            for listed in messages(value, 1):
+                _check_sizes(listed)
         except ArtifactError as error:
             raise ArtifactError(f"is damaged: {name!r} of node {each.name!r} has {error}") from error
     return size
+
+
+def _check_sizes(listed: memoryview) -> None:
+    """Raise ArtifactError for a number in a list (of strides, of sizes) that TensorFlow's kernels cannot hold."""
+    for size in map(signed, numbers(listed, 3)):
+        if not -(1 << 31) <= size < 1 << 31:
+            raise ArtifactError(f"{size} in a list of numbers")
 
 
 def _check_type(kind: object) -> None:
