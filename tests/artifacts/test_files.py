@@ -746,6 +746,14 @@ def test_bytes_that_are_no_message_are_told_with_their_place(data: bytes, words:
         list(wire.fields(memoryview(data)))
 
 
+def test_a_message_of_endlessly_many_fields_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two bytes make a field, so a large file could keep the check busy for hours: their number has a limit."""
+    monkeypatch.setattr(wire, "MOST_FIELDS", 1000)
+    node = tf.compat.v1.NodeDef(name="n", op="NoOp").SerializeToString()
+    (tmp_path / "net.pb").write_bytes(b"\x0a" + bytes([len(node)]) + node + b"\x18\x01" * 2000)
+    assert "more than 1000 fields in one message" in refusal(tmp_path / "net.pb")
+
+
 def test_messages_are_read_as_protobuf_reads_them() -> None:
     """Numbers, packed or not, negative ones, floats and nested messages are what protobuf wrote."""
     shape = tf.TensorShape([3, None, 70000]).as_proto()

@@ -72,6 +72,7 @@ class Graph:
 
 def read(data: memoryview) -> Graph:
     """The graph of a GraphDef. Raises WireError for one that is not well formed."""
+    nodes = _nodes(messages(data, 1))
     functions: dict[str, Function] = {}
     for library in messages(data, 2):
         for each in messages(library, 1):
@@ -79,7 +80,7 @@ def read(data: memoryview) -> Graph:
             if function.name in functions:
                 raise ArtifactError(f"has two functions called {function.name!r}")
             functions[function.name] = function
-    return Graph(nodes=_nodes(messages(data, 1)), functions=functions)
+    return Graph(nodes=nodes, functions=functions)
 
 
 def _function(data: memoryview) -> Function:
