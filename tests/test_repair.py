@@ -11,7 +11,7 @@ import pytest
 import wrong_ports as small
 
 from parity.axes import CHANNELS_FIRST, Axes
-from parity.errors import PairError, RepairError, ReportFolderError, UsageError
+from parity.errors import ArtifactError, RepairError, ReportFolderError, UsageError
 from parity.frameworks import keras, torch
 from parity.pairs import Pair
 from parity.repair import Repaired, changes_in_words, repair, save
@@ -382,5 +382,5 @@ def test_a_folder_without_permission_is_refused(repaired: Repair, tmp_path: Path
 
 def test_a_port_that_is_no_model_is_refused(reference: small.Net) -> None:
     """What Keras cannot load is said in one sentence."""
-    with pytest.raises(PairError):
+    with pytest.raises(ArtifactError, match=r"cannot read nowhere\.keras"):
         repair(small.pair(reference, Path("nowhere.keras")), [small.picture()])

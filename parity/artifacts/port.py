@@ -1,7 +1,7 @@
 """An artifact in the place of a pair's port."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,7 @@ class ArtifactPort:
     def __init__(self, path: Path, kind: str) -> None:
         self.path = path
         self.kind = kind
-        module, _, function = ENGINES[kind].partition(":")
-        self._engine: Engine = getattr(importlib.import_module(module), function)(path)
+        self._engine = _opened(path, kind)
         self._models: dict[tuple[Any, ...], ArtifactModel] = {}
         self._used: ArtifactModel | None = None
 
@@ -161,6 +160,17 @@ class ArtifactPort:
             wanted = ", ".join("any" if size is None else str(size) for size in shape or ())
             given = f"it is given {array.dtype} of shape {array.shape}"
             raise ArtifactError(f"{self.path} takes {name!r} as {takes} of shape ({wanted}); {given}")
+
+
+def _opened(path: Path, kind: str) -> Engine:
+    """The engine of a file. Raises ArtifactError for a file that is whole, but means nothing."""
+    module, _, function = ENGINES[kind].partition(":")
+    opens: Callable[[Path], Engine] = getattr(importlib.import_module(module), function)
+    try:
+        return opens(path)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        said = (str(error).strip() or "nothing more is known").splitlines()[0]
+        raise ArtifactError(f"{path} cannot be read as a program: {type(error).__name__}: {said}") from error
 
 
 def _ends(inputs: Mapping[str, str]) -> dict[str, str]:

@@ -41,6 +41,10 @@ BARE = "TFLite's default delegate, XNNPACK, refuses {}: it was run by TFLite's o
 """What is said of a file that is not run as it is by default."""
 
 
+OF_SIZES = frozenset({"SHAPE", "RANK", "RANGE", "FILL", "WHERE", "UNIQUE", "WHILE", "IF"})
+"""Operators with which sizes may be values that are computed."""
+
+
 class TFLite(Engine):
     """A `.tflite` file that can be run. Raises ArtifactError where it is none, or cannot be loaded."""
 
@@ -76,7 +80,13 @@ class TFLite(Engine):
 
     def shaped(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
         """The program for inputs of these shapes. Raises PairError where the file has others."""
-        interpreter = self._interpreter({self.flat.places[name]: shape for name, shape in shapes.items()})
+        given = {self.flat.places[name]: shape for name, shape in shapes.items()}
+        interpreter = self._interpreter(given)
+        if any(self.flat.kind(each) in OF_SIZES for each in self.flat.graph.operators):
+            with _refusals(self.flat.name):
+                for place, shape in given.items():
+                    interpreter.set_tensor(place, np.zeros(shape, self.flat.dtype(place)))
+                interpreter.invoke()  # sizes that the file computes are known only then
         found = {each["index"]: tuple(int(size) for size in each["shape"]) for each in interpreter.get_tensor_details()}
         self._sizes = {tensor: found[tensor] for tensor in range(len(self.flat.names)) if tensor in found}
         return self._of_sizes()

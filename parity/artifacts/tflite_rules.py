@@ -267,8 +267,11 @@ def _product(step: Step, view: View) -> Made | None:
 def _activated(name: str, function: Callable[..., Any], step: Step) -> Callable[..., Any]:
     """A function, and the activation that is fused into it, as one operation."""
     activation = _fused(step)
-    if activation is None:
-        return function
+    return function if activation is None else _one(name, function, activation)
+
+
+def _one(name: str, function: Callable[..., Any], activation: Activation) -> Callable[..., Any]:
+    """A function of several steps as one operation of that kind."""
     kind = type("".join(word.title() for word in name.split("_")), (Through,), {})
     made: Callable[..., Any] = kind(function, activation)
     return made
@@ -415,9 +418,17 @@ def _stacked(step: Step, view: View) -> Made | None:
 
 
 def _matrix_product(step: Step, view: View) -> Made | None:
-    if step.attributes["adjX"] or step.attributes["adjY"]:
+    if not step.attributes["adjX"] and not step.attributes["adjY"]:
+        return _binary("matmul")(step, view)
+    if any(view.constant(read) is not None for read in step.inputs):
         return None
-    return _binary("matmul")(step, view)
+
+    def product(first: Any, second: Any) -> Any:
+        first = ops.swapaxes(first, -1, -2) if step.attributes["adjX"] else first
+        return ops.matmul(first, ops.swapaxes(second, -1, -2) if step.attributes["adjY"] else second)
+
+    ops = keras.ops
+    return _of(step, _one("matmul", product, None), *step.inputs)
 
 
 def _cast(step: Step, view: View) -> Made | None:

@@ -47,9 +47,10 @@ def _repair(name: str, output: Path, options: "Options", *, force: bool) -> bool
     from parity.render.progress import progress_bar
     from parity.settings import RunSettings, ensure_target
 
+    ensure_target(output, Path(options.port) if options.port is not None else None, force=force)
+    ensure_target(output, None if options.port is None else Path(options.port), force=force)
     refuse_shipped(options.port, "repaired")
     settings = RunSettings.of(name, options)
-    ensure_target(output, settings.settings.port, force=force)
     with progress_bar(sys.stderr) as show:
         show(f"loading {name}", 0.0)
         pair, inputs = load(name, settings.settings)

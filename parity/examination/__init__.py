@@ -17,6 +17,7 @@ import numpy as np
 
 from parity.adequacy import RECTIFIERS, SHOWN, blind_spots
 from parity.anchored import Anchored, run_anchored
+from parity.artifacts.biases import is_astray
 from parity.axes import Array, move
 from parity.comparison import compare, fits_repeated
 from parity.diagnosis import Diagnosis, diagnose, unproven
@@ -387,6 +388,7 @@ class Examination:
                 *self._other_weights(mode),
                 *self._idle_weights(mode),
                 *self._idle_bounds(mode),
+                *self._idle_axes(mode),
                 *(self.lowered.warnings() if self.lowered else ()),
                 *(
                     ["the port shows no layers: only what it returns is compared"]
@@ -437,6 +439,22 @@ class Examination:
         if idle:
             more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
             yield f"no value is above 6, so a bound there does not show, at {', '.join(idle[:SHOWN])}{more}"
+
+    def _idle_axes(self, mode: str) -> Iterator[str]:
+        """A sentence on biases that a file adds along another axis than the channels, where its engine's optimiser puts
+        them right."""
+        idle = [
+            segment.layer
+            for segment in self.segments
+            if any(is_astray(node.operation) for node in segment.nodes) and not self._introduces(segment.layer, mode)
+        ]
+        if idle:
+            more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
+            names = ", ".join(idle[:SHOWN])
+            yield (
+                f"the file adds the bias of {names}{more} along another axis than the channels; the optimiser of this "
+                "engine puts that right, another engine may not"
+            )
 
     def _layer(self, segment: Segment, mode: str, propagated: Measure | None = None) -> LayerResult:
         layer = segment.layer

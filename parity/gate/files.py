@@ -14,6 +14,7 @@ from pathlib import Path
 from parity.errors import ReportFolderError, UsageError
 from parity.publishing import PAGE_FILE
 from parity.report import write_whole
+from parity.settings import ensure_writable
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable that has the file of a CI job's page, where there is one: it belongs to the whole job."""
@@ -54,11 +55,13 @@ class Targets:
     def clear(self) -> None:
         """Remove what an earlier run has left in these places, and what it was writing when it was killed.
 
-        The report's page goes with the report; the history of the pair stays.
-
-        Raises ReportFolderError for a place that cannot be written.
+        The report's page goes with the report; the history of the pair stays. Raises ReportFolderError for a place that
+        cannot be written: at the end of a long run it would be too late.
         """
-        for path in (*self.all().values(), self.report.with_name(PAGE_FILE)):
+        places = self.all().values()
+        for folder in {path.parent for path in places}:
+            ensure_writable(folder)
+        for path in (*places, self.report.with_name(PAGE_FILE)):
             if is_shared(path):
                 continue
             try:

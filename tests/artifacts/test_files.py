@@ -300,6 +300,37 @@ def test_a_constant_that_would_fill_the_memory_is_refused(tmp_path: Path) -> Non
     assert "4 bytes of values where its shape and type need" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ([1, 1 << 40, 1, 1], "1099511627776 in a list of numbers"),
+        ([1, 0, 2, 1], "0 in a list of numbers"),
+        ([1, 2, 1], "3 numbers, where 4 or 5 should be"),
+    ],
+)
+def test_windows_that_would_end_the_process_are_refused(tmp_path: Path, sizes: list[int], words: str) -> None:
+    """Strides of 2**40, of 0, and of three axes end TensorFlow's process; they are refused with the node."""
+    graph = tf.compat.v1.GraphDef()
+    strides = graph.node.add(name="conv", op="Conv2D").attr["strides"].list.i
+    strides.extend([1, 2, 2, 1])
+    path = tmp_path / "net.pb"
+    path.write_bytes(graph.SerializeToString())
+    assert checked(path).kind == "pb"
+    strides[:] = sizes
+    path.write_bytes(graph.SerializeToString())
+    assert f"'strides' of node 'conv' has {words}" in refusal(path)
+
+
+def test_a_constant_is_of_the_type_that_it_says(tmp_path: Path) -> None:
+    """Values of another type than the node's end TensorFlow's process where they are read."""
+    graph = tf.compat.v1.GraphDef()
+    const = graph.node.add(name="c", op="Const").attr
+    const["dtype"].type = 1
+    const["value"].tensor.CopyFrom(tf.make_tensor_proto([1, 2, 3], tf.int32))
+    (tmp_path / "net.pb").write_bytes(graph.SerializeToString())
+    assert "'c' is of type [1], and its values of type [3]" in refusal(tmp_path / "net.pb")
+
+
 def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
     """Neither directly nor by way of another function: expanding it would never end."""
     graph = tf.compat.v1.GraphDef()
@@ -732,6 +763,14 @@ def test_bytes_that_are_no_message_are_told_with_their_place(data: bytes, words:
     """Every length is checked before it is believed."""
     with pytest.raises(wire.WireError, match=words):
         list(wire.fields(memoryview(data)))
+
+
+def test_a_message_of_endlessly_many_fields_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two bytes make a field, so a large file could keep the check busy for hours: their number has a limit."""
+    monkeypatch.setattr(wire, "MOST_FIELDS", 1000)
+    node = tf.compat.v1.NodeDef(name="n", op="NoOp").SerializeToString()
+    (tmp_path / "net.pb").write_bytes(b"\x0a" + bytes([len(node)]) + node + b"\x18\x01" * 2000)
+    assert "more than 1000 fields in one message" in refusal(tmp_path / "net.pb")
 
 
 def test_messages_are_read_as_protobuf_reads_them() -> None:

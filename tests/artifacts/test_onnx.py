@@ -102,6 +102,16 @@ def test_a_piece_of_several_steps_starts_from_what_is_known(engine: OnnxEngine) 
     assert np.abs(zero - made[end]).max() > 0.01
 
 
+def test_a_file_is_run_on_inputs_of_one_size_after_another(engine: OnnxEngine) -> None:
+    """What was made ready for one batch does not stand in the way of the next, whole, watched and in pieces."""
+    for batch in (2, 3, 2):
+        given = {"image": values((batch, *IMAGE[1:]))}
+        made, step = every(engine, given), shaped(engine, given).steps[-1]
+        assert {len(value) for value in engine.whole(given).values()} == {batch}
+        known = {name: made[name] for name in step.inputs if name in made}
+        np.testing.assert_array_equal(engine.part(known, step.outputs[0]), made[step.outputs[0]])
+
+
 def test_a_piece_without_what_it_needs_is_refused(engine: OnnxEngine) -> None:
     """A tensor that depends on an input that was not given is refused by the input's name."""
     end = shaped(engine, GIVEN).steps[-1].outputs[0]

@@ -1,5 +1,6 @@
 """The engine of `.tflite` files: what it reads in one, and that a piece of it computes what the whole does."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from parity.artifacts.tflite_file import read
 from parity.axes import Array
 from parity.errors import ArtifactError, PairError
 from parity.export import FORMATS, served, write
-from parity.frameworks import keras, torch
+from parity.frameworks import keras, quiet, tf, torch
 
 FORMS = ("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")
 SHAPE = (1, 11, 17, 3)
@@ -70,7 +71,7 @@ def shaped(engine: TFLite, shape: tuple[int, ...] = SHAPE) -> Program:
 def every(engine: TFLite, array: Array) -> dict[str, Array]:
     """The input and every value that is computed from it."""
     given = dict.fromkeys(engine.program.inputs.values(), array)
-    tensors = [step.outputs[0] for step in shaped(engine).steps]
+    tensors = [step.outputs[0] for step in shaped(engine, array.shape).steps]
     return {**given, **engine.watched(given, tensors)}
 
 
@@ -248,6 +249,26 @@ def test_an_open_batch_can_be_any(tmp_path: Path) -> None:
     together = engine.whole({engine.program.inputs["image"]: np.concatenate([noise(n) for n in range(3)])})
     for place, value in enumerate(together.values()):
         np.testing.assert_allclose(value, np.concatenate([one[place] for one in single]), rtol=1e-5, atol=1e-6)
+
+
+def test_sizes_that_the_file_computes_are_known(tmp_path: Path) -> None:
+    """Where height and width are open too, a transposed convolution's size is computed in the file: it is the real one,
+    for every input."""
+    image = keras.Input((None, None, 3), name="image")
+    value = keras.layers.Conv2DTranspose(4, 4, strides=2, padding="same")(image)
+    model = keras.Model(image, keras.layers.Conv2D(2, 3, padding="same")(value))
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    with warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")  # the converter's own
+        (tmp_path / "open.tflite").write_bytes(converter.convert())
+    engine = TFLite(tmp_path / "open.tflite")
+    for shape in ((2, 9, 14, 3), (1, 5, 7, 3)):
+        program = shaped(engine, shape)
+        batch, height, width, _ = shape
+        sizes = [program.shapes[step.outputs[0]] for step in program.steps]
+        assert sizes == [(batch, 2 * height, 2 * width, 4), (batch, 2 * height, 2 * width, 2)]
+        values = every(engine, noise(1, shape))
+        assert [values[step.outputs[0]].shape for step in program.steps] == sizes
 
 
 def test_another_size_than_the_files_is_refused_with_both(engines: Mapping[str, TFLite]) -> None:

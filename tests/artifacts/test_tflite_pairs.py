@@ -1,5 +1,6 @@
 """Pairs whose port is a `.tflite` file: faithful ones pass, and a fault in the file is found at its layer."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import parity
 from parity.axes import Array
 from parity.converters import transfer
 from parity.export import FORMATS, served, write
-from parity.frameworks import keras, torch
+from parity.frameworks import keras, quiet, tf, torch
 from parity.models import Settings
 from parity.models.flownet import build
 from parity.report import PASS, Report
@@ -140,6 +141,28 @@ def test_a_faithful_file_passes_with_every_layer_located(
     assert coverage.fused == {"stem": "relu", "bn": "relu", "body": "bn2", "down": "relu6", "head": "mul"}
     assert coverage.matched["mul"] == "times"
     assert all(layer.verdict == PASS and layer.introduced is not None for layer in report.runs[0].layers)
+
+
+def test_a_file_that_takes_and_gives_int8_passes(tmp_path: Path) -> None:
+    """Where inputs and outputs are stored numbers too, they are rounded to their steps, and read as real numbers."""
+    model, path = port(), tmp_path / "integers.tflite"
+    transfer(reference(), model, {name: name for name in WEIGHTED})
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    drawn = np.random.default_rng(7)
+    converter.representative_dataset = lambda: (
+        [drawn.uniform(-1, 1, (1, HEIGHT, WIDTH, 3)).astype(np.float32)] for _ in range(8)
+    )
+    with warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")  # the converter's own
+        path.write_bytes(converter.convert())
+    report = verified(path)
+    assert report.passed
+    assert report.runs[0].output.relative < 0.1
+    path.write_bytes(with_constant(path, "up", KERNEL, _swapped))
+    assert [found.layer for found in verified(path).findings] == ["up"]
 
 
 def test_the_only_mode_is_the_files(files: Mapping[str, Path]) -> None:

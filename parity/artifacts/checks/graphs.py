@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from parity.artifacts.checks.operations import COMPUTE, SAVERS, why_refused
-from parity.artifacts.checks.wire import WireError, fields, messages, signed, text, texts
+from parity.artifacts.checks.wire import WireError, fields, messages, numbers, signed, text, texts
 from parity.errors import ArtifactError
 
 MOST_NODES = 200_000
@@ -19,6 +19,11 @@ MOST_NODES = 200_000
 
 _OPERATION = re.compile(r"[A-Z][A-Za-z0-9]*")
 """What operations are called; a function of the file that is called so would be mistaken for one."""
+
+_WINDOWS = frozenset({"strides", "ksize", "ksizes", "dilations", "rates"})
+"""Attributes with a size for each axis of an image, or a volume."""
+_ANY_RANK = frozenset({"Conv"})
+"""Operations whose windows have other axes as well."""
 
 # fmt: off
 _SIZES = {
@@ -72,6 +77,7 @@ class Graph:
 
 def read(data: memoryview) -> Graph:
     """The graph of a GraphDef. Raises WireError for one that is not well formed."""
+    nodes = _nodes(messages(data, 1))
     functions: dict[str, Function] = {}
     for library in messages(data, 2):
         for each in messages(library, 1):
@@ -79,7 +85,7 @@ def read(data: memoryview) -> Graph:
             if function.name in functions:
                 raise ArtifactError(f"has two functions called {function.name!r}")
             functions[function.name] = function
-    return Graph(nodes=_nodes(messages(data, 1)), functions=functions)
+    return Graph(nodes=nodes, functions=functions)
 
 
 def _function(data: memoryview) -> Function:
@@ -254,6 +260,7 @@ def _check_recursion(graph: Graph) -> None:
 def _check_attributes(each: Node, limit: int) -> int:
     """The bytes that a node's constant takes. Raises ArtifactError for types, shapes and sizes that cannot be."""
     size = 0
+    _check_types(each)
     for name, value in each.attributes:
         try:
             size += sum(_bytes_of_tensor(tensor, limit) for tensor in messages(value, 8))
@@ -261,9 +268,35 @@ def _check_attributes(each: Node, limit: int) -> int:
                 _count(shape, limit)
             for kind in (found for number, _, found in fields(value) if number == 6):
                 _check_type(kind)
+            for listed in messages(value, 1):
+                _check_sizes(listed, is_window=name in _WINDOWS and not _ANY_RANK & set(each.ops))
         except ArtifactError as error:
             raise ArtifactError(f"is damaged: {name!r} of node {each.name!r} has {error}") from error
     return size
+
+
+def _check_sizes(listed: memoryview, *, is_window: bool) -> None:
+    """Raise ArtifactError for numbers in a list that TensorFlow's kernels do not look at before they use them."""
+    sizes = [signed(size) for size in numbers(listed, 3)]
+    for size in sizes:
+        if not -(1 << 31) <= size < 1 << 31 or (is_window and size < 1):
+            raise ArtifactError(f"{size} in a list of numbers")
+    if is_window and len(sizes) not in (0, 4, 5):
+        raise ArtifactError(f"{len(sizes)} numbers, where 4 or 5 should be")
+
+
+def _check_types(each: Node) -> None:
+    """Raise ArtifactError for a constant whose values are of another type than it says."""
+    of = {name: value for name, value in each.attributes if name in ("dtype", "value")}
+    if "Const" in each.ops and len(of) == 2:
+        said, stored = (
+            numbers(of["dtype"], 6),
+            [kind for value in messages(of["value"], 8) for kind in numbers(value, 1)],
+        )
+        if said[-1:] != stored[-1:]:
+            raise ArtifactError(
+                f"is damaged: {each.name!r} is of type {said[-1:]}, and its values of type {stored[-1:]}"
+            )
 
 
 def _check_type(kind: object) -> None:
