@@ -65,7 +65,7 @@ def test_the_table_of_options_is_complete() -> None:
     listed = re.findall(r"`(--[a-z-]+)", " ".join(rows))
     assert sorted(listed) == sorted(plugin_options())
     unprefixed = {option.replace("--parity-", "--") for option in plugin_options()} - {"--model"}
-    assert command_options() - unprefixed == {"--layers", "--quiet"}
+    assert command_options() - unprefixed == {"--layers", "--verbose", "--quiet"}
     assert unprefixed <= command_options()
 
 

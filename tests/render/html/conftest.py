@@ -13,7 +13,7 @@ from parity.report import Report
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """The browser; the test is skipped where the machine has none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import FLOOR, HOSTILE, failing, flow_picture, hostile, large, made, passing, strange
+from pages import FLOOR, HOSTILE, failing, flow_picture, hostile, large, made, measure, passing, strange
 
 from parity.errors import ReportFileError
 from parity.history import Past
@@ -18,7 +18,7 @@ from parity.portraits import Grid
 from parity.render.html import cell, images, page
 from parity.render.html.network import edges, rows
 from parity.render.html.scale import EXACT, STRANGE, Scale
-from parity.report import Death, Finding, Report
+from parity.report import Ambiguity, Death, Finding, GradientRun, LayerGradients, Report
 
 
 def test_it_is_made_of_the_json_alone(tmp_path: Path) -> None:
@@ -106,6 +106,53 @@ def test_what_is_unmatched_is_on_top_and_nothing_compared_is_no_pass() -> None:
     assert "1 layer of the reference without a counterpart" in page(replace(report, coverage=left, verdict=""))
     empty = replace(report, runs=(), coverage=replace(report.coverage, matched={}), verdict="")
     assert "Nothing was compared, and that is not a pass" in page(empty)
+
+
+def test_gradients_have_a_table_and_a_card() -> None:
+    """A gradient that differs is a card that says so, and its run is open below with the layer's figures."""
+    report = passing()
+    found = replace(failing().findings[0], about="gradients")
+    layer = LayerGradients(
+        layer="act2",
+        port_layer="k_act2",
+        verdict="introduces",
+        arriving=None,
+        to={"conv2": measure(0.1)},
+        weights={"kernel": measure(0.3)},
+    )
+    run = GradientRun(input="noise", mode="eager", verdict="diverged", layers=(layer,), inputs={})
+    text = page(replace(report, gradients=(run,), findings=(found,), verdict=""))
+    assert "gives other gradients, off by" in text.partition("<article")[2]
+    table = text.partition('id="gradients-title"')[2].partition("</table>")[0]
+    assert "<details open" in table
+    assert re.findall(r"3.0e-1 · 600 000x", table)
+
+
+def test_what_the_coverage_says_is_on_record() -> None:
+    """What was waived, fused, compared with others or only end to end, and what nothing decided, is listed."""
+    report = passing()
+    coverage = replace(
+        report.coverage,
+        waived=("extra",),
+        unmatched_port=("extra",),
+        fused={"bn1": "conv1"},
+        propagated_only=("conv2",),
+        apart=("conv3",),
+        ambiguous=(Ambiguity(layer="act1", port_layer="k_act1", alternatives=("k_act2",)),),
+    )
+    record = page(replace(report, coverage=coverage, verdict="")).partition('id="record-title"')[2]
+    for words in ("<code>extra</code>", "bn1 into conv1", "<code>conv2</code>", "act1 -&gt; k_act1, or k_act2"):
+        assert words in record
+
+
+def test_a_layer_that_was_not_compared_says_why() -> None:
+    """The reason is in the layer's details, and its verdict in the table."""
+    report = passing()
+    run = report.runs[0]
+    left = replace(run.layers[2], verdict="not compared", introduced=None, reason="its noise hides everything")
+    text = page(replace(report, runs=(replace(run, layers=(*run.layers[:2], left), verdict="diverged"),), verdict=""))
+    assert "not proven: its noise hides everything" in text
+    assert '<td class="verdict">not compared</td>' in text
 
 
 def test_an_old_report_has_a_page() -> None:
