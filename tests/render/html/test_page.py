@@ -265,3 +265,14 @@ def test_findings_beyond_the_cards_are_named() -> None:
     text = page(replace(report, findings=findings, first_divergence=findings[0], verdict=""))
     assert text.count("<article") == 6
     assert "And 5 more" in text
+
+
+def test_the_example_is_a_failing_run_that_explains_itself() -> None:
+    """What `make example` wrote is a report of this schema, and both its pages say what is wrong."""
+    folder = Path(__file__).parents[3] / "reports" / "example"
+    report = Report.load(folder / "report.json")
+    for text in (page(report), (folder / "report.html").read_text(encoding="utf-8")):
+        card = text.partition("<article")[2].partition("</article>")[0]
+        assert all(words in card for words in ("conv3.0", "Height and width of the kernel are swapped", "load the"))
+    assert (folder / "report.png").read_bytes()[:4] == b"\x89PNG"
+    assert "/" not in report.settings["port"].replace("build/", "")
