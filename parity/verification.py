@@ -12,6 +12,7 @@ from parity.converters import transfer
 from parity.diagnosis import Diagnosis
 from parity.errors import PairError, RefusedInputError, UsageError
 from parity.examination import Examination, Progress, Subject, Witness
+from parity.examination.matching import Kept
 from parity.explanation import Explanation
 from parity.golden.port import RecordedPort
 from parity.golden.sides import recorded_port, recorded_reference
@@ -61,7 +62,8 @@ def verify(
 
 
 class Verifier:
-    """A pair made ready to run, and how it is judged: what all its inputs share (the float64 copy, compiled graphs).
+    """A pair made ready to run, and how it is judged: what all its inputs share (the float64 copy, compiled graphs, what
+    answers to what).
 
     Neither side may change while a verifier of it is in use. Raises PairError where one cannot be run as a pair, and
     UsageError for gradients of a recording.
@@ -77,6 +79,7 @@ class Verifier:
         self.policy = policy
         self.gradients = gradients
         self._apart: dict[str, frozenset[str]] = {}
+        self._kept: Kept = {}
         self.reference: Reference = recorded_reference(pair) or TorchModule(pair.reference, device)
         self._port: Port | RecordedPort = recorded_port(pair) or Port(pair.port)
         if gradients and not (isinstance(self.reference, TorchModule) and isinstance(self._port, Port)):
@@ -125,7 +128,14 @@ class Verifier:
     def _unfilled(self, given: Input) -> Subject:
         port = self._port.used if self._port.is_flat else self._opened(given)
         versions = self._port.versions if isinstance(self._port, RecordedPort) else {}
-        return Subject(pair=self.pair, policy=self.policy, reference=self.reference, port=port, versions=versions)
+        return Subject(
+            pair=self.pair,
+            policy=self.policy,
+            reference=self.reference,
+            port=port,
+            versions=versions,
+            kept=self._kept,
+        )
 
     def _opened(self, given: Input) -> KerasModel:
         """What runs the port on inputs of these shapes."""
