@@ -63,17 +63,22 @@ class Anchored:
         self._held = {name: array for name, array in self._held.items() if self._uses[name] > 0}
 
 
-def run_anchored(reference: Reference, given: Input, anchored: Anchored, see: Callable[[Tap, Value], None]) -> None:
-    """Run the reference on an input, feeding `anchored`; `see` is shown every tap's value first."""
+def run_anchored(reference: Reference, given: Input, anchored: Anchored, see: Callable[[Tap, Value], bool]) -> None:
+    """Run the reference on an input, feeding `anchored`; `see` is shown every tap's value first, and says whether to
+    go on with the port."""
+    goes_on = True
     for name, array in given.arrays.items():
         anchored.put(name, array)
 
     def sink(tap: Tap, value: Value) -> None:
-        see(tap, value)
-        anchored.put(tap.name, value)
+        nonlocal goes_on
+        goes_on = goes_on and see(tap, value)
+        if goes_on:
+            anchored.put(tap.name, value)
 
     reference.run(given, sink)
-    anchored.flush()
+    if goes_on:
+        anchored.flush()
 
 
 def _own(value: Value) -> Array:

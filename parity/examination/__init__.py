@@ -111,20 +111,10 @@ class Examination:
 
     def report(self) -> Report:
         """Run the steps and record what came of them."""
-        tell(
-            Begun(
-                coverage=self._coverage(), layers=tuple(segment.layer for segment in self.matching.in_reference_order())
-            )
-        )
-        self.progress("reference as judge", 0.0)
-        self.judge.prepare()
-        if self.subject.policy.uses_float64:
-            self._run_anchored(self.segments)
-            self.judge.refuse_random()
-        self.ends = ends = dict(self._ends())
-        if not self.subject.policy.uses_float64:
-            self._run_anchored(self._suspicious(ends))
-        runs = tuple(self._run(mode, ends[mode]) for mode in self.modes)
+        runs = self._runs(whole=bool(self.wanted or self.poisoned))
+        if self.judge.on_first and not (runs and all(run.verdict == PASS for run in runs)):
+            self._forget()
+            runs = self._runs(whole=True)
         return Report(
             pair=self.subject.pair.name,
             environment=environment({**self.subject.reference.versions, **self.subject.versions}),
@@ -134,6 +124,34 @@ class Examination:
             findings=tuple(self._found.findings(runs)),
             first_divergence=self._found.first_divergence(runs),
         )
+
+    def _runs(self, *, whole: bool) -> tuple[Run, ...]:
+        """The steps: a run for each mode. Where a part of the input was enough to judge by if not `whole`, and something
+        fails by it, there may be none: it has to be judged by the whole."""
+        tell(
+            Begun(
+                coverage=self._coverage(), layers=tuple(segment.layer for segment in self.matching.in_reference_order())
+            )
+        )
+        self.progress("reference as judge", 0.0)
+        self.judge.prepare(whole=whole)
+        if self.subject.policy.uses_float64:
+            self._run_anchored(self.segments)
+            if self.judge.doubted:
+                return ()
+            self.judge.refuse_random()
+        self.ends = ends = dict(self._ends())
+        if not self.subject.policy.uses_float64:
+            self._run_anchored(self._suspicious(ends))
+        return tuple(self._run(mode, ends[mode]) for mode in self.modes)
+
+    def _forget(self) -> None:
+        """Forget what was judged, to judge it again."""
+        self.introduced.clear()
+        self.diagnoses.clear()
+        self.not_reversed.clear()
+        self.poisoned.clear()
+        self.ends = {}
 
     def _coverage(self) -> Coverage:
         return covered(self.matching, self.scene, self.subject, self.judge, self.not_reversed)
@@ -190,11 +208,12 @@ class Examination:
             return
         seen = 0
 
-        def see(tap: Tap, value: Value) -> None:
+        def see(tap: Tap, value: Value) -> bool:
             nonlocal seen
             seen += 1
             self.progress(f"layer by layer, {tap.name}", 0.2 + 0.4 * seen / len(self.judge.taps))
             self.judge.see(tap, value)
+            return not self.judge.doubted
 
         if isinstance(self.subject.port, RecordedGraph):
             self.subject.reference.run(self.given, see)
@@ -229,6 +248,8 @@ class Examination:
     ) -> None:
         """Compare what a segment made of the reference's values; explain it at once, while they are there."""
         layer, key = segment.layer, (segment.layer, mode)
+        if self.judge.doubted:
+            return
         if self.poisoned & set(segment.anchors):
             self.poisoned.add(layer)
             return
@@ -244,6 +265,9 @@ class Examination:
             if actual is REFUSED:
                 note = "cannot run on the reference's values: another shape is built in"
             self.introduced[key] = self.judge.mismatch(layer, note)
+        if self.judge.on_first and not self.introduced[key].passed:
+            self.judge.doubted = True
+            return
         if layer == self.wanted or not (self.wanted or self.introduced[key].passed):
             self._explain(segment, mode, anchors, expected, actual)
         result = self._layer(segment, mode)
