@@ -4,7 +4,8 @@ derived     which axes every tensor of this run has, where the pair does not dec
 aligned     which tap of the port answers to which of the reference; the port is cut into segments there
 judge       the reference in float64: what noise is, at every tap
 anchored    the reference in float32, once; each segment on its values, in each mode (introduced error)
-end to end  for each mode, the port sampled at every tap (propagated error), and run unwatched (its output)
+end to end  for each mode, the port sampled at every tap (propagated error), and run unwatched (its output); in one run
+            where that can be looked into without a change
 judged      both errors of each layer against the noise of the float32 reference
 """
 
@@ -63,11 +64,13 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, kw_only=True)
 class _EndToEnd:
-    """The port on one input in one mode: the error of each segment's value, the watched outputs, and the plain ones."""
+    """The port on one input in one mode: the error of each segment's value, the watched outputs, and the plain ones;
+    whether both are of one run."""
 
     measures: Mapping[str, Measure]
     watched: Mapping[str, Array]
     plain: Mapping[str, Array]
+    once: bool = False
 
 
 class Examination:
@@ -316,11 +319,14 @@ class Examination:
             self.progress(f"end to end, {mode}", 0.6 + 0.4 * share)
 
         show(0)
-        samples, watched = port.propagate(arrays, self.segments, [self._places(s) for s in self.segments], mode, show)
+        places = [self._places(segment) for segment in self.segments]
+        once = port.at_once(arrays, self.segments, places, show) if mode == "eager" else None
+        samples, watched = once or port.propagate(arrays, self.segments, places, mode, show)
         layers = [segment.layer for segment in self.segments]
         measures = {layer: self.judge.of_sample(layer, sample) for layer, sample in zip(layers, samples, strict=True)}
         show(len(self.segments))
-        return _EndToEnd(measures=measures, watched=watched, plain=port.plain(arrays, mode))
+        plain = watched if once else port.plain(arrays, mode)
+        return _EndToEnd(measures=measures, watched=watched, plain=plain, once=once is not None)
 
     def inputs_of_port(self) -> dict[str, Array]:
         """The input's arrays in the port's layout, by the reference's names."""
@@ -437,6 +443,8 @@ class Examination:
 
     def _watching(self, end: _EndToEnd) -> Watching:
         """The watched port's outputs against the plain one's: the same values, or as near as the limits ask."""
+        if end.once:
+            return Watching(same=True, relative=0.0, within=True, once=True)
         each = [self._watched(name, end.watched[ours], end.plain[ours]) for name, ours in self.matching.outputs.items()]
         return max(each, key=lambda watching: (not watching.within, not watching.same, watching.relative))
 
