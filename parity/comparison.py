@@ -124,8 +124,8 @@ class _Walk:
         self.expected_squares += expected_squares
         self.product += float(np.dot(difference, expected))
         self.expected_max = max(self.expected_max, _greatest(expected))
-        if _greatest(difference) > self.max_abs:
-            self.max_abs = _greatest(difference)
+        if (greatest := _greatest(difference)) > self.max_abs:
+            self.max_abs = greatest
             self.max_index = start + int(np.abs(difference).argmax())
         if self.limits.rtol is not None:
             allowed = self.limits.atol + self.limits.rtol * np.abs(expected)
@@ -159,4 +159,4 @@ class _Walk:
 
 def _greatest(values: Array) -> float:
     """The greatest absolute value."""
-    return max(float(values.max()), -float(values.min()))
+    return max(float(np.maximum.reduce(values)), -float(np.minimum.reduce(values)))

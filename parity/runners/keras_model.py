@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,14 @@ class KerasModel:
 
     def taps_of(self, nodes: Sequence[Any]) -> list[str]:
         """The names of the values that these nodes make."""
-        made = {id(tensor) for node in nodes for tensor in node.outputs}
-        return [tap.name for tap in self.taps if tap.key in made]
+        taps = self._by_key
+        found = {id(tensor) for node in nodes for tensor in node.outputs} & taps.keys()
+        return [self.taps[place].name for place in sorted(taps[key] for key in found)]
+
+    @cached_property
+    def _by_key(self) -> Mapping[int, int]:
+        """The place of each tap, by its key."""
+        return {tap.key: place for place, tap in enumerate(self.taps)}
 
     def symbolic(self, name: str) -> Any:
         """The symbolic tensor of a tap, or of what an input of the reference is given to."""
