@@ -221,7 +221,8 @@ def centre_of(given: Input, pair: Pair) -> Input | None:
 
 
 def first_of(given: Input, axes: Axes) -> Input | None:
-    """The first item of a batch, as a batch of one; None where no axis of the input's arrays is one of several items."""
+    """The first item of a batch, as a batch of one; None where the input's arrays do not have several items, as many
+    each."""
     places = {name: axes.of(name, array.ndim)[0].find("N") for name, array in given.arrays.items()}
     counts = {array.shape[places[name]] for name, array in given.arrays.items() if places[name] >= 0}
     if len(counts) != 1 or counts == {1}:
@@ -234,7 +235,7 @@ def first_of(given: Input, axes: Axes) -> Input | None:
 
 
 def _is_like(alone: Trace, whole: Trace) -> bool:
-    """Whether the taps of a run on one item are those of the run on its batch, and each is sampled at as many places."""
+    """Whether a run on one item has the taps of the run on its batch, each sampled at as many places."""
     ours, theirs = ([(tap.name, tap.kind, tap.reads) for tap in trace.taps] for trace in (alone, whole))
     return ours == theirs and all(
         _is_share(one.shape, all_.shape) for one, all_ in zip(alone.taps, whole.taps, strict=True)

@@ -154,7 +154,7 @@ class Watching(_Record):
     same: bool
     relative: float
     within: bool
-    once: bool = False
+    once: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

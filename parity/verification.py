@@ -62,8 +62,8 @@ def verify(
 
 
 class Verifier:
-    """A pair made ready to run, and how it is judged: what all its inputs share (the float64 copy, compiled graphs, what
-    answers to what).
+    """A pair made ready to run, and how it is judged: what all its inputs share (the float64 copy, compiled graphs,
+    what answers to what).
 
     Neither side may change while a verifier of it is in use. Raises PairError where one cannot be run as a pair, and
     UsageError for gradients of a recording.

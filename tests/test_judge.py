@@ -1,19 +1,22 @@
 """The judge: what noise is, measured whole, on the centre of a large input, or on the first item of a batch."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from parity.axes import Axes
+from parity.examination import matching
 from parity.frameworks import keras, torch
 from parity.inputs import noise
 from parity.judge import CROP, Judge, first_of
 from parity.pairs import Input, Pair
+from parity.report import Report
 from parity.runners.taps import Trace
 from parity.runners.torch_module import TorchModule
 from parity.tolerance import NoiseFloor, Tolerance
-from parity.verification import verify
+from parity.verification import Verifier, verify
 
 HEIGHT, WIDTH = 320, 450
 LARGE = noise((1, 3, HEIGHT, WIDTH), seed=5, low=-1, high=1)
@@ -94,7 +97,7 @@ def test_a_fixed_tolerance_runs_nothing_in_float64(pair: Pair) -> None:
     assert judge.trace.outputs["output"].dtype == np.float32
 
 
-# -- batches ------------------------------------------------------------------------------------------------------------
+# -- batches ----------------------------------------------------------------------------------------------------------
 
 BATCH = noise((3, 3, 96, 80), seed=5, low=-1, high=1)
 """Each item has 5 x 96 x 80 values at each tap, more than are sampled."""
@@ -246,3 +249,26 @@ def test_the_first_item_of_several_inputs_is_that_of_each() -> None:
     assert [array.shape for array in first.arrays.values()] == [(1, 7), (5, 1), (7,)]
     assert first_of(Input(name="unequal", args=(arrays[0], np.ones((5, 2), np.float32), arrays[2])), axes) is None
     assert first_of(Input(name="one", array=np.ones((1, 7), np.float32)), axes) is None
+
+
+def test_what_answers_to_what_is_found_once_for_each_shape(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verifier aligns again for an input of another shape, and only then; its verdicts are those of a new one."""
+    aligned: list[int] = []
+    align = matching.align
+    monkeypatch.setattr(matching, "align", lambda *args, **kwargs: aligned.append(1) or align(*args, **kwargs))
+    verifier = Verifier(dataclasses.replace(pair, layers=None))
+    small, other = (noise((1, 3, *size), seed=size[0], low=-1, high=1) for size in ((7, 10), (9, 10)))
+    first = verifier.report(small, ("eager",))
+    assert verifier.report(dataclasses.replace(small, name="again"), ("eager",)).passed
+    assert len(aligned) == 1
+    assert verifier.report(other, ("eager",)).runs == Verifier(pair).report(other, ("eager",)).runs
+    assert len(aligned) == 3
+    assert verifier.report(small, ("eager",)) == first
+
+
+def test_one_run_is_watched_and_plain(pair: Pair, tmp_path: Path) -> None:
+    """A functional model is read in its only eager run, and the report says so; a graph is run twice."""
+    small = noise((1, 3, 7, 10), low=-1, high=1)
+    report = Report.load(verify(pair, [small], ("eager", "graph")).save(tmp_path / "report.json"))
+    assert [run.watching.once for run in report.runs] == [True, False]
+    assert all(run.watching.within for run in report.runs)

@@ -81,7 +81,8 @@ class ArtifactModel(KerasModel):
     def part(self, segment: Segment, values: Sequence[Array]) -> Array:
         """A segment's value by the file's own kernels, given its anchors' values. Raises PairError where refused."""
         known = {
-            self._tensor(key): self._stored(key, value) for key, value in zip(segment.anchor_keys, values, strict=True)
+            self._tensor(key): self._stored(key, value)
+            for key, value in zip(segment.anchor_keys, values, strict=True)
         }
         return self._seen(segment.tap.key, self.engine.part(known, self._tensor(segment.tap.key)))
 

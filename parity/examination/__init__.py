@@ -129,8 +129,7 @@ class Examination:
         )
 
     def _runs(self, *, whole: bool) -> tuple[Run, ...]:
-        """The steps: a run for each mode. Where a part of the input was enough to judge by if not `whole`, and something
-        fails by it, there may be none: it has to be judged by the whole."""
+        """The steps: a run for each mode. Unless `whole` there may be none, where something fails by a part's noise."""
         tell(
             Begun(
                 coverage=self._coverage(), layers=tuple(segment.layer for segment in self.matching.in_reference_order())
@@ -211,15 +210,18 @@ class Examination:
             return
         seen = 0
 
-        def see(tap: Tap, value: Value) -> bool:
+        def show(tap: Tap, value: Value) -> None:
             nonlocal seen
             seen += 1
             self.progress(f"layer by layer, {tap.name}", 0.2 + 0.4 * seen / len(self.judge.taps))
             self.judge.see(tap, value)
+
+        def see(tap: Tap, value: Value) -> bool:
+            show(tap, value)
             return not self.judge.doubted
 
         if isinstance(self.subject.port, RecordedGraph):
-            self.subject.reference.run(self.given, see)
+            self.subject.reference.run(self.given, show)
             self._run_reversed(self.subject.port, segments)
             return
         anchored = Anchored(self.subject.port, segments, self.modes, self.subject.pair.axes, self._judge_introduced)

@@ -14,7 +14,6 @@ from parity.runners.keras_model import KerasModel, Segment
 from parity.runners.reference import Reference
 from parity.tolerance import Policy
 
-
 Kept = MutableMapping[Any, Any]
 """What matching has found, by all that it depends on but the weights of both sides."""
 

@@ -460,8 +460,8 @@ class _Reader:
     def _read(self, operation: Any, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*args: Any, **kwargs: Any) -> Any:
             node = self._expected.popleft() if self._expected else None
-            self._lost = self._lost or node is None or node.operation is not operation
-            reads = [] if self._lost else [self._reads.get(id(tensor), ()) for tensor in node.outputs]
+            self._lost = self._lost or getattr(node, "operation", None) is not operation
+            reads = [self._reads.get(id(tensor), []) for tensor in getattr(node, "outputs", ()) if not self._lost]
             name = next((segment.tap.name for each in reads for segment, _ in each), operation.name)
             _tell(Step(side=PORT, doing=f"running {name!r}"))
             made = call(*args, **kwargs)
