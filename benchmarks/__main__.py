@@ -6,6 +6,7 @@ memory    peak resident memory of a verdict over that of the two bare forwards, 
 scaling   seconds per megapixel of a verdict, 0.3 to 8 Mpx.
 deep      a pair of 200 weighted layers without a map: seconds to align it, a verdict in bare forwards; when asked for.
 isolate   `parity verify flownet` with a process for each side, over that with one for both; when asked for.
+gate      `parity gate` on a frozen graph of 181 MB, over bare runs of the file and of the reference; when asked for.
 clean     how many of a hundred verdicts on faithful ports pass; only when asked for.
 """
 
@@ -37,6 +38,8 @@ def main() -> None:
         console.print(memory())
     if "isolate" in options.parts:
         subprocess.run([sys.executable, "-m", "benchmarks.isolate"], check=True)
+    if "gate" in options.parts:
+        subprocess.run([sys.executable, "-m", "benchmarks.gate"], check=True)
     if "clean" in options.parts:
         subprocess.run([sys.executable, "-m", "benchmarks.clean"], check=True)
     if "deep" in options.parts:

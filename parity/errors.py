@@ -10,8 +10,11 @@ ParityError                 exit 3: could not verify
 ├── MapError                a layer map that names taps which do not exist
 ├── PairError               a reference or port that cannot be run as a pair
 │   └── RefusedInputError   a port that refuses what it is given
+├── ArtifactError           a file that ships which is broken, foreign, or does what no network needs
 ├── UserCodeError           the code that defines or builds a pair has failed
 ├── RecordingError          a recording that cannot be written, or read as what it should be
+├── GateRecordError         a record of a gate's run that is none, or was changed since it was written
+├── ExportError             a port that cannot be exported, or a file of it that cannot be written
 └── RepairError             a repaired copy that cannot be written
 """
 
@@ -60,6 +63,10 @@ class RefusedInputError(PairError):
     """A port that refuses what it is given; the message has what it says."""
 
 
+class ArtifactError(ParityError):
+    """A file that ships which cannot be verified: broken, of no known format, or asking for more than to compute."""
+
+
 class UserCodeError(ParityError):
     """The code that defines or builds a pair has failed; the message has its exception and the line of its file."""
 
@@ -68,5 +75,13 @@ class RecordingError(ParityError):
     """A recording that cannot be written, or is not of what is asked for, not whole, or of another schema."""
 
 
+class GateRecordError(ParityError):
+    """A record of a gate's run that cannot be read as one, or was changed since it was written."""
+
+
 class RepairError(ParityError):
     """A repaired copy that cannot be written, or is not what was verified once it is."""
+
+
+class ExportError(ParityError):
+    """A port that cannot be exported to a format, or a file that cannot be written or is not what it was made of."""

@@ -25,7 +25,7 @@ from parity.switches import left_out, stderr_is_kept, thread_count
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what the block's C++ code writes to stderr; show it only if the block fails.
 
     TensorFlow logs "could not find cuda drivers" and "oneDNN is on" before any of its own log settings are read.
@@ -86,6 +86,13 @@ def _to_be_loaded(*engines: str) -> bool:
     return not left_out() & set(engines) and all(importlib.util.find_spec(engine) for engine in engines)
 
 
+def with_constants(function: Any) -> Any:
+    """A concrete function of TensorFlow with its variables as constants, and the functions it calls inlined."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(function, lower_control_flow=False)
+
+
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
@@ -108,7 +115,7 @@ else:
         TorchFunctionMode, torch_tree = torch.overrides.TorchFunctionMode, torch.utils._pytree
 
     if _to_be_loaded("tensorflow", "keras"):
-        with _quiet():
+        with quiet():
             import tensorflow as tf
 
         tf.get_logger().setLevel(
@@ -121,4 +128,15 @@ else:
     else:
         tf, keras = stand_in("tensorflow"), stand_in("keras")
 
-__all__ = ["StandIn", "TorchFunctionMode", "is_loaded", "keras", "stand_in", "tf", "torch", "torch_tree"]
+__all__ = [
+    "StandIn",
+    "TorchFunctionMode",
+    "is_loaded",
+    "keras",
+    "quiet",
+    "stand_in",
+    "tf",
+    "torch",
+    "torch_tree",
+    "with_constants",
+]

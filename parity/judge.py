@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from parity.artifacts.precision import Expected
 from parity.axes import Array, Axes, move
 from parity.comparison import Comparison, compare, noise_of
 from parity.errors import PairError
@@ -57,6 +58,8 @@ class Judge:
         self.trace = reference.taps(given)
         self.taps: Mapping[str, Tap] = {tap.name: tap for tap in self.trace.taps}
         self.noise: dict[str, Noise] = {}
+        self.expected: Expected | None = None
+        """What the port's number formats make of the reference, where they are of low precision."""
 
     def prepare(self, *, whole: bool = False) -> None:
         """Run the reference as the judge needs it: in float64, `whole` or on a part; or in float32 alone."""
@@ -126,9 +129,15 @@ class Judge:
         """The policy in force, or the layer's own tolerance."""
         return self._pair.tolerances.get(layer, self._policy)
 
-    def floor(self, layer: str) -> float:
-        """What errors at `layer` are counted in, relative to its values."""
-        return self.policy_of(layer).floor(self.noise[layer])
+    def floor(self, layer: str, *, anchored: bool = False) -> float:
+        """What errors at `layer` are counted in, relative to its values: end to end, or of its own (`anchored`)."""
+        floor = self.policy_of(layer).floor(self.noise[layer])
+        expected = self._expected(layer)
+        return floor if expected is None else max(floor, expected.floor(layer, anchored=anchored))
+
+    def _expected(self, layer: str) -> Expected | None:
+        """What the port's formats make of a layer, where it is judged by that."""
+        return self.expected if self.policy_of(layer).uses_float64 else None
 
     def limits(self, layer: str, segment: Segment | None = None, inside: Sequence[str] = ()) -> Limits:
         """What an error at `layer` may be: end to end, or of its own `segment`, with the taps `inside` it.
@@ -138,7 +147,9 @@ class Judge:
         anchored = segment is not None
         names = (layer, *inside)
         moves_only = segment is not None and segment.moves_only and all(self.taps[name].moves_only for name in names)
-        return self.policy_of(layer).limits(self.noise[layer], anchored=anchored, moves_only=moves_only)
+        limits = self.policy_of(layer).limits(self.noise[layer], anchored=anchored, moves_only=moves_only)
+        expected = self._expected(layer)
+        return limits if expected is None else expected.widened(limits, layer, anchored=anchored)
 
     def shape(self, layer: str) -> tuple[int, ...]:
         """The shape of the tap, in the reference's layout."""
@@ -169,21 +180,30 @@ class Judge:
             return self.mismatch(layer, f"shape {output.shape}, but should be {expected.shape}")
         return self.of_whole(layer, compare(output, expected, self.limits(layer)))
 
-    def of_whole(self, layer: str, comparison: Comparison) -> Measure:
-        """The error a comparison of whole values (port layout) found at `layer`."""
+    def of_whole(self, layer: str, comparison: Comparison, *, anchored: bool = False) -> Measure:
+        """The error a comparison of whole values (port layout) found at `layer`; `anchored` where it is its own."""
         source, target = self._pair.axes.of(layer, len(self.shape(layer)))
         index = dict(zip(target, np.unravel_index(comparison.max_index, self.moved_shape(layer)), strict=True))
-        return self._measure(layer, comparison, [index[axis] for axis in source])
+        return self._measure(layer, comparison, [index[axis] for axis in source], anchored=anchored)
 
     def mismatch(self, layer: str, note: str) -> Measure:
         """The error of something that cannot be compared at all."""
         nothing = Comparison(
             rmse=np.inf, gain=0.0, max_abs=np.inf, max_index=0, expected_rms=1.0, expected_max=0.0, count=0,
-            exceeding=0, nonfinite_actual=0, nonfinite_expected=0, limits=self.limits(layer),
+            exceeding=0, nonfinite_actual=0, nonfinite_expected=0,
+            limits=self.policy_of(layer).limits(self.noise[layer]),
         )  # fmt: skip
         return self._measure(layer, nothing, (), note)
 
-    def _measure(self, layer: str, comparison: Comparison, index: Sequence[np.intp], note: str = "") -> Measure:
+    def _measure(
+        self,
+        layer: str,
+        comparison: Comparison,
+        index: Sequence[np.intp],
+        note: str = "",
+        *,
+        anchored: bool = False,
+    ) -> Measure:
         rms, limits = comparison.expected_rms, comparison.limits
         bad = {"port": comparison.nonfinite_actual, "reference": comparison.nonfinite_expected}
         not_finite = [f"{count} values of the {side} are not finite" for side, count in bad.items() if count]
@@ -191,7 +211,7 @@ class Judge:
             relative=comparison.relative,
             allowed=limits.rtol if limits.rtol is not None else limits.rmse / rms if rms else limits.rmse,
             gain=comparison.gain,
-            ratio=comparison.relative / self.floor(layer),
+            ratio=comparison.relative / self.floor(layer, anchored=anchored),
             max_abs=comparison.max_abs,
             max_allowed=limits.max_abs,
             max_index=tuple(int(i) for i in index),

@@ -15,6 +15,15 @@ def short(value: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def decibels(relative: float) -> float:
+    """The ratio of a signal to an error that is `relative` to it, in dB.
+
+    >>> decibels(0.1), decibels(0.0)
+    (20.0, inf)
+    """
+    return -20 * math.log10(relative) if relative > 0 else math.inf
+
+
 def times(ratio: float) -> str:
     """A ratio: one decimal below ten, whole below a thousand, then two digits in groups of three.
 

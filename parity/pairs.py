@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.axes import Array, Axes
 from parity.errors import InputError
-from parity.tolerance import Tolerance
+from parity.tolerance import Policy
 from parity.trees import leaves, rebuilt
 
 INPUT = "input"
@@ -99,7 +99,7 @@ class Pair:
     port: Any
     layers: Mapping[str, str] | None = None
     axes: Axes = field(default_factory=Axes)
-    tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
+    tolerances: Mapping[str, Policy] = field(default_factory=dict)
     waived: frozenset[str] = frozenset()
     multiple: int | None = None
     inputs: Sequence[Input] | Callable[[], Sequence[Input]] = ()

@@ -27,6 +27,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--parity-data-format": {"metavar": "FORMAT", "help": "channels_last (default) or channels_first"},
     "--parity-checkpoint": {"metavar": "FILE", "help": "the reference's weights: .pth.tar or .safetensors"},
     "--parity-port": {"metavar": "FILE", "help": "a .keras file to judge in place of the pair's own port"},
+    "--parity-artifact": {"metavar": "FILE", "help": "a file that is to go out: verify it, held to the gate's policy"},
+    "--parity-policy": {"metavar": "TOML", "help": "what the artifact is held to; the defaults without one"},
+    "--parity-baseline": {"metavar": "FILE", "help": "the gate's record of the last release: nothing may have grown"},
+    "--parity-record": {"metavar": "FILE", "help": "where the gate's record goes; beside the report by default"},
     "--parity-map": {"metavar": "FILE", "help": "which layer answers to which, as `parity map` writes it"},
     "--parity-against": {"metavar": "FILE", "help": "a recording, as `parity record` writes it, in place of its side"},
     "--parity-shape": {

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.artifacts.shipped import refuse_shipped
 from parity.axes import Array, move
 from parity.ends import all_paired
 from parity.errors import PairError, UsageError
@@ -51,6 +52,7 @@ def record(
         if side == REFERENCE:
             header: Header = _reference(pair, inputs, writer, show, said)
         else:
+            refuse_shipped(pair.port, "recorded")
             header = _port(pair, inputs, writer, modes, show, said)
         text.append(header.model_dump_json(by_alias=True))
     return type(header).model_validate_json(text[0])

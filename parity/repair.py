@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.artifacts.shipped import refuse_shipped
 from parity.axes import Array
 from parity.diagnosis import Diagnosis
 from parity.errors import RepairError, UsageError
@@ -67,11 +68,13 @@ def repair(
 ) -> Repaired:
     """Undo every proven fault of the pair's port in a copy, and verify the copy on the same inputs in the same modes.
 
-    The copy of a port that had to be opened is a flat functional model. Raises as `verify` does, and PairError for a
-    port that Keras cannot copy. What has no proven remedy is in `left`.
+    The copy of a port that had to be opened is a flat functional model. Raises as `verify` does, UsageError for a port
+    that is a file with an engine of its own, and PairError for one that Keras cannot copy. What has no proven remedy is
+    in `left`.
     """
     if not inputs:
         raise UsageError("no inputs given; nothing can be repaired that nothing shows")
+    refuse_shipped(pair.port, "repaired")
     current = pair = Verifier(pair).flat(inputs[0])
     before, faults = _examine(current, inputs, modes, progress, "examining the port", 0.0)
     inputs = [*inputs, _another(inputs[0])]

@@ -15,14 +15,17 @@ Nothing here knows a model, and nothing here prints.
 """
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from parity.errors import ParityError, ReportFolderError
+from parity.numbers import decibels
 
 SCHEMA = 1
 
@@ -60,6 +63,16 @@ class Measure(_Record):
     passed: bool
     note: str = ""
 
+    @property
+    def sqnr(self) -> float:
+        """The ratio of signal to noise, in dB; infinite where nothing differs."""
+        return decibels(self.relative)
+
+    @property
+    def sqnr_allowed(self) -> float:
+        """The least that it may be, in dB."""
+        return decibels(self.allowed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerResult(_Record):
@@ -67,7 +80,8 @@ class LayerResult(_Record):
 
     `verdict` is "pass", "introduces" (its own segment is at fault), "inherits" (only what reaches it is) or "not
     compared". `introduced` is None where it was not needed: under a fixed tolerance, when the layer agrees end to
-    end.
+    end. `precision` is what the port's numbers are where the limits follow from that ("int8"), "" for float32; `reason`
+    says why a layer was not compared, where that is not what reaches it.
     """
 
     layer: str
@@ -80,6 +94,8 @@ class LayerResult(_Record):
     weighted: bool = False
     inside: tuple[str, ...] = ()
     policy: str = ""
+    precision: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +174,26 @@ class Watching(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Deviation(_Record):
+    """How far one output is from the reference's, in the output's own units: what a task is limited in.
+
+    `rms` is the size of the reference's values. Of a map of two channels, such as an optical flow in pixels, there is
+    the end-point error as well, the length of the difference of the two vectors: its mean and its greatest.
+    """
+
+    rmse: float
+    max_abs: float
+    rms: float
+    epe_mean: float | None = None
+    epe_max: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run(_Record):
     """One input in one mode. `warnings` say where the input leaves a layer blind.
 
     `output` is the error of the output, of several the worst; `outputs` has each by its name where there are several.
+    `deviations` has each output's, always by name.
     """
 
     input: str
@@ -173,6 +205,7 @@ class Run(_Record):
     watching: Watching
     warnings: tuple[str, ...] = ()
     outputs: Mapping[str, Measure] = field(default_factory=dict)
+    deviations: Mapping[str, Deviation] = field(default_factory=dict)
 
     @property
     def agrees(self) -> bool:
@@ -263,7 +296,8 @@ class GradientRun(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage(_Record):
-    """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it.
+    """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it; `fused`
+    has those of them with weights, which the port computes in one layer with that one.
 
     `apart` names those of them that have a counterpart which does not correspond: both sides compute the same, in
     steps that hold other values (another order of the channels that the next layer's weights undo). Of the layers that
@@ -274,6 +308,7 @@ class Coverage(_Record):
     matched: Mapping[str, str]
     weighted: int
     inside: Mapping[str, str] = field(default_factory=dict)
+    fused: Mapping[str, str] = field(default_factory=dict)
     unmatched_reference: tuple[str, ...] = ()
     unmatched_port: tuple[str, ...] = ()
     waived: tuple[str, ...] = ()
@@ -374,11 +409,8 @@ def write_whole(path: Path, text: str) -> Path:
     """Write `text` to `path` through a temporary file beside it, so that no reader ever sees half of it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = _nameless(path, text) or _hidden(path, text)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -386,6 +418,40 @@ def write_whole(path: Path, text: str) -> Path:
     except OSError as error:
         raise ReportFolderError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def _nameless(path: Path, text: str) -> Path | None:
+    """A file beside `path` with the text, which had no name until it was whole: a process that is killed meanwhile
+    leaves nothing. None where the system has no such files."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with ExitStack() as opened:
+        try:
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.callback(os.close, folder)
+            handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        except (AttributeError, OSError):
+            return None
+        stream = opened.enter_context(os.fdopen(handle, "w", encoding="utf-8"))
+        stream.write(text)
+        stream.flush()
+        try:
+            os.link(f"/proc/self/fd/{handle}", temporary.name, dst_dir_fd=folder, follow_symlinks=True)
+        except OSError:
+            return None
+    return temporary
+
+
+def _hidden(path: Path, text: str) -> Path:
+    """The same where every file has a name: one that begins with a dot."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o666 & ~_umask())
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return Path(temporary)
 
 
 def _umask() -> int:

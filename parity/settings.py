@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parity.artifacts.shipped import modes_of
 from parity.errors import ReportFolderError, UsageError
 from parity.models import Settings, is_own
 from parity.pairs import Input, Pair
@@ -69,6 +70,7 @@ class RunSettings:
     """A request that makes sense: which pair, on what, in which modes, judged how, reported where.
 
     `isolate` says that the pair gets a process of its own; `timeout` is how many seconds a step of it may take.
+    `audited` says that the SHA-256 of its inputs and of the reference's weights is wanted.
     """
 
     name: str
@@ -79,6 +81,7 @@ class RunSettings:
     isolate: bool = False
     timeout: float | None = None
     gradients: bool = False
+    audited: bool = False
 
     @classmethod
     def of(cls, name: str, options: Options) -> "RunSettings":
@@ -86,7 +89,7 @@ class RunSettings:
         return cls(
             name=name,
             settings=_model_settings(options),
-            modes=parse_modes(options.modes),
+            modes=_modes(options),
             policy=policy_from(options.rtol, options.atol),
             report_dir=Path(options.report_dir) if options.report_dir is not None else REPORT_DIR,
             isolate=bool(options.isolate) or options.timeout is not None,
@@ -151,7 +154,7 @@ class RunSettings:
     def verify(self, verifier: "Verifier", given: Input, inputs: Sequence[Input], show: Show = silent) -> Report:
         """The verification of one of the pair's `inputs`, in every mode, with these settings on record."""
         report = verifier.report(given, self.modes, show)
-        return replace(report, settings={**report.settings, **self.on_record(inputs)})
+        return replace(report, settings={**report.settings, **self.on_record(inputs), **_in_modes(report)})
 
     def on_record(self, inputs: Sequence[Input]) -> dict[str, str]:
         """What a report of these inputs says of the settings in force."""
@@ -162,6 +165,22 @@ class RunSettings:
     def _input_names(self) -> list[str]:
         images = [" and ".join(map(str, self.settings.images))] if self.settings.images else []
         return [*self.settings.inputs, *images]
+
+
+def _in_modes(report: Report) -> dict[str, str]:
+    """The modes that a report is of: a file that ships has one of its own, whatever others are asked for."""
+    return {"modes": ", ".join(dict.fromkeys(run.mode for run in report.runs))} if report.runs else {}
+
+
+def _modes(options: Options) -> tuple[str, ...]:
+    """The modes that are asked for; of a file in the port's place that has an engine of its own, its only one."""
+    port = Path(options.port) if options.port is not None else None
+    if port is None or not port.exists():
+        return parse_modes(options.modes)
+    own = modes_of(port, MODES)
+    return (
+        own if own != MODES and list(_distinct(options.modes)) == [*own] else modes_of(port, parse_modes(options.modes))
+    )
 
 
 def _model_settings(options: Options) -> Settings:

@@ -7,6 +7,8 @@ ratios of the maxima up to 6.5. One kernel scaled by 1 + 1e-5 gives 17.8.
 """
 
 import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -154,6 +156,36 @@ class Tolerance:
 
 
 Policy = NoiseFloor | Tolerance
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Whether a name is the one that is meant: `*` stands for any part of it, `?` for one character of it.
+
+    >>> fits("conv3*", "conv3_1.0"), fits("lstm[0]", "lstm[0]"), fits("conv3", "conv3_1.0")
+    (True, True, False)
+    """
+    wild = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return pattern == name or re.fullmatch(wild, name) is not None
+
+
+@dataclass(frozen=True)
+class ByPattern(Mapping[str, Policy]):
+    """Policies of layers by patterns of their names, as in `fits`: a layer has that of the first pattern it fits."""
+
+    patterns: Mapping[str, Policy]
+
+    def __getitem__(self, layer: str) -> Policy:
+        """The layer's; KeyError where no pattern fits it."""
+        for pattern, policy in self.patterns.items():
+            if fits(pattern, layer):
+                return policy
+        raise KeyError(layer)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.patterns)
+
+    def __len__(self) -> int:
+        return len(self.patterns)
 
 
 def policy_from(rtol: float | None, atol: float | None) -> Policy:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from parity.alignment import Alignment, with_map
-from parity.axes import move
+from parity.artifacts.port import ArtifactPort, artifact_port
+from parity.artifacts.shipped import Shipped, modes_of
+from parity.axes import Array, Axes, move
 from parity.converters import transfer
 from parity.diagnosis import Diagnosis
 from parity.errors import PairError, RefusedInputError, UsageError
@@ -81,9 +83,18 @@ class Verifier:
         self._apart: dict[str, frozenset[str]] = {}
         self._kept: Kept = {}
         self.reference: Reference = recorded_reference(pair) or TorchModule(pair.reference, device)
-        self._port: Port | RecordedPort = recorded_port(pair) or Port(pair.port)
+        self._port: Port | RecordedPort | ArtifactPort = (
+            recorded_port(pair) or artifact_port(pair.port) or Port(_unwrapped(pair.port))
+        )
+        if gradients and isinstance(self._port, ArtifactPort):
+            raise UsageError(f"gradients cannot be compared with {self._port.path}: a file that ships has none")
         if gradients and not (isinstance(self.reference, TorchModule) and isinstance(self._port, Port)):
             raise UsageError("gradients cannot be compared with a recording: both networks have to run for that")
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes in which the port can be run: those of Keras, or that of the file that it is."""
+        return (self._port.mode,) if isinstance(self._port, ArtifactPort) else MODES
 
     @property
     def port(self) -> KerasModel:
@@ -98,7 +109,7 @@ class Verifier:
         if self.pair.transfer and isinstance(self._port, Port):
             more = self.pair.transfer if isinstance(self.pair.transfer, Mapping) else {}
             subject = self._unfilled(given)
-            matched = Examination(subject, given, MODES, lambda text, fraction: None).alignment.matched
+            matched = Examination(subject, given, self.modes, lambda text, fraction: None).alignment.matched
             layers = {tap: subject.port.operation(name) for tap, name in matched.items()}
             transfer(self.reference.module, self._port.model, {**layers, **more})
             self.pair = replace(self.pair, transfer=False)
@@ -127,22 +138,19 @@ class Verifier:
 
     def _unfilled(self, given: Input) -> Subject:
         port = self._port.used if self._port.is_flat else self._opened(given)
-        versions = self._port.versions if isinstance(self._port, RecordedPort) else {}
         return Subject(
             pair=self.pair,
             policy=self.policy,
             reference=self.reference,
             port=port,
-            versions=versions,
             kept=self._kept,
+            versions={} if isinstance(self._port, Port) else self._port.versions,
+            notes=self._port.notes if isinstance(self._port, ArtifactPort) else (),
         )
 
     def _opened(self, given: Input) -> KerasModel:
         """What runs the port on inputs of these shapes."""
-        axes = derived_for(self.pair, self.reference, given).axes
-        arrays = {
-            name: np.ascontiguousarray(move(array, *axes.of(name, array.ndim))) for name, array in given.arrays.items()
-        }
+        axes, arrays = self._moved(given)
         try:
             return self._port.engine(arrays, self.reference.names_of(given), self.pair.input_map)
         except RefusedInputError as error:
@@ -155,13 +163,33 @@ class Verifier:
                 f"too, say so with Pair(axes={{{name!r}: ({theirs!r}, {theirs!r})}})"
             ) from error
 
+    def _moved(self, given: Input) -> tuple[Axes, dict[str, Array]]:
+        """The axes of the pair on an input, and its arrays in the port's layout."""
+        axes = derived_for(self.pair, self.reference, given).axes
+        return axes, {
+            name: np.ascontiguousarray(move(array, *axes.of(name, array.ndim))) for name, array in given.arrays.items()
+        }
+
+    def port_call(self, given: Input) -> tuple[Any, Input, Mapping[str, str]]:
+        """The port's model, filled; the call of it with an input, in its own layout; and what it calls its inputs.
+
+        Raises UsageError for a port that is no model in this process, PairError where it takes no such inputs.
+        """
+        self.filled(given)
+        if not isinstance(self._port, Port):
+            raise UsageError(
+                f"the port of {self.pair.name} is a file that runs by itself; no model can be taken from it"
+            )
+        example, names = self._port.call(self._moved(given)[1], self.reference.names_of(given), self.pair.input_map)
+        return self._port.model, example, names
+
     def segments(self, given: Input) -> tuple[Segment, ...]:
         """The port cut at the taps that answer to the reference's on this input. Raises as `verify` does."""
-        return Examination(self.subject(given), given, MODES, lambda text, fraction: None).segments
+        return Examination(self.subject(given), given, self.modes, lambda text, fraction: None).segments
 
     def alignment(self, given: Input) -> Alignment:
         """Which tap of the port answers to which of the reference's on this input, and why. Raises as `verify` does."""
-        return Examination(self.subject(given), given, MODES, lambda text, fraction: None).alignment
+        return Examination(self.subject(given), given, self.modes, lambda text, fraction: None).alignment
 
     def report(
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
@@ -176,7 +204,7 @@ class Verifier:
 
         Raises UsageError for a name that no layer has, PairError for a layer that could not be compared.
         """
-        verification = Examination(self.subject(given), given, _known((mode,)), progress)
+        verification = Examination(self.subject(given), given, self._known((mode,)), progress)
         verification.wanted = verification.matching.layer_called(layer)
         try:
             verification.report()
@@ -199,7 +227,7 @@ class Verifier:
         Raises UsageError for a name that no layer has.
         """
         apart = self._apart.get(given.name, frozenset())
-        verification = Examination(self.subject(given), given, _known((mode,)), progress, apart)
+        verification = Examination(self.subject(given), given, self._known((mode,)), progress, apart)
         verification.wanted = verification.matching.layer_called(layer) if layer else ""
         verification.witness = see
         try:
@@ -211,7 +239,7 @@ class Verifier:
         self, given: Input, modes: Sequence[str] = MODES, progress: Progress = lambda text, fraction: None
     ) -> tuple[Report, Mapping[str, Diagnosis]]:
         """The report of one input, and for each layer at fault its diagnosis in the first mode in which it is."""
-        modes, known = _known(modes), frozenset[str]()
+        modes, known = self._known(modes), frozenset[str]()
         try:
             verification = Examination(self.subject(given), given, modes, progress)
             report = verification.report()
@@ -231,14 +259,20 @@ class Verifier:
             found.setdefault(layer, diagnosis)
         return report, found
 
+    def _known(self, modes: Sequence[str]) -> tuple[str, ...]:
+        """The modes to run in: those asked for; of a file that ships its only one, unless another is asked for."""
+        if isinstance(self._port, ArtifactPort):
+            return modes_of(self._port.path, modes)
+        unknown = [mode for mode in modes if mode not in MODES]
+        if unknown or not modes:
+            raise UsageError(
+                f"mode {unknown[0]!r} is not known" if unknown else f"no mode given; the modes are {', '.join(MODES)}"
+            )
+        return tuple(dict.fromkeys(modes))
 
-def _known(modes: Sequence[str]) -> tuple[str, ...]:
-    unknown = [mode for mode in modes if mode not in MODES]
-    if unknown or not modes:
-        raise UsageError(
-            f"mode {unknown[0]!r} is not known" if unknown else f"no mode given; the modes are {', '.join(MODES)}"
-        )
-    return tuple(dict.fromkeys(modes))
+
+def _unwrapped(port: Any) -> Any:
+    return port.path if isinstance(port, Shipped) else port
 
 
 def _share(progress: Progress, index: int, count: int, name: str) -> Progress:

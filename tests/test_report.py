@@ -185,7 +185,7 @@ def test_the_file_has_the_agreed_names() -> None:
     }
     assert set(data["coverage"]) == {
         *("matched", "weighted", "inside", "apart", "unmatched_reference", "unmatched_port", "waived"),
-        *("propagated_only", "reasons", "ambiguous"),
+        *("propagated_only", "reasons", "ambiguous", "fused"),
     }
     assert {"input", "mode", "verdict", "layers"} <= set(data["runs"][0])
     assert {"layer", "port_layer", "propagated", "introduced", "floor", "verdict"} <= set(data["runs"][0]["layers"][0])
@@ -398,6 +398,36 @@ def test_a_failed_write_leaves_nothing_half_written(
     assert {found.name: found.read_text() for found in tmp_path.iterdir()} == ({path.name: before} if before else {})
 
 
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_file_is_written_where_every_file_has_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, nameless: bool
+) -> None:
+    """With files that have no name until they are whole, and without: the same text, for whom the umask lets read."""
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "report.json", "text")
+    finally:
+        os.umask(before)
+    (found,) = tmp_path.iterdir()
+    assert (found.name, found.read_text(), found.stat().st_mode & 0o777) == ("report.json", "text", 0o640)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without a name are Linux's")
+def test_what_is_being_written_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the text is whole nothing is in the folder: a process killed meanwhile leaves nothing."""
+    seen, link = [], os.link
+
+    def look(*args: object, **kwargs: object) -> None:
+        seen.append(list(tmp_path.iterdir()))
+        link(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "link", look)
+    write_whole(tmp_path / "report.json", "text")
+    assert seen == [[]]
+
+
 def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle cleans up as well, and stays an interrupt."""
     monkeypatch.setattr(os, "replace", fail(KeyboardInterrupt()))
@@ -435,6 +465,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No permission is the same error. The system is played here: root may write anywhere."""
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
     monkeypatch.setattr(tempfile, "mkstemp", fail(PermissionError(errno.EACCES, "Permission denied")))
     with pytest.raises(ReportFolderError, match=r"cannot write .*report\.json: Permission denied"):
         report().save(tmp_path / "report.json")

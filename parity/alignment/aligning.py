@@ -145,8 +145,11 @@ class _Aligning:
         self._rehang()
         self._join_folded()
         self._join_contained()
+        self._join_applied()
         self._match_outputs(ends)
         self._match_operations(numbers)
+        self._join_scaled()
+        self._join_applied()
         self._match_other_activations()
         self._compare_built_in()
         ambiguous = tuple(self._ambiguity(choice) for choice in choices if choice.alternatives or choice.rivals)
@@ -269,6 +272,26 @@ class _Aligning:
                     self.together[after] = (ours, *self.together.get(after, ()))
                     self.reasons[after] += ", with the weights of the layer before it"
 
+    def _join_scaled(self) -> None:
+        """A product with a constant that the port has made a part of the weights before it."""
+        for ours in range(len(self.reference.taps)):
+            if ours in self.matched or ours in self.without[0]:
+                continue
+            before = joined.scaled_into(self.reference, self.port, ours, self.matched, self.axes)
+            if before is not None and self.reasons[before] != GIVEN:
+                self._move(before, self.matched[before], ours, self.matched[before])
+                self.reasons[ours] = f"fused {self.reference.taps[before].kind} + scale"
+
+    def _join_applied(self) -> None:
+        """A layer of the port whose value has been through an activation: it is compared where the reference's has."""
+        for ours, theirs in list(self.matched.items()):
+            after = activation_after(self.reference, ours) if self.port.taps[theirs].applies else None
+            if after is not None and after not in self.matched and after not in self.without[0]:
+                self._move(ours, theirs, after, theirs)
+                kinds = f"{self.reference.taps[ours].kind} + {self.reference.taps[after].kind}"
+                if self.reasons[after] != GIVEN:
+                    self.reasons[after] = f"fused {kinds}"
+
     def _match_outputs(self, ends: Sequence[tuple[int, int]]) -> None:
         """Outputs that are still open, and those whose last operation only one side has."""
         for ours, theirs in ends:
@@ -370,6 +393,10 @@ class _Aligning:
         behind = {node for node in self.nodes if node not in self.matched}
         return {*self.split, *behind, *(tap for taps in self.together.values() for tap in taps)}
 
+    def _is_fused(self, tap: Tap, holder: Mapping[str, str], covered: Collection[str]) -> bool:
+        """Whether a layer with weights is compared as part of another."""
+        return tap.weighted and tap.name in holder and tap.name in covered
+
     def _coverage(
         self,
         matched: Mapping[str, str],
@@ -393,6 +420,7 @@ class _Aligning:
             matched=matched,
             weighted=sum(tap.weighted and tap.name in matched for tap in self.reference.taps),
             inside={name: layer for name, layer in holder.items() if name not in missing},
+            fused={tap.name: holder[tap.name] for tap in self.reference.taps if self._is_fused(tap, holder, covered)},
             unmatched_reference=tuple(missing),
             unmatched_port=tuple(
                 tap.name for j, tap in enumerate(self.port.taps) if tap.weighted and j not in answered

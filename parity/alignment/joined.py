@@ -6,10 +6,15 @@ the port needs several, it is at the last of those.
 
 from collections.abc import Collection, Mapping
 
+import numpy as np
+
 from parity.alignment import fingerprints
 from parity.alignment.evidence import shapes_fit
 from parity.alignment.graphs import Graph
 from parity.axes import Axes
+
+SCALED = 0.05
+"""By how much the size of weights must differ to be multiplied by something: roundings leave less."""
 
 
 def nodes_of(reference: Graph, port: Graph, matched: Mapping[int, int], without: Collection[int]) -> dict[int, int]:
@@ -51,6 +56,22 @@ def folded_into(reference: Graph, port: Graph, tap: int, nodes: Mapping[int, int
     followed = any(port.taps[sink].kind == reference.taps[tap].kind for sink in port.sinks[theirs])
     fits = bool(shapes_fit([reference.taps[tap]], [port.taps[theirs]], axes)[0, 0])
     return before if fits and not same and not followed and len(port.weights[theirs]) > 1 else None
+
+
+def scaled_into(reference: Graph, port: Graph, tap: int, matched: Mapping[int, int], axes: Axes) -> int | None:
+    """The matched layer whose weights the port has multiplied by the constant that `tap` multiplies its value by.
+
+    That they are scaled at all is what is asked for: by what, the comparison shows.
+    """
+    before = reference.reads[tap][0] if len(reference.reads[tap]) == 1 else None
+    if not isinstance(before, int) or before not in matched or reference.consumers[before] != [tap]:
+        return None
+    ours, theirs = reference.weights[before], port.weights[matched[before]]
+    if reference.taps[tap].kind != "scale" or reference.carries(tap) or len(ours) != len(theirs) or not ours:
+        return None
+    sizes = [float(np.linalg.norm(max(arrays, key=lambda array: array.size))) for arrays in (ours, theirs)]
+    fits = shapes_fit([reference.taps[tap]], [port.taps[matched[before]]], axes)[0, 0]
+    return before if fits and abs(sizes[1] - sizes[0]) > SCALED * sizes[0] else None
 
 
 def contained_in(reference: Graph, port: Graph, tap: int, matched: Mapping[int, int]) -> int | None:

@@ -4,7 +4,7 @@ One file per command, each loaded with the program but none of them importing an
 command gets a line in COMMANDS.
 """
 
-from parity.cli import doctor, explain, faults, init, models, plant, record, repair, repro, verify
+from parity.cli import doctor, explain, export, faults, gate, init, models, plant, record, repair, repro, verify
 from parity.cli import map as map_
 from parity.cli.program import app
 
@@ -14,6 +14,8 @@ COMMANDS = {
     "init": init.init,
     "models": models.models,
     "verify": verify.verify,
+    "export": export.export,
+    "gate": gate.gate,
     "explain": explain.explain,
     "map": map_.layer_map,
     "record": record.record,

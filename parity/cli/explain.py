@@ -22,10 +22,10 @@ def explain(pair: PairName, layer: LayerName, options: "Options", against: Again
       parity explain flownet conv3_1
       parity explain flownet conv3.0 --port my_port.keras --input noise --mode graph
 
-    Without --input and --mode it is the pair's first input, in eager mode. Exit codes: 0 the layer is right, 1 it
-    is at fault.
+    Without --input and --mode it is the pair's first input, in eager mode, or in that of the file that the port is.
+    Exit codes: 0 the layer is right, 1 it is at fault.
     """
-    wanted = replace(options, modes=options.modes or ("eager",), against=against)
+    wanted = replace(options, against=against)
     with errors_as_sentences():
         right = _explain(pair, layer, wanted)
     raise typer.Exit(0 if right else DIVERGED)
@@ -33,6 +33,7 @@ def explain(pair: PairName, layer: LayerName, options: "Options", against: Again
 
 def _explain(name: str, layer: str, options: "Options") -> bool:
     """Print what there is to say of a layer; whether it is right."""
+    from parity.artifacts.shipped import modes_of
     from parity.models import load
     from parity.render import explanation
     from parity.render.progress import progress_bar
@@ -42,7 +43,9 @@ def _explain(name: str, layer: str, options: "Options") -> bool:
     with progress_bar(sys.stderr) as show:
         show(f"loading {name}", 0.0)
         pair, inputs = load(name, settings.settings)
-        explained = settings.verifier(pair).explain(inputs[0], settings.modes[0], layer, show)
+        verifier = settings.verifier(pair)
+        mode = modes_of(verifier.pair.port, settings.modes)[0]
+        explained = verifier.explain(inputs[0], mode, layer, show)
     colour = in_colour()
     typer.echo(explanation(explained, colour=colour), color=colour)
     return explained.cause is None

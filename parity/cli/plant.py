@@ -40,6 +40,7 @@ def plant(
 
 def _plant(name: str, layer: str, cause: str, output: Path, options: "Options", *, draw: int, force: bool) -> None:
     """Plant, save, and say what was planted."""
+    from parity.artifacts.shipped import refuse_shipped
     from parity.lookup import both
     from parity.models import load
     from parity.render.progress import progress_bar
@@ -51,6 +52,7 @@ def _plant(name: str, layer: str, cause: str, output: Path, options: "Options", 
         show(f"loading {name}", 0.0)
         pair, inputs = load(name, settings.settings)
         pair = both(pair)
+        refuse_shipped(pair.port, "planted with faults")
         from parity.faults.by_hand import plant_by_hand
 
         model, planted = plant_by_hand(pair, inputs[0], layer, cause, draw)

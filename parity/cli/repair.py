@@ -41,11 +41,13 @@ def repair(
 
 def _repair(name: str, output: Path, options: "Options", *, force: bool) -> bool:
     """Repair, save and say what was done; whether the copy passes."""
+    from parity.artifacts.shipped import refuse_shipped
     from parity.models import load
     from parity.render import repaired
     from parity.render.progress import progress_bar
     from parity.settings import RunSettings, ensure_target
 
+    refuse_shipped(options.port, "repaired")
     settings = RunSettings.of(name, options)
     ensure_target(output, settings.settings.port, force=force)
     with progress_bar(sys.stderr) as show:

@@ -51,10 +51,12 @@ def repro(
 
 def _repro(name: str, layer: str | None, output: Path, options: "Options", *, force: bool) -> bool:
     """Write what was asked for and say what was written; whether no layer is at fault."""
+    from parity.artifacts.shipped import refuse_shipped
     from parity.models import load
     from parity.render.progress import progress_bar
     from parity.settings import RunSettings, ensure_writable
 
+    refuse_shipped(options.port, "cut into scripts")
     settings = RunSettings.of(name, options)
     _ensure_folder(output, force=force)
     ensure_writable(output)
@@ -63,6 +65,7 @@ def _repro(name: str, layer: str | None, output: Path, options: "Options", *, fo
         pair, inputs = load(name, settings.settings)
         from parity.repro import of_findings, of_layer
 
+        refuse_shipped(pair.port, "cut into scripts")
         verifier, command = settings.verifier(pair), _Command(settings.command())
         if layer is None:
             written, refused = of_findings(verifier, inputs, settings.modes, output, show, command)

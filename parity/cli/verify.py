@@ -128,7 +128,7 @@ def _finished(settings: "RunSettings", source: "Source", show: "Show") -> "tuple
     finished: list[Report] = []
     try:
         for index, given in enumerate(source.inputs):
-            finished.append(source.verify(given.name, settings.modes, part(show, index, len(source.inputs))))
+            finished.append(source.verify(given.name, source.modes, part(show, index, len(source.inputs))))
     except KeyboardInterrupt:
         if not finished:
             raise

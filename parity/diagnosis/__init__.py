@@ -1,5 +1,7 @@
 """Why a layer differs: hypotheses are replayed on that one layer, and what brings the error to its floor is the cause.
 
+    STANDS FOR      of a file that another engine runs: does the layer, unchanged, give what that engine gave?
+    RANGE           are its values cut off at the ends of what the port can hold?
     KNOWN           is it a defect of the engine that shows in the values?
     MODE            is it right in eager, on the same values, and wrong in this mode only?
     CHANCE          does the layer give the same twice?
@@ -27,6 +29,7 @@ from parity.diagnosis import (
     environment,
     geometry,
     normalisation,
+    numbers,
     pooling,
     recurrent,
     resizing,
@@ -46,6 +49,7 @@ from parity.diagnosis.words import written
 from parity.report import Cause, Trial
 from parity.runners.edits import Edit
 
+RANGE: tuple[Family, ...] = (numbers.number_range,)
 KNOWN: tuple[Family, ...] = (bias.bias_axis,)
 CHANCE: tuple[Family, ...] = (environment.chance,)
 TRAINING: tuple[Family, ...] = (environment.training,)
@@ -165,10 +169,17 @@ def _diagnosed(evidence: Evidence) -> Diagnosis:
     not_finite = environment.non_finite(evidence)
     if not_finite:
         return _not_finite(evidence, not_finite)
+    cut_off = _all(evidence, RANGE)
+    if any(each.explains for each in cut_off):
+        return _conclude(evidence, cut_off)
+    if evidence.scene.stands_for and not (apart := _stood_for(evidence)).passed:
+        return _not_stood_for(evidence, apart)
+    if evidence.scene.is_rounded:  # what stands for the layer computes the same, without the noise of rounded values
+        evidence = replace(evidence, actual=np.ascontiguousarray(evidence.replay(), evidence.actual.dtype))
     known = _all(evidence, KNOWN)
     if any(each.explains for each in known):
         return _conclude(evidence, known)
-    if evidence.mode != "eager":
+    if evidence.mode != "eager" and not evidence.scene.stands_for:
         right_in_eager = _all(evidence, MODE)
         if any(each.explains for each in right_in_eager):
             return _conclude(evidence, right_in_eager)
@@ -184,6 +195,27 @@ def _diagnosed(evidence: Evidence) -> Diagnosis:
     explains = any(each.explains for each in tried)
     found = _conclude(evidence, tried) if explains else _two_faults(evidence, base, tried)
     return replace(found, misloaded=True, foreign=carries_others(evidence))
+
+
+def _stood_for(evidence: Evidence) -> Comparison:
+    """How far the layer that stands for a part of a file, unchanged, is from what the file's engine made there.
+
+    What it makes is held to the range of the file's numbers, which is no operation of its own.
+    """
+    made, fit = evidence.replay(), evidence.scene.fits.get(evidence.segment.layer)
+    made = made if fit is None else np.clip(made, *fit.ends)
+    if made.shape != evidence.actual.shape:
+        return compare(np.empty(0, np.float32), np.empty(0, np.float32), evidence.limits)
+    return compare(np.ascontiguousarray(made, evidence.actual.dtype), evidence.actual, evidence.limits)
+
+
+def _not_stood_for(evidence: Evidence, apart: Comparison) -> Diagnosis:
+    """What a layer that is not what the file's engine runs would prove is nothing: the cause stays unknown."""
+    detail = (
+        f"{_where(evidence)}; the file's engine computes something else there than {written(evidence.operation)} says: "
+        f"the two differ by {apart.relative:.1e}, so nothing that is tried on the layer would prove anything"
+    )
+    return Diagnosis(cause=Cause(slug="unknown", detail=detail, residual_before=_relative(evidence.before)))
 
 
 def _rest(evidence: Evidence) -> list[Tried]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.axes import Array
 from parity.comparison import Comparison, compare
+from parity.diagnosis.fingerprints import SAME, equal
 from parity.diagnosis.scene import Scene
 from parity.diagnosis.words import names_of_weights, settings_of
 from parity.frameworks import torch
@@ -166,6 +167,15 @@ class Evidence:
         return self.scene.converted(self.segment.layer, self.operation) if self.module is not None else ()
 
     @cached_property
+    def slacks(self) -> tuple[float, ...]:
+        """How far each of the layer's weights may be from the reference's because of how the port stores it."""
+        return self.scene.slacks(self.segment.layer, self.operation, self.source_weights)
+
+    def alike(self, index: int) -> Callable[[Array, Array], bool]:
+        """What says whether two weights are the same to rounding, in the slot of one of the layer's."""
+        return lambda weight, source: equal(weight, source, max(SAME, self.slacks[index]))
+
+    @cached_property
     def reads(self) -> tuple[Array, ...]:
         """What the reference's call reads."""
         return self.scene.values(self.call.reads if self.call else ())
@@ -213,7 +223,7 @@ def plain_copy(operation: Any, **changes: Any) -> Any:
     """A copy of a layer as Keras has it: where the port has a class of its own, of the Keras class it is made from."""
     engines = ("keras.", "tf_keras.")
     kind: Any = next((base for base in type(operation).__mro__ if base.__module__.startswith(engines)), None)
-    if kind is None or kind is type(operation) or kind.__name__ == "Layer":
+    if kind is None or kind is type(operation) or kind.__name__ == "Layer" or hasattr(operation, "bias_axis"):
         return copy_of(operation, **changes)
     known = inspect.signature(kind).parameters
     config = {key: value for key, value in {**operation.get_config(), **changes}.items() if key in known}

@@ -12,9 +12,9 @@ SAME = 2e-6
 """Relative difference below which two weights are the same one: a sum of two biases may round."""
 
 
-def same(weight: Array, source: Array) -> bool:
-    """Whether two weights are one: equal, or nearly all of it rounding."""
-    return np.array_equal(weight, source) or distance(weight, source) <= SAME * 1e-1
+def same(weight: Array, source: Array, slack: float = 0.0) -> bool:
+    """Whether two weights are one: equal, or nearly all of it rounding, or within the `slack` of how one is stored."""
+    return np.array_equal(weight, source) or distance(weight, source) <= max(slack, SAME * 1e-1)
 
 
 def equal(weight: Array, source: Array, limit: float = SAME) -> bool:
@@ -23,7 +23,7 @@ def equal(weight: Array, source: Array, limit: float = SAME) -> bool:
         return False
     some = places(source, 64)
     scale = float(np.abs(source[some]).max()) or float(np.abs(source).max()) or 1.0
-    if float(np.abs(weight[some] - source[some]).max()) > 1e-4 * scale:
+    if float(np.abs(weight[some] - source[some]).max()) > max(1e-4, 4 * limit) * scale:
         return False
     return distance(weight, source) <= limit
 
@@ -45,13 +45,14 @@ def shares_values(weight: Array, source: Array) -> bool:
     return found >= 0.4 * len(sample)
 
 
-def carries_other_values(sources: Sequence[Array], operation: Any) -> bool:
-    """Whether a layer's weights hold numbers that the reference's do not, slot by slot and whatever their order."""
+def carries_other_values(sources: Sequence[Array], operation: Any, slacks: Sequence[float]) -> bool:
+    """Whether a layer's weights hold numbers that the reference's do not, slot by slot and whatever their order; within
+    the slack of how each is stored."""
     weights = [np.asarray(weight) for weight in getattr(operation, "weights", ())]
     if len(weights) != len(sources):
         return False
-    pairs = [(ours, theirs) for ours, theirs in zip(weights, sources, strict=True) if ours.shape == theirs.shape]
-    return any(not same(ours, theirs) and not same_values(ours, theirs) for ours, theirs in pairs)
+    triples = [each for each in zip(weights, sources, slacks, strict=True) if each[0].shape == each[1].shape]
+    return any(not same(*each) and not same_values(*each) for each in triples)
 
 
 def distance(weight: Array, source: Array) -> float:
@@ -60,8 +61,14 @@ def distance(weight: Array, source: Array) -> float:
     return float(np.linalg.norm((weight - source).ravel())) / size if size else float(np.any(weight))
 
 
-def same_values(weight: Array, source: Array) -> bool:
-    """Whether both may hold the same numbers in some order: their ends, sums and sums of squares are equal."""
+def same_values(weight: Array, source: Array, slack: float = 0.0) -> bool:
+    """Whether both may hold the same numbers in some order: their ends, sums and sums of squares are equal.
+
+    With a `slack` only the sums of squares are looked at: rounding moves the others too.
+    """
+    if slack:
+        sizes = [float(np.linalg.norm(array.ravel())) for array in (weight, source)]
+        return abs(sizes[0] - sizes[1]) <= slack * sizes[1]
     if weight.min() != source.min() or weight.max() != source.max():
         return False
     ours, theirs = (float(array.sum(dtype=np.float64)) for array in (weight, source))

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from parity import converters
+from parity.artifacts.precision import Fit, Stored
 from parity.axes import Array, Axes, move
+from parity.diagnosis.fingerprints import distance
 from parity.diagnosis.words import names_of_weights
 from parity.errors import WeightError
 from parity.frameworks import torch
@@ -44,6 +46,23 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 _CONVOLUTION = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {"conv1d": _CONVOLUTION, "conv2d": _CONVOLUTION}
 
+KERNEL_AXES: Mapping[str, str] = {
+    "Conv1D": "k i o",
+    "Conv2D": "kh kw i o",
+    "Conv3D": "kd kh kw i o",
+    "Conv1DTranspose": "k o i",
+    "Conv2DTranspose": "kh kw o i",
+    "Conv3DTranspose": "kd kh kw o i",
+    "Dense": "i o",
+    "DepthwiseConv2D": "kh kw c m",
+    "DepthwiseConv1D": "k c m",
+    "Embedding": "token feature",
+}
+CHANNELS = frozenset({"o", "c", "m"})
+"""Which of these are channels of the output."""
+ROUNDED, FINE = 2.0, 1e-2
+"""How many times what rounding makes of a weight is still rounding, and what it makes of a bias in an integer file."""
+
 
 class Scene:
     """The surroundings of every layer in runs on one input. Values are in the port's layout."""
@@ -69,6 +88,10 @@ class Scene:
         self._layers = layers or {}
         self._values: dict[str, Array] = {}
         self.troubles: dict[str, str] = {}
+        self.stored: Mapping[str, Stored] = {}
+        """How the port stores the weights of a layer, by the reference's tap, where that is not float32."""
+        self.fits: Mapping[str, Fit] = {}
+        """How the ranges of the port's numbers fit the reference's values, by tap."""
         self.proven: list[Any] = []
         """What was found of other layers in this run, each with the edit that undoes it."""
 
@@ -144,6 +167,11 @@ class Scene:
                 waiting += self.calls[current].reads
         return tuple(found)
 
+    @property
+    def stands_for(self) -> bool:
+        """Whether the port's operations only stand for what an engine of its own runs."""
+        return self._port.stands_for
+
     def restore(self) -> None:
         """Undo what running the port in training mode did to its weights."""
         self._port.restore()
@@ -187,6 +215,20 @@ class Scene:
         except (WeightError, KeyError, AttributeError):  # AttributeError: a layer of quite another kind
             return ()
 
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the port stores numbers in low precision."""
+        return bool(self.stored or self.fits)
+
+    def slacks(self, name: str, target: Any, sources: Sequence[Array]) -> tuple[float, ...]:
+        """How far each weight of the Keras layer `target` may be from the reference's, relative, because of how the
+        port stores it; 0 where that is float32."""
+        stored = self.stored.get(name)
+        if stored is None:
+            return (0.0,) * len(sources)
+        axes = KERNEL_AXES.get(type(target).__name__, "").split()
+        return tuple(_slack(stored, source, axes if len(axes) == source.ndim else []) for source in sources)
+
     @cached_property
     def tensors(self) -> tuple[tuple[str, str, Array], ...]:
         """Every weight of the reference, converted where parity can: (layer, which of its weights, values)."""
@@ -200,6 +242,14 @@ class Scene:
             for index, array in enumerate(self.converted(name, target)):
                 found.append((name, names[index] if index < len(names) else f"weight {index}", array))
         return tuple(found)
+
+
+def _slack(stored: Stored, source: Array, axes: Sequence[str]) -> float:
+    """How far rounding may bring a weight from its value, relative to its size. A bias is stored in finer steps."""
+    if stored.top is not None and source.ndim < 2:
+        return FINE
+    kept = [axis for axis, name in enumerate(axes) if name in CHANNELS] or [source.ndim - 1]
+    return ROUNDED * distance(stored.rounded(source, kept, None), source)
 
 
 def _bound(call: Call) -> Mapping[str, Any]:

@@ -20,21 +20,10 @@ from parity.diagnosis.functions import PRECISIONS
 from parity.diagnosis.initialisers import initializers, looks_fresh
 from parity.diagnosis.relations import in_words
 from parity.diagnosis.rounding import grid, mantissa, within
+from parity.diagnosis.scene import KERNEL_AXES
 from parity.diagnosis.words import written
 from parity.runners.edits import Edit
 
-KERNEL_AXES: Mapping[str, str] = {
-    "Conv1D": "k i o",
-    "Conv2D": "kh kw i o",
-    "Conv3D": "kd kh kw i o",
-    "Conv1DTranspose": "k o i",
-    "Conv2DTranspose": "kh kw o i",
-    "Conv3DTranspose": "kd kh kw o i",
-    "Dense": "i o",
-    "DepthwiseConv2D": "kh kw c m",
-    "DepthwiseConv1D": "k c m",
-    "Embedding": "token feature",
-}
 SPATIAL = frozenset({"k", "kd", "kh", "kw"})
 GATES: Mapping[str, tuple[str, ...]] = {"LSTM": ("i", "f", "c", "o"), "GRU": ("z", "r", "h")}
 UNRELATED = 0.25
@@ -76,8 +65,8 @@ def differing_weights(evidence: Evidence) -> list[int]:
     ours, theirs = evidence.port_weights, evidence.source_weights
     if len(ours) != len(theirs) and evidence.weight_names[:1] != ("kernel",):
         return []  # a norm without gamma or beta: which is which cannot be told by counting
-    pairs = enumerate(zip(ours, theirs, strict=False))
-    return [index for index, (weight, source) in pairs if weight.shape == source.shape and not same(weight, source)]
+    triples = enumerate(zip(ours, theirs, evidence.slacks, strict=False))
+    return [index for index, each in triples if each[0].shape == each[1].shape and not same(*each)]
 
 
 def first_explanation(evidence: Evidence, index: int) -> str:
@@ -165,7 +154,8 @@ def _explanations(evidence: Evidence, index: int) -> Iterator[Explanation]:
         count = int(np.count_nonzero(~np.isfinite(weight)))
         yield Explanation(slug="non-finite", detail=f"{{it}} holds {count} NaN or infinite values", restored=source)
         return
-    rearranged = (_axes_and_flips, _gates, _layout, _slices, _reshaped) if same_values(weight, source) else ()
+    known = weight, source, evidence.slacks[index]
+    rearranged = (_axes_and_flips, _gates, _layout, _slices, _reshaped) if same_values(*known) else ()
     searches = (*rearranged, _elsewhere, _rounded, _slopes, _scaled, _constant, _fresh)
     yield from _first(search(evidence, index, weight, source) for search in searches)
 
@@ -186,13 +176,14 @@ def _axes_and_flips(evidence: Evidence, index: int, weight: Array, source: Array
         names = [f"axis{axis}" for axis in range(weight.ndim)]
     spatial = [axis for axis, name in enumerate(names) if name in SPATIAL]
     plain = tuple(range(weight.ndim))
+    alike = evidence.alike(index)
     for order in itertools.permutations(plain):
         turned = np.transpose(weight, order)
         if turned.shape != source.shape:
             continue
         for flipped in _subsets(spatial):
             moved = np.flip(turned, flipped)
-            if (order == plain and not flipped) or not equal(moved, source):
+            if (order == plain and not flipped) or not alike(moved, source):
                 continue
             yield Explanation(
                 slug="kernel-flip" if order == plain else "kernel-axes",
@@ -219,7 +210,7 @@ def _gates(evidence: Evidence, index: int, weight: Array, source: Array) -> Iter
     for order in itertools.permutations(range(len(gates))):
         if order != tuple(range(len(gates))):
             moved = np.concatenate([blocks[block] for block in order], axis=-1)
-            if equal(moved, source):
+            if evidence.alike(index)(moved, source):
                 back = " ".join(gates[order.index(block)] for block in range(len(gates)))
                 yield Explanation(
                     slug="gate-order",
@@ -243,7 +234,7 @@ def _layout(evidence: Evidence, index: int, weight: Array, source: Array) -> Ite
     for first in splits:
         split = flat.reshape(*flat.shape[:-1], first, -1)
         moved = np.swapaxes(split, -1, -2).reshape(shape)
-        if equal(moved, source):
+        if evidence.alike(index)(moved, source):
             what = "channels and multipliers" if kind.startswith("Depthwise") else "groups and filters"
             yield Explanation(
                 slug="kernel-layout",
@@ -256,11 +247,11 @@ def _layout(evidence: Evidence, index: int, weight: Array, source: Array) -> Ite
 def _slices(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
     """channel-permutation, flatten-order: slices along one axis in another order."""
     for axis in range(weight.ndim):
-        order = _order_of_slices(weight, source, axis)
+        order = _order_of_slices(weight, source, axis, evidence.slacks[index])
         if order is None:
             continue
         moved = np.take(weight, np.argsort(order), axis=axis)
-        if not equal(moved, source):
+        if not evidence.alike(index)(moved, source):
             continue
         names = KERNEL_AXES.get(type(evidence.operation).__name__, "").split()
         along = f" along {names[axis]}" if len(names) == weight.ndim else ""
@@ -288,11 +279,19 @@ def _flattening(evidence: Evidence, order: npt.NDArray[np.int64]) -> str:
     return ""
 
 
-def _order_of_slices(weight: Array, source: Array, axis: int) -> npt.NDArray[np.int64] | None:
-    """The order with weight = take(source, order) along an axis, by the exact values of each slice; None if none."""
+def _order_of_slices(weight: Array, source: Array, axis: int, slack: float) -> npt.NDArray[np.int64] | None:
+    """The order with weight = take(source, order) along an axis, by the exact values of each slice; None if none.
+
+    Where the weight is rounded, which has a `slack`, by the nearest values.
+    """
     if weight.shape[axis] < 2:
         return None
     ours, theirs = (np.moveaxis(array, axis, 0).reshape(weight.shape[axis], -1)[:, :64] for array in (weight, source))
+    if slack:
+        products = np.square(ours).sum(1)[:, None] - 2 * ours @ theirs.T + np.square(theirs).sum(1)
+        nearest = products.argmin(axis=1)
+        moved = len(set(nearest.tolist())) == nearest.size and np.any(nearest != np.arange(nearest.size))
+        return nearest.astype(np.int64) if moved else None
     place: dict[bytes, list[int]] = {}
     for number, row in enumerate(theirs):
         place.setdefault(row.tobytes(), []).append(number)
@@ -313,7 +312,7 @@ def _reshaped(evidence: Evidence, index: int, weight: Array, source: Array) -> I
             continue
         shape = tuple(source.shape[axis] for axis in order)
         back = np.transpose(weight.reshape(shape), np.argsort(order))
-        if equal(back, source):
+        if evidence.alike(index)(back, source):
             yield Explanation(
                 slug="kernel-reshape",
                 detail=f"{{it}} was reshaped to {weight.shape} where axes had to be transposed",
@@ -325,16 +324,16 @@ def _reshaped(evidence: Evidence, index: int, weight: Array, source: Array) -> I
 def _elsewhere(evidence: Evidence, index: int, weight: Array, source: Array) -> Iterator[Explanation]:
     """weight-order, wrong-tensor: equal to another weight of the reference."""
     own = evidence.segment.layer
-    names = evidence.weight_names
+    names, alike = evidence.weight_names, evidence.alike(index)
     for other, value in enumerate(evidence.source_weights):
-        if other != index and value.shape == weight.shape and equal(weight, value):
+        if other != index and value.shape == weight.shape and alike(weight, value):
             detail = f"{{it}} is the reference's {names[other]}, in the wrong slot"
             yield Explanation(slug="weight-order", detail=detail, restored=source)
             return
     if np.all(weight == weight.flat[0]):
         return  # a constant equals any other constant
     for layer, name, value in evidence.scene.tensors:
-        if layer != own and value.shape == weight.shape and equal(weight, value):
+        if layer != own and value.shape == weight.shape and alike(weight, value):
             detail = f"{{it}} is the {name} of the reference's {layer}"
             yield Explanation(slug="wrong-tensor", detail=detail, restored=source)
             return
@@ -371,7 +370,7 @@ def _scaled(evidence: Evidence, index: int, weight: Array, source: Array) -> Ite
     if weight.size < 2 or not factor:
         return
     name = evidence.weight_names[index]
-    if factor != 1 and equal((weight / factor).astype(np.float32), source):
+    if factor != 1 and evidence.alike(index)((weight / factor).astype(np.float32), source):
         powers = {"moving_variance": 1, "gamma": 2}
         count = _samples(factor ** powers[name]) if name in powers else 0
         if count:
@@ -379,7 +378,8 @@ def _scaled(evidence: Evidence, index: int, weight: Array, source: Array) -> Ite
             detail += "unbiased (n - 1) on one side only"
             yield Explanation(slug="norm-statistics", detail=detail, restored=source)
         else:
-            detail = f"{{it}} is {factor:.8g} times the reference's"
+            digits = 3 if evidence.slacks[index] else 8
+            detail = f"{{it}} is {factor:.{digits}g} times the reference's"
             yield Explanation(slug="scale", detail=detail, restored=(weight / factor).astype(weight.dtype))
         return
     offset = float(np.mean(a - b))

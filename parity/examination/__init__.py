@@ -18,6 +18,7 @@ import numpy as np
 
 from parity.adequacy import RECTIFIERS, SHOWN, blind_spots
 from parity.anchored import Anchored, run_anchored
+from parity.artifacts.formats import is_low
 from parity.axes import Array, move
 from parity.comparison import compare, fits_repeated
 from parity.diagnosis import Diagnosis, diagnose, unproven
@@ -27,7 +28,9 @@ from parity.diagnosis.fingerprints import carries_other_values
 from parity.diagnosis.scene import Scene
 from parity.examination.coverage import covered
 from parity.examination.findings import Findings, environment
+from parity.examination.lowered import Lowered, lowered
 from parity.examination.matching import Matching, Subject
+from parity.examination.outputs import deviations
 from parity.explanation import Explanation
 from parity.golden.port import RecordedGraph, Reversed
 from parity.judge import Judge
@@ -95,6 +98,7 @@ class Examination:
         self.introduced: dict[tuple[str, str], Measure] = {}
         self.diagnoses: dict[tuple[str, str], Diagnosis] = {}
         self.not_reversed = set[str]()
+        self.lowered: Lowered | None = None
         self.scene = Scene(
             subject.reference,
             subject.port,
@@ -114,14 +118,19 @@ class Examination:
 
     def report(self) -> Report:
         """Run the steps and record what came of them."""
-        runs = self._runs(whole=bool(self.wanted or self.poisoned))
+        whole = bool(self.wanted or self.poisoned) or is_low(self.subject.port)
+        runs = self._runs(whole=whole)
         if self.judge.on_first and not (runs and all(run.verdict == PASS for run in runs)):
             self._forget()
             runs = self._runs(whole=True)
         return Report(
             pair=self.subject.pair.name,
             environment=environment({**self.subject.reference.versions, **self.subject.versions}),
-            settings={"policy": str(self.subject.policy), "modes": ", ".join(self.modes)},
+            settings={
+                "policy": f"{self.subject.policy}{self.lowered or ''}",
+                "modes": ", ".join(self.modes),
+                **({"seen": "; ".join(self.subject.notes)} if self.subject.notes else {}),
+            },
             coverage=self._coverage(),
             runs=runs,
             findings=tuple(self._found.findings(runs)),
@@ -137,6 +146,9 @@ class Examination:
         )
         self.progress("reference as judge", 0.0)
         self.judge.prepare(whole=whole)
+        self.lowered = lowered(self.subject, self.matching, self.given, self.judge)
+        if self.lowered:
+            self.scene.stored, self.scene.fits = self.lowered.stored, self.lowered.fits
         if self.subject.policy.uses_float64:
             self._run_anchored(self.segments)
             if self.judge.doubted:
@@ -260,9 +272,11 @@ class Examination:
             return
         if fits_repeated(actual.shape, expected.shape) and actual is not REFUSED:
             actual = np.broadcast_to(actual, expected.shape)
+        if self.lowered and actual is not REFUSED:
+            self.lowered.see(segment, anchors)
         if actual.shape == expected.shape:
             comparison = compare(actual, expected, self._limits(segment))
-            self.introduced[key] = self.judge.of_whole(layer, comparison)
+            self.introduced[key] = self.judge.of_whole(layer, comparison, anchored=True)
             if comparison.nonfinite_expected:
                 self.poisoned.add(layer)
         else:
@@ -297,7 +311,7 @@ class Examination:
             recorded = isinstance(self.subject.port, RecordedGraph)
             self.diagnoses[key] = unproven(evidence) if recorded else diagnose(evidence)
         cause = self.diagnoses[key].cause if key in self.diagnoses else None
-        found = evidence, self.introduced[key], self.judge.floor(layer), cause
+        found = evidence, self.introduced[key], self.judge.floor(layer, anchored=True), cause
         if layer == self.wanted:
             self.explanation = explained(evidence, self.given.name, *found[1:])
         self.witness(*found)
@@ -353,7 +367,8 @@ class Examination:
 
     def _run(self, mode: str, end: _EndToEnd) -> Run:
         layers = tuple(self._layer(each, mode, end.measures[each.layer]) for each in self.matching.in_reference_order())
-        outputs = {name: self.judge.of_output(name, end.plain[ours]) for name, ours in self.matching.outputs.items()}
+        plain = {name: end.plain[ours] for name, ours in self.matching.outputs.items()}
+        outputs = {name: self.judge.of_output(name, output) for name, output in plain.items()}
         watching = self._watching(end)
         passed = (
             all(output.passed for output in outputs.values())
@@ -368,12 +383,14 @@ class Examination:
             layers=layers,
             output=max(outputs.values(), key=lambda measure: (not measure.passed, measure.ratio)),
             outputs=outputs if len(outputs) > 1 else {},
+            deviations=deviations(self.judge, self.subject.pair.axes, plain),
             watching=watching,
             warnings=(
                 *blind_spots(self.judge.trace.taps, self.judge.trace.samples, self.subject.pair.axes),
                 *self._other_weights(mode),
                 *self._idle_weights(mode),
                 *self._idle_bounds(mode),
+                *(self.lowered.warnings() if self.lowered else ()),
                 *(
                     ["the port shows no layers: only what it returns is compared"]
                     if self.subject.port.only_ends
@@ -400,12 +417,17 @@ class Examination:
             for segment in self.segments
             if self.judge.taps[segment.layer].weighted
             and not self._introduces(segment.layer, mode)
-            and carries_other_values(self.scene.converted(segment.layer, segment.tap.operation), segment.tap.operation)
+            and self._carries_other_values(segment)
         ]
         if idle:
             more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
             names = ", ".join(idle[:SHOWN])
             yield f"the weights of {names}{more} are not the reference's, which does not show on this input"
+
+    def _carries_other_values(self, segment: Segment) -> bool:
+        operation = segment.tap.operation
+        sources = self.scene.converted(segment.layer, operation)
+        return carries_other_values(sources, operation, self.scene.slacks(segment.layer, operation, sources))
 
     def _idle_bounds(self, mode: str) -> Iterator[str]:
         """A sentence on a ReLU that is bounded at 6 on one side only, where nothing on this input comes as far."""
@@ -427,13 +449,15 @@ class Examination:
             layer=layer,
             port_layer=segment.tap.name,
             kind=self.judge.taps[layer].kind,
-            floor=self.judge.floor(layer),
+            floor=self.judge.floor(layer, anchored=True),
             propagated=propagated,
             introduced=introduced,
             verdict=self._verdict(segment, propagated, introduced),
             weighted=self.judge.taps[layer].weighted,
             inside=self.alignment.inside.get(layer, ()),
             policy=str(policy) if policy.why else "",
+            precision=self.lowered.precision if self.lowered and policy.uses_float64 else "",
+            reason=self.lowered.unproven(layer) if self.lowered else "",
         )
 
     def _verdict(self, segment: Segment, propagated: Measure | None, introduced: Measure | None) -> str:
@@ -441,6 +465,8 @@ class Examination:
             return NOT_COMPARED
         if introduced is not None and not introduced.passed:
             return INTRODUCES
+        if self.lowered and self.lowered.unproven(segment.layer):
+            return NOT_COMPARED
         return PASS if propagated is None or propagated.passed else INHERITS
 
     def _watching(self, end: _EndToEnd) -> Watching:

@@ -20,7 +20,7 @@ Kept = MutableMapping[Any, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is examined: a pair, how it is judged, and both sides ready to run.
+    """What is examined: a pair, how it is judged, and both sides ready to run; `notes` say how the port is seen.
 
     `kept` has what earlier examinations of this pair have matched: it holds for as long as neither side changes.
     """
@@ -31,6 +31,7 @@ class Subject:
     port: KerasModel
     versions: Mapping[str, str] = field(default_factory=dict)
     kept: Kept = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 class Matching:
@@ -115,8 +116,12 @@ class Matching:
         )
 
     def _layers(self) -> Mapping[str, str | Sequence[str]] | None:
-        """The user's map; the name of a model or layer that was opened stands for the tap that makes its value."""
+        """The user's map; the name of a model or layer that was opened stands for the tap that makes its value.
+
+        A file may have lost names that its source had: what the map sends to one of these is left to alignment.
+        """
         layers, aliases = self._subject.pair.layers, self._subject.port.aliases
+        layers = layers and self._subject.port.kept(layers)
         if not layers or not aliases:
             return layers
 

@@ -43,7 +43,7 @@ def folder(path: FilePath, limit: int | None = None) -> list[Path]:
     found = [each for each in Path(path).iterdir() if each.is_file() and each.suffix.lower() in known]
     if not found:
         raise InputError(f"{path} holds no file that parity reads as an input ({READABLE})")
-    return sorted(found, key=_by_number)[:limit]
+    return sorted(found, key=by_number)[:limit]
 
 
 def image(
@@ -78,6 +78,6 @@ def image(
     return np.ascontiguousarray(move((cropped + np.float32(low))[np.newaxis], "NHWC", layout))
 
 
-def _by_number(path: Path) -> list[tuple[int, int, str]]:
+def by_number(path: Path) -> list[tuple[int, int, str]]:
     """What sorts frame2 before frame10."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]

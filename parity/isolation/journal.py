@@ -17,21 +17,28 @@ from parity.watch import Begun, Ended, Event, Judged, Step
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """An input as it is listed: its name, and its size in words."""
+    """An input as it is listed: its name, its size in words, and where that was asked for the SHA-256 of its arrays."""
 
     name: str
     size: str
+    digest: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """The pair is there: its name, its inputs, its layers with weights, and what a report of it records."""
+    """The pair is there: its name, its inputs, its layers with weights, and what a report of it records.
+
+    `weights` is the SHA-256 of the reference's, where that was asked for; `modes` are those that it will be run in.
+    """
 
     pair: str
     inputs: tuple[Described, ...]
     weighted: tuple[str, ...]
     environment: Mapping[str, str]
     settings: Mapping[str, str]
+    weights: str = ""
+    modes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

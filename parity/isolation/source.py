@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from parity.isolation.digests import described, digest_of_weights
 from parity.isolation.journal import Described
 from parity.isolation.process import Limits
 from parity.isolation.supervisor import Isolated
@@ -12,7 +13,7 @@ from parity.isolation.together import why_not_together
 from parity.render.progress import Show, silent
 from parity.report import Report
 from parity.runners.taps import weighted_layers
-from parity.settings import RunSettings, size_of
+from parity.settings import RunSettings
 
 if TYPE_CHECKING:
     from parity.verification import Verifier
@@ -33,6 +34,14 @@ class Source(Protocol):
     def weighted(self) -> Sequence[str]:
         """The reference's layers with weights, in order of registration."""
 
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes in which it is run: those that are asked for, or that of the file that the port is."""
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the reference's weights, "" where that was not asked for."""
+
     def verify(self, name: str, modes: Sequence[str], show: Show = silent) -> Report:
         """The report of one input, in some modes. Raises as `parity.verify` does."""
 
@@ -44,6 +53,7 @@ class Here:
     """A pair in this process."""
 
     def __init__(self, settings: RunSettings) -> None:
+        from parity.artifacts.shipped import modes_of
         from parity.lookup import both
         from parity.models import load
 
@@ -51,12 +61,18 @@ class Here:
         pair, self._given = load(settings.name, settings.settings)
         self._pair = both(pair)
         self.pair = self._pair.name
-        self.inputs = tuple(Described(name=given.name, size=size_of(given)) for given in self._given)
+        self.modes = modes_of(self._pair.port, settings.modes)
+        self.inputs = tuple(described(given, audited=settings.audited) for given in self._given)
 
     @cached_property
     def weighted(self) -> Sequence[str]:
         """The reference's layers with weights, in order of registration."""
         return weighted_layers(self._pair.reference)
+
+    @cached_property
+    def weights(self) -> str:
+        """SHA-256 of the reference's weights."""
+        return digest_of_weights(self._pair.reference)
 
     @cached_property
     def _verifier(self) -> "Verifier":

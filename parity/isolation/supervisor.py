@@ -90,6 +90,16 @@ class Isolated:
         """The reference's layers with weights, in order of registration."""
         return self._known().weighted
 
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes in which it is run."""
+        return self._known().modes
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the reference's weights, "" where that was not asked for."""
+        return self._known().weights
+
     def _known(self) -> Loaded:
         return self._loaded or self.load()
 

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from parity.errors import ParityError
 from parity.isolation.endings import users_line
-from parity.isolation.journal import Described, Finished, Journal, Loaded, Progressed, Raised, Ready, Refused
+from parity.isolation.journal import Finished, Journal, Loaded, Progressed, Raised, Ready, Refused
 from parity.report import Report
-from parity.settings import RunSettings, size_of
+from parity.settings import RunSettings
 from parity.switches import keep_stderr, leave_out
 from parity.watch import PORT, REFERENCE, Step, listening, tell
 
@@ -139,16 +139,22 @@ class Worker:
 
     def say_loaded(self, pair: "Pair", inputs: "Sequence[Input]", reference: Any) -> None:
         """Write down what was loaded."""
+        from parity.artifacts.shipped import modes_of
         from parity.examination import environment
+        from parity.isolation.digests import described, digest_of_weights
         from parity.runners.taps import weighted_layers
+
+        audited = self.settings.audited
 
         self.journal.write(
             Loaded(
                 pair=pair.name,
-                inputs=tuple(Described(name=given.name, size=size_of(given)) for given in inputs),
+                inputs=tuple(described(given, audited=audited) for given in inputs),
                 weighted=weighted_layers(reference),
+                weights=digest_of_weights(reference) if audited else "",
                 environment=environment(),
                 settings=self.settings.on_record(inputs),
+                modes=modes_of(pair.port, self.settings.modes),
             )
         )
 
@@ -271,9 +277,10 @@ class NotApartError(ParityError):
 
 def _is_built_later(side: Any) -> bool:
     """Whether a side of a pair is not there yet: a builder, or where to find it."""
+    from parity.artifacts.shipped import Shipped
     from parity.lookup import builds
 
-    return isinstance(side, (str, Path)) or builds(side)
+    return isinstance(side, (str, Path, Shipped)) or builds(side)
 
 
 def _raised(error: BaseException) -> Raised:

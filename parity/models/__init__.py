@@ -168,7 +168,7 @@ def _built_in(name: str, entry: ModelEntry, settings: Settings) -> tuple[Pair, l
 
 def _ensure_files(settings: Settings) -> None:
     for what, file in (("port", settings.port), ("map", settings.map)):
-        if file is not None and not file.is_file():
+        if file is not None and not file.is_file() and not (what == "port" and file.is_dir()):
             raise UsageError(f"{what} {file}: no such file")
 
 

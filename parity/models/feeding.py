@@ -12,11 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from parity.artifacts.shipped import kind_of
 from parity.axes import CHANNELS_FIRST, Array, Axes
 from parity.errors import InputError, PairError, UsageError
 from parity.frameworks import is_loaded
 from parity.inputs.files import ARRAYS, PICTURES, READABLE, arrays_from, folder, image
 from parity.inputs.signature import BOOLEAN, FLOAT, INTEGER, KINDS, NOISE, Slot, from_signature
+from parity.inputs.words import seeded, two_pictures
 from parity.layouts import derived_for
 from parity.lookup import both, users_code
 from parity.models.settings import Settings
@@ -71,8 +73,10 @@ class Feeding:
             if word in own:
                 self._refuse_unheeded(own[word])
                 yield own[word]
-            elif word in KINDS:
+            elif seeded(word, 0)[0] in KINDS:
                 yield self._made(word)
+            elif files := two_pictures(word):
+                yield replace(self._from_pictures(files), name=word)
             else:
                 yield from self._from_file(word, own)
         if settings.images:
@@ -109,7 +113,7 @@ class Feeding:
     def places(self) -> tuple[Place, ...]:
         """The inputs in the order of the reference's forward."""
         names = forward_names(self._built.reference)
-        known = declared(self._built.port)
+        known = _declared(self._built.port)
         if known is None:
             return self._places_told(names)
         order = [known[number] for number in _by_names(known, names)]
@@ -186,7 +190,7 @@ class Feeding:
         if self._built.reference is None or self._built.port is None:
             return self.pair
         port_names = [place.port_name for place in self.places]
-        known = [each.name for each in declared(self._built.port) or ()]
+        known = [each.name for each in _declared(self._built.port) or ()]
         if port_names == known or self._built.input_map or not known:
             return self._built
         return replace(self._built, input_map={f"{INPUT}[{index}]": name for index, name in enumerate(port_names)})
@@ -194,7 +198,8 @@ class Feeding:
     # -- made up ------------------------------------------------------------------------------------------------------
 
     def _made(self, word: str) -> Input:
-        return from_signature(self.slots(), word, seed=self.settings.seed, values=self.settings.values)
+        kind, seed = seeded(word, self.settings.seed)
+        return replace(from_signature(self.slots(), kind, seed=seed, values=self.settings.values), name=word)
 
     def slots(self) -> tuple[Slot, ...]:
         """What is made up: the inputs with the shapes that were asked for, or those that fit. Raises InputError."""
@@ -316,6 +321,15 @@ class Feeding:
             multiple=self.pair.multiple or 1,
             values=self.settings.values or (0.0, 255.0),
         )
+
+
+def _declared(port: Any) -> tuple[Declared, ...] | None:
+    """The inputs of a port, a file that ships too; None where it does not say them."""
+    if not kind_of(port):
+        return declared(port)
+    from parity.artifacts.port import taken_by
+
+    return taken_by(port)
 
 
 def _laid_out(place: Place, axes: Axes) -> Place:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from parity.artifacts.shipped import Shipped
 from parity.axes import DATA_FORMATS
 from parity.errors import UsageError
 from parity.pairs import Input, Pair
+from parity.tolerance import ByPattern, Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,10 @@ class Settings:
     `shapes` of inputs by their name ("" for the only one), in the reference's layout; `values`, the range of values
     that the network expects; `limit`, how many files of a folder are inputs; `map`, a file that says which layer
     answers to which. `against` is a recording that stands for one side of the pair, `recorded` has its inputs, which
-    take the place of all others. Raises UsageError for a size or a data format that no model can have.
+    take the place of all others. `tolerances` are those of single layers by patterns of their
+    names, in addition to the pair's own. Of an artifact in the place of the port, `allow` names operations that are
+    refused otherwise, and `largest` is the most bytes that are loaded. Raises UsageError for a size or a data format
+    that no model can have.
     """
 
     inputs: tuple[str, ...] = ()
@@ -36,6 +41,9 @@ class Settings:
     map: Path | None = None
     against: Path | None = None
     recorded: tuple[Input, ...] = ()
+    tolerances: Mapping[str, Policy] = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
+    largest: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not mean anything."""
@@ -45,9 +53,14 @@ class Settings:
             raise UsageError(f"data_format={self.data_format!r}; give one of {', '.join(sorted(DATA_FORMATS))}")
 
     def applied(self, pair: Pair) -> Pair:
-        """The pair with the port and the map that were asked for in place of its own."""
-        changes: dict[str, Any] = {"port": self.port, "layers": self.map}
+        """The pair with the port and the map that were asked for in place of its own; tolerances added."""
+        port: Any = self.port
+        if port is not None and (self.allow or self.largest is not None):
+            port = Shipped(path=port, allow=self.allow, largest=self.largest)
+        changes: dict[str, Any] = {"port": port, "layers": self.map}
         given = {field: value for field, value in changes.items() if value is not None}
         if "port" in given:
             given["transfer"] = False  # it comes with weights of its own
+        if self.tolerances:
+            given["tolerances"] = ByPattern({**self.tolerances, **pair.tolerances})
         return replace(pair, **given) if given else pair

@@ -13,6 +13,7 @@ import pytest
 from parity.errors import ParityError, UsageError
 from parity.isolation import Source
 from parity.isolation.journal import Described
+from parity.plugin.gated import Gate, Outcome
 from parity.plugin.results import Results
 from parity.plugin.verdicts import gradient_failure, input_gradient_failure, is_waived, layer_failure, network_failure
 from parity.settings import RunSettings
@@ -20,21 +21,24 @@ from parity.settings import RunSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What there is to test: the weighted layers in order of registration, the inputs, the modes; gradients or not."""
+    """What there is to test: the weighted layers in order of registration, the inputs, the modes; gradients or not; and
+    where an artifact is to go out, the gate that it has to pass."""
 
     layers: tuple[str, ...]
     inputs: tuple[Described, ...]
     modes: tuple[str, ...]
     gradients: bool = False
+    gate: Gate | None = None
 
     @classmethod
-    def of(cls, source: Source, settings: RunSettings) -> "Plan":
+    def of(cls, source: Source, settings: RunSettings, gate: Gate | None = None) -> "Plan":
         """The plan for a pair."""
         return cls(
             layers=tuple(source.weighted),
             inputs=tuple(source.inputs),
-            modes=settings.modes,
+            modes=tuple(source.modes),
             gradients=settings.gradients,
+            gate=gate,
         )
 
     def all_places(self) -> tuple[tuple[str, str], ...]:
@@ -82,11 +86,24 @@ class Model(pytest.Collector):
             for mode in self.plan.modes:
                 name = f"network[{given.name}-{given.size}-{mode}]"
                 yield self._item(Network, name, input_name=given.name, mode=mode)
+        yield from self._of_gate()
         if self.plan.gradients:
             for layer in self.plan.layers:
                 yield self._item(LayerGradient, f"gradient[{layer}]", layer=layer)
             for given in self.plan.inputs:
                 yield self._item(InputGradient, f"gradient[input-{given.name}-{given.size}]", input_name=given.name)
+
+    def _of_gate(self) -> Iterator["Test"]:
+        gate = self.plan.gate
+        if gate is None:
+            return
+        for key in gate.limits():
+            for given in self.plan.inputs:
+                for mode in self.plan.modes:
+                    name = f"limit[{key}-{given.name}-{given.size}-{mode}]"
+                    yield self._item(TaskLimit, name, key=key, input_name=given.name, mode=mode)
+        for kind, name in gate.conditions():
+            yield self._item(Condition, f"{kind}[{name}]", looks_at=kind, condition=name)
 
     def _item(self, kind: "type[Test]", name: str, **about: str) -> "Test":
         # The id is given whole: pytest would take the brackets for a part of the name, and not find it again.
@@ -153,6 +170,8 @@ class Layer(Test):
     def problem(self) -> str | None:
         """A layer that introduces error, or was not compared; one that was waived by name is skipped."""
         report = self.results.report(self.names())
+        if self.plan.gate:
+            return _told(self.plan.gate.layer(report, self.plan.layers, self.layer))
         if is_waived(report, self.layer):
             pytest.skip(f"{self.layer} is waived by name")
         return layer_failure(report, self.plan.layers, self.layer)
@@ -173,7 +192,48 @@ class Network(Test):
     def problem(self) -> str | None:
         """An output beyond its limits, incomplete coverage, or a fault outside of the weighted layers."""
         report = self.results.report(self.names())
+        if self.plan.gate:
+            return _told(self.plan.gate.network(report, self.plan.layers, self.input_name, self.mode))
         return network_failure(report, self.plan.layers, self.input_name, self.mode)
+
+
+class TaskLimit(Network):
+    """A limit of the task, from the gate's policy, on one input in one mode."""
+
+    def __init__(self, *, key: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.key = key
+
+    def problem(self) -> str | None:
+        """An output that is off by more than the task allows."""
+        assert self.plan.gate
+        report = self.results.report(self.names())
+        return _told(self.plan.gate.limit(report, self.key, self.input_name, self.mode))
+
+
+class Condition(Test):
+    """Something that the gate's policy asks for whatever the inputs: the artifact's size, a waiver that is in force."""
+
+    def __init__(self, *, looks_at: str, condition: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.looks_at = looks_at
+        self.condition = condition
+
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """All of them."""
+        return self.plan.all_places()
+
+    def problem(self) -> str | None:
+        """An artifact that is too large, a waiver that has expired."""
+        assert self.plan.gate
+        return _told(self.plan.gate.condition(self.results.report(self.names()), self.looks_at, self.condition))
+
+
+def _told(outcome: Outcome) -> str | None:
+    """Why a test fails, None where it passes; one that is skipped says so by itself."""
+    if not outcome.fails and outcome.skips:
+        pytest.skip(outcome.skips)
+    return outcome.fails or None
 
 
 class LayerGradient(Layer):

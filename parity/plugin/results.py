@@ -41,7 +41,7 @@ class Results:
         """Say which (input, mode) the selected tests look at; nothing else will be verified."""
         wanted = set(places)
         for given in self.source.inputs:
-            modes = tuple(mode for mode in self.settings.modes if (given.name, mode) in wanted)
+            modes = tuple(mode for mode in self.source.modes if (given.name, mode) in wanted)
             if modes:
                 self._modes[given.name] = modes
         if self.shared:

@@ -14,7 +14,11 @@ import pytest
 
 from parity import __version__
 from parity.errors import ParityError, UsageError
+from parity.gate.page import gate_page
+from parity.gate.record import Record
+from parity.gate.sizes import InSizes
 from parity.isolation import ProcessDiedError, Source, opened
+from parity.plugin.gated import Gate
 from parity.plugin.items import Model, Plan, Test, nodeid_of
 from parity.plugin.results import Finished, Results, calm
 from parity.render.progress import Show, progress_bar, silent
@@ -25,6 +29,8 @@ from parity.settings import REPORT_FILE, Options, RunSettings, engine_versions, 
 SHARED = "parity_shared"
 """The key under which workers are told the folder they share."""
 COULD_NOT_WRITE = 3
+FOR_GATE = ("artifact", "policy", "baseline", "record")
+"""The options that a gate is asked by."""
 
 
 @dataclass(eq=False)  # pluggy keeps plugins in sets
@@ -40,13 +46,18 @@ class ModelSession:
     written: str = ""
     selected: list[str] = field(default_factory=list)
     title: str = ""
+    gate: Gate | None = None
+    record: Record | None = None
 
     @classmethod
     def of(cls, config: pytest.Config, model: str, given: Mapping[str, Any]) -> "ModelSession":
         """The session the options ask for. Raises pytest.UsageError where they make no sense."""
         workerinput: Mapping[str, str] | None = getattr(config, "workerinput", None)
         try:
-            settings = RunSettings.of(model, _options(given))
+            options = _options({name: value for name, value in given.items() if name not in FOR_GATE})
+            gate = Gate.of(model, given, options, is_worker=workerinput is not None) if given["artifact"] else None
+            _refuse_idle(given, gate)
+            settings = gate.settings[0] if gate else RunSettings.of(model, options)
             ensure_writable(report_folder(settings.report_dir, model))
         except ParityError as error:
             raise pytest.UsageError(str(error)) from None
@@ -54,7 +65,7 @@ class ModelSession:
             # The header must not announce test paths that nothing is collected from.
             config.args_source = pytest.Config.ArgsSource.INVOCATION_DIR
         shared = Path(workerinput[SHARED]) if workerinput else None
-        return cls(config=config, settings=settings, is_worker=workerinput is not None, shared=shared)
+        return cls(config=config, settings=settings, is_worker=workerinput is not None, shared=shared, gate=gate)
 
     # -- collection ---------------------------------------------------------------------------------------------------
 
@@ -104,7 +115,9 @@ class ModelSession:
         self.results = Results(settings=self.settings, source=source, shared=self.shared, showing=self._showing)
         self.title = nodeid_of(source.pair)
         nodeid: Any = self.title
-        plan = Plan.of(source, self.settings)
+        if self.gate:
+            self.gate.describe(source, self.shared)
+        plan = Plan.of(source, self.settings, self.gate)
         model: Model = Model.from_parent(
             session,
             name=self.title,
@@ -119,7 +132,7 @@ class ModelSession:
     def _opened(self) -> Source:
         """The pair. One that takes its process down while it is made leaves a report."""
         try:
-            return opened(self.settings)
+            return InSizes(self.gate.settings) if self.gate else opened(self.settings)
         except ProcessDiedError as died:
             words = {**self.settings.words(), "command": self.settings.command()}
             report = died.report(self.settings.name, words)
@@ -178,10 +191,12 @@ class ModelSession:
         """The settings in force."""
         words = self.settings.words()
         versions = ", ".join(f"{name} {version}" for name, version in engine_versions().items())
+        artifact = self.gate.ready.facts if self.gate else None
         return [
             f"parity {__version__}: model {words['model']}, inputs {words['inputs']}, size {words['size']}",
             f"  modes {words['modes']}; {words['format']}; weights of {words['weights']}; {versions}",
             f"  judged by {words['policy']}; report in {report_folder(self.settings.report_dir, words['model'])}",
+            *([f"  artifact {artifact.path} ({artifact.kind}), sha256 {artifact.sha256}"] if artifact else []),
         ]
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -200,13 +215,25 @@ class ModelSession:
             self.report = self._finished()
             if self.report:
                 path = report_folder(self.settings.report_dir, self.report.pair) / REPORT_FILE
+                path = self.gate.targets.report if self.gate else path
                 self.written = f"report: {self.report.save(path)}"
+            if self.report and self.gate:
+                self._keep_record(self.gate, self.report)
         except ParityError as error:
             self.written = f"parity: {error}"
             session.exitstatus = COULD_NOT_WRITE
         finally:
             if self.shared:
                 shutil.rmtree(self.shared, ignore_errors=True)
+
+    def _keep_record(self, gate: Gate, report: Report) -> None:
+        """Write the record of a gate that has looked at everything; of a part of it there is none."""
+        if self.shared:
+            gate.learn(self.shared)
+        if gate.is_whole(report):
+            self.record = gate.record(report)
+            gate.write(self.record)
+            self.written = f"record: {gate.targets.record}\n{self.written}"
 
     def _finished(self) -> Report | None:
         if self.shared:
@@ -221,9 +248,21 @@ class ModelSession:
         terminalreporter.section("parity")
         if self.config.get_verbosity() < -1:
             writer.line(verdict(self.report))
+        elif self.record:
+            writer.line(gate_page(self.record, width=writer.fullwidth, colour=writer.hasmarkup))
         else:
             writer.line(summary(self.report, width=writer.fullwidth, colour=writer.hasmarkup))
         writer.line(self.written)
+
+
+def _refuse_idle(given: Mapping[str, Any], gate: Gate | None) -> None:
+    """Raise UsageError for options of a gate without an artifact, and for what a gate is not asked."""
+    idle = [name for name in FOR_GATE if given[name] is not None and gate is None]
+    if idle:
+        raise UsageError(f"--parity-{idle[0]} given without --parity-artifact; say which file is to go out")
+    for name in ("port", "rtol", "atol", "grad"):
+        if gate and given[name] is not None:
+            raise UsageError(f"--parity-{name} has no effect with --parity-artifact")
 
 
 def _options(given: Mapping[str, Any]) -> Options:

@@ -72,7 +72,7 @@ def layer_failure(report: Report, weighted: Sequence[str], layer: str) -> str | 
     owner = owners(report, weighted)
     mine = [finding for finding in _all_findings(report) if owner.get(finding.layer) == layer]
     parts = [failures(report, mine)] if mine else []
-    uncompared = [run for run in report.runs if not _compared(run, owner, layer)]
+    uncompared = [run for run in report.runs if not compared_in(run, owner, layer)]
     if uncompared or not report.runs:
         parts.append(uncompared_failure(report, layer, uncompared))
     return "\n\n".join(parts) or None
@@ -142,7 +142,7 @@ def _inherited(run: Run, layer: LayerResult, error: float) -> Finding:
     )
 
 
-def _compared(run: Run, owner: dict[str, str], layer: str) -> bool:
+def compared_in(run: Run, owner: dict[str, str], layer: str) -> bool:
     """Whether the layer was compared in that run, by itself or with another, and nothing of its own was left out."""
     mine = [result for result in run.layers if owner.get(result.layer) == layer]
     compared = [result for result in run.layers if result.verdict != NOT_COMPARED]

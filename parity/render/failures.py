@@ -117,6 +117,9 @@ def uncompared_failure(report: Report, layer: str, runs: Sequence[Run], *, width
     """A layer that has weights and was compared in none of `runs`, or not in all of those there are."""
     if report.deaths and all(run.verdict == DIED for run in runs):
         return f"{report.pair} / {layer}  was not compared\n{died_failure(report, width=width)}"
+    reasons = dict.fromkeys(each.reason for run in runs for each in run.layers if each.layer == layer and each.reason)
+    if reasons:
+        return _message([f"{report.pair} / {layer}  is not proven"], *([reason] for reason in reasons), width=width)
     return _message(
         [f"{report.pair} / {layer}  was not compared"],
         [f"in {runs_in_words(report, [(run.input, run.mode) for run in runs])}"],

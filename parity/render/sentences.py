@@ -39,12 +39,21 @@ def how_far(report: Report, finding: Finding, result: LayerResult | None) -> str
     if finding.cause.slug == "dropout-rate":
         return "is followed by another dropout"
     allowed = f"{unit_of(report, result)} {short(finding.floor)}, {times(in_floors(finding))}"
+    allowed += in_decibels(finding, result)
     if finding.about != VALUES:
         what = "gives other gradients, off by" if finding.about == GRADIENTS else "differs in training mode by"
         return f"{what} {short(finding.error)} ({allowed})"
     if finding.introduced:
         return f"introduces {short(finding.error)} ({allowed})"
     return f"leaves its limits end to end, by {short(finding.error)} ({allowed})"
+
+
+def in_decibels(finding: Finding, result: LayerResult | None) -> str:
+    """The same as a ratio of signal to noise, where that is what low precision is judged by; else nothing."""
+    measure = measure_of(finding, result)
+    if result is None or measure is None or not result.precision:
+        return ""
+    return f"; {measure.sqnr:.1f} dB, where {result.precision} allows {measure.sqnr_allowed:.1f} dB"
 
 
 def is_strange(finding: Finding) -> bool:

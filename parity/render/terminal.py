@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from parity.numbers import short, times
+from parity.numbers import decibels, short, times
 from parity.render.deaths import again, how_it_died, what_was_found, who_died
 from parity.render.page import Page, clip, plain_table
 from parity.render.sentences import (
@@ -38,6 +38,7 @@ from parity.report import (
     INTRODUCES,
     NOT_COMPARED,
     PASS,
+    Coverage,
     Finding,
     LayerResult,
     Measure,
@@ -89,6 +90,9 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
     if report.coverage.propagated_only:
         listed = some_of(report.coverage.propagated_only, "coverage.propagated_only")
         page.item("end to end", f"{listed}: the port cannot run them alone; what they introduce is not known")
+    if reasons := {layer.layer: layer.reason for run in report.runs for layer in run.layers if layer.reason}:
+        first = next(iter(reasons.values()))
+        page.item("unproven", f"{some_of(list(reasons), 'runs[].layers')}: {first}", style=STYLES[DIVERGED])
     if report.coverage.waived:
         page.item("waived", some_of(report.coverage.waived, "coverage.waived"))
     for text in _gradient_lines(report):
@@ -168,15 +172,23 @@ def _watching(run: Run) -> str:
 def _coverage_line(report: Report) -> str:
     coverage = report.coverage
     # How many of the unmatched have weights is not on record: "of all" is said where nothing is missing.
-    of_all = f" of {coverage.weighted}" if not coverage.unmatched_reference else ""
+    count = coverage.weighted + len(coverage.fused)
+    of_all = f" of {count}" if not coverage.unmatched_reference else ""
     weighted = {layer.layer for run in report.runs for layer in run.layers if layer.weighted}
     apart = coverage.weighted - len(weighted & set(coverage.matched)) if coverage.apart and report.runs else 0
     operations = len(coverage.matched) - coverage.weighted + apart
     unmatched = len(coverage.unmatched_reference) + len(coverage.unmatched_port)
     return (
-        f"{coverage.weighted}{of_all} weighted layers and {operations} operations between them matched, "
-        f"{unmatched} unmatched"
+        f"{count}{of_all} weighted layers and {operations} operations between them matched, "
+        f"{unmatched} unmatched{_fused_in_words(coverage)}"
     )
+
+
+def _fused_in_words(coverage: Coverage) -> str:
+    """Which layers are compared as part of another."""
+    names = [f"{name} into {layer}" for name, layer in coverage.fused.items()]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"; fused: {', '.join(names[:SHOWN])}{more}" if names else ""
 
 
 def _first_pieces(first: Finding) -> list[str]:
@@ -265,14 +277,20 @@ def layer_table(report: Report, run: Run, *, width: int | None = None, colour: b
     for layer, row in zip(run.layers, cells, strict=True):
         table.add_row(*(Text(name) for name in _names(layer, names, wide)), *row)
     page.table(table)
-    page.item("", f"each error is relative, followed by how many {unit_of(report)}s it is")
+    ratio = "the ratio of signal to noise" if any(layer.precision for layer in run.layers) else "relative"
+    page.item("", f"each error is {ratio}, followed by how many {unit_of(report)}s it is")
+    for layer in run.layers:
+        if layer.reason:
+            page.item("", f"{layer.layer} is not proven: {layer.reason}")
     return page.text()
 
 
 def _numbers(layer: LayerResult) -> tuple[Text, ...]:
     """What is said of a layer: both errors, the floor, the verdict."""
     verdict = Text(layer.verdict, style=STYLES.get(layer.verdict, ""))
-    return _measured(layer.propagated), _measured(layer.introduced), Text(short(layer.floor)), verdict
+    rounded = bool(layer.precision)
+    floor = f"{decibels(layer.floor):.1f} dB" if rounded else short(layer.floor)
+    return _measured(layer.propagated, rounded), _measured(layer.introduced, rounded), Text(floor), verdict
 
 
 def _names(layer: LayerResult, width: int, wide: bool) -> tuple[str, ...]:
@@ -287,8 +305,9 @@ def _names(layer: LayerResult, width: int, wide: bool) -> tuple[str, ...]:
     return (f"{clip(layer.layer, width)}\n = {clip(layer.port_layer, width - 3)}",)
 
 
-def _measured(measure: Measure | None) -> Text:
+def _measured(measure: Measure | None, rounded: bool) -> Text:
     if measure is None:
         return Text("-")
     style = "" if measure.passed else STYLES[DIVERGED]
-    return Text(f"{short(measure.relative)} {times(measure.ratio):>7}", style=style)
+    error = f"{measure.sqnr:.1f} dB" if rounded else short(measure.relative)
+    return Text(f"{error} {times(measure.ratio):>7}", style=style)

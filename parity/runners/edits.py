@@ -188,8 +188,9 @@ def copy_of(operation: Operation, *, dtype: str | None = None, **changes: Any) -
             return operation
     if copy.name != operation.name:
         copy.name = operation.name
-    if hasattr(operation, "built_into"):
-        copy.built_into = operation.built_into
+    for name in ("built_into", "bias_axis"):
+        if hasattr(operation, name):
+            setattr(copy, name, getattr(operation, name))
     return copy
 
 

@@ -6,6 +6,7 @@ error; run on the reference's values, the introduced one. Both use the same oper
 """
 
 import re
+import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -119,6 +120,9 @@ class KerasModel:
     form.
     """
 
+    stands_for = False
+    """Whether its operations only stand for what is run: those of a file, which another engine runs."""
+
     def __init__(self, model: Any, *, named: Mapping[int, str] | None = None, whole: Whole | None = None) -> None:
         if isinstance(model, (str, Path)):
             model = loaded(Path(model))
@@ -166,6 +170,10 @@ class KerasModel:
         """The inputs as the model takes them."""
         by_path = dict(zip(dict(leaves(self._graph._inputs_struct, INPUT)), self.inputs, strict=True))
         return rebuilt(self._graph._inputs_struct, INPUT, lambda path, leaf: values[by_path[path]])
+
+    def kept(self, layers: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The entries of a layer map that can be meant: all of them."""
+        return layers
 
     def restore(self) -> None:
         """Undo what a run may do to weights: a BatchNorm in training mode moves its statistics."""
@@ -542,8 +550,22 @@ def _refusals(what: str, mode: str) -> Iterator[None]:
 
 
 def loaded(path: Path) -> Any:
-    """The model in a `.keras` file. Raises PairError where there is none that Keras can load."""
+    """The model in a `.keras` file, whatever its name ends with. Raises PairError where Keras can load none."""
     try:
-        return keras.models.load_model(path, safe_mode=True, compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise PairError(f"cannot load {path} as a Keras model: {str(error).splitlines()[0]}") from error
+        with _called_keras(path) as named:
+            return keras.models.load_model(named, safe_mode=True, compile=False)
+    except Exception as error:  # what is wrong in a file can be anything where Keras builds from it
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise PairError(f"cannot load {path} as a Keras model: {said}") from error
+
+
+@contextmanager
+def _called_keras(path: Path) -> Iterator[Path]:
+    """A name for a file that ends as Keras wants it: its own, or that of a link to it."""
+    if path.suffix == ".keras":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, "model.keras")
+        link.symlink_to(path.resolve())
+        yield link

@@ -61,6 +61,13 @@ class Port:
         self._used = self._engines.get(key, self._used)
         return self.used
 
+    def call(self, arrays: Mapping[str, Array], names: Names, input_map: Mapping[str, str]) -> tuple[Input, Names]:
+        """The call of the model with inputs of these shapes, and what the model itself calls them.
+
+        Raises PairError where the port takes no such inputs.
+        """
+        return _call(self.model, arrays, names, input_map)
+
     def restore(self) -> None:
         """Undo what runs may have done to the port's weights."""
         if self._used is not None:

@@ -99,7 +99,8 @@ class Tap:
     `shape` is in the engine's own layout, None where it is not known before the run. `moves_only` says that the
     operation computes nothing (a copy, a concatenation, padding), so that its output is exact. `reads` names the taps
     and inputs that its value is made of, in order; `weights` gives the arrays it is computed with, in the engine's own
-    layout.
+    layout. `applies` is the kind of the activation that is a part of the operation, where neither its value before that
+    nor the activation is a tap of its own.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Tap:
     weighted: bool = False
     moves_only: bool = False
     reads: tuple[str, ...] = ()
+    applies: str = ""
     weights: Callable[[], Sequence[Array]] = field(default=tuple, compare=False, repr=False)
 
 

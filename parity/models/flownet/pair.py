@@ -1,6 +1,6 @@
 """FlowNet2-SD as a pair: which layer answers to which tap, the same weights on both sides, the inputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -10,6 +10,8 @@ from parity.axes import CHANNELS_FIRST, DATA_FORMATS, Axes
 from parity.checkpoints import load_into, read_state_dict
 from parity.converters import transfer
 from parity.errors import InputError
+from parity.inputs.words import seeded as drawn
+from parity.inputs.words import two_pictures
 from parity.models import Settings
 from parity.models.flownet.port import MULTIPLE, build_port
 from parity.models.flownet.reference import FlowNet2SD, blank, seeded
@@ -17,6 +19,9 @@ from parity.pairs import Input, Pair
 
 SIZE = (704, 448)
 """Default (width, height): what a centre crop to multiples of 64 leaves of the motorcycle pictures."""
+
+IMAGES = "images"
+"""The input that is made of the pictures in the settings."""
 
 PREFIXES = ("flownets_d.",)
 """Where NVIDIA's stacked FlowNet2 keeps this network in its state dict."""
@@ -105,38 +110,50 @@ def _inputs(settings: Settings) -> tuple[Settings, list[Input]]:
     if settings.recorded:
         height, width = settings.recorded[0].array.shape[-2:]
         return replace(settings, size=(width, height)), list(settings.recorded)
-    names = settings.inputs or (("images",) if settings.images else ("noise", "motorcycle"))
-    if settings.images and "images" not in names:
-        names = (*names, "images")
+    names = settings.inputs or ((IMAGES,) if settings.images else ("noise", "motorcycle"))
+    if settings.images and IMAGES not in names:
+        names = (*names, IMAGES)
     _check_names(names, settings)
     if settings.size is not None:
         _check_size(*settings.size)
-    images = None
-    if settings.images:
-        images = inputs.image_pair(*settings.images, size=settings.size, multiple=MULTIPLE)
-        settings = replace(settings, size=(images.array.shape[4], images.array.shape[3]))
-    size = settings.size or SIZE
+    pictures = dict(_pictures(names, settings))
+    size = settings.size
+    if size is None and pictures:
+        size = next((given.array.shape[4], given.array.shape[3]) for given in pictures.values())
+    size = size or SIZE
     return replace(settings, size=size), [
-        images if images and name == "images" else _input(name, size, settings.seed) for name in names
+        pictures[name] if name in pictures else _input(name, size, settings.seed) for name in names
     ]
+
+
+def _pictures(names: Sequence[str], settings: Settings) -> Iterator[tuple[str, Input]]:
+    """The inputs that are pictures: the settings' own, and those that a name tells; all as large as the first."""
+    size = settings.size
+    for name in sorted(names, key=lambda name: name != IMAGES):
+        files = settings.images if name == IMAGES else two_pictures(name)
+        if files:
+            given = inputs.image_pair(*files, size=size, multiple=MULTIPLE)
+            size = (given.array.shape[4], given.array.shape[3])
+            yield name, replace(given, name=name)
 
 
 def _input(name: str, size: tuple[int, int], seed: int) -> Input:
     if name == "motorcycle":
         return inputs.motorcycle(size)
     shape = (1, 3, 2, size[1], size[0])
-    return inputs.noise(shape, seed=seed) if name == "noise" else inputs.probe(name, shape)
+    kind, seed = drawn(name, seed)
+    return inputs.noise(shape, seed=seed, name=name) if kind == "noise" else inputs.probe(name, shape)
 
 
 def _check_names(names: tuple[str, ...], settings: Settings) -> None:
     """Refuse inputs that are not known, named twice, or pictures that were not given."""
-    known = ("noise", "motorcycle", *inputs.PROBES, "images")
+    known = ("noise", "motorcycle", *inputs.PROBES, IMAGES)
     for name in names:
-        if name not in known:
+        if drawn(name, 0)[0] not in known and not two_pictures(name):
             raise InputError(f"no input is called {name!r}; known inputs: {', '.join(known)}")
         if names.count(name) > 1:
             raise InputError(f"input {name!r} is named {names.count(name)} times; once is enough")
-    if "images" in names and settings.images is None:
+    if IMAGES in names and settings.images is None:
         raise InputError("the input 'images' needs two picture files: give both")
 
 

@@ -12,6 +12,7 @@ from parity.axes import CHANNELS_LAST, Axes
 from parity.converters import transfer
 from parity.errors import InputError, UsageError
 from parity.frameworks import torch
+from parity.inputs.words import seeded as drawn
 from parity.lookup import both
 from parity.models import MODELS, Settings
 from parity.models.small.weights import seeded
@@ -65,8 +66,13 @@ class Network(ABC):
         self.check_size(size)
         names = settings.inputs or ("noise",)
         self._check_names(names)
-        inputs = settings.recorded or [self.input(name, size, settings.seed) for name in names]
-        return self._fresh(settings.seed, size), list(inputs)
+        given = settings.recorded or [self._input(name, size, settings.seed) for name in names]
+        return self._fresh(settings.seed, size), list(given)
+
+    def _input(self, name: str, size: Size, seed: int) -> Input:
+        """The input that a name asks for, called so."""
+        kind, seed = drawn(name, seed)
+        return replace(self.input(kind, size, seed), name=name)
 
     @property
     @abstractmethod
@@ -110,7 +116,7 @@ class Network(ABC):
 
     def _check_names(self, names: tuple[str, ...]) -> None:
         for name in names:
-            if name not in self.known_inputs:
+            if drawn(name, 0)[0] not in self.known_inputs:
                 raise InputError(
                     f"{self.name} has no input {name!r}; the known inputs are {', '.join(self.known_inputs)}"
                 )

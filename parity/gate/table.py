@@ -1,0 +1,50 @@
+"""The runs of a result as rows of a table: what both pages show of them."""
+
+import math
+
+from parity.gate.checks import FAIL, FOLLOWS, LAYER, OUTPUT, PASS, WAIVED, Check, Result
+from parity.gate.growth import number
+from parity.numbers import short, times
+
+
+def rows(result: Result) -> list[tuple[str, ...]]:
+    """For each run: input, mode, layers that pass, the worst layer, the output's error, its end-point error."""
+    return [_row(result, given, mode) for given, mode in result.places()]
+
+
+def _row(result: Result, given: str, mode: str) -> tuple[str, ...]:
+    here = [check for check in result.checks if (check.input, check.mode) == (given, mode)]
+    layers = [check for check in here if check.kind == LAYER]
+    outputs = [check for check in here if check.kind == OUTPUT and "error" in check.figures]
+    passed = sum(check.verdict == PASS for check in layers)
+    return given, mode, f"{passed} of {len(layers)} pass", _worst(layers), _errors(outputs), _flow(outputs)
+
+
+def floors(check: Check) -> float:
+    """How far a layer is off: what it introduces where it is at fault, else what it is off end to end."""
+    figures = check.figures
+    own = figures.get("introduced_floors", 0.0)
+    whole = figures.get("propagated_floors", own)
+    found = number(own if check.verdict in (FAIL, WAIVED) else whole)
+    return math.inf if math.isnan(found) else found
+
+
+def _worst(layers: list[Check]) -> str:
+    guilty = [check for check in layers if check.verdict == FAIL]
+    found = max(guilty or [check for check in layers if check.verdict != FOLLOWS], key=floors, default=None)
+    return f"{times(floors(found))} {found.name}" if found else "nothing compared"
+
+
+def _errors(outputs: list[Check]) -> str:
+    if not outputs:
+        return "-"
+    return short(max(number(check.figures["error"]) for check in outputs))
+
+
+def _flow(outputs: list[Check]) -> str:
+    """The end-point error of the worst output that has one: its mean and its greatest, in pixels."""
+    flows = [check for check in outputs if "epe_mean" in check.figures]
+    if not flows:
+        return "-"
+    mean, greatest = (max(number(check.figures[name]) for check in flows) for name in ("epe_mean", "epe_max"))
+    return f"{short(mean)}, max {short(greatest)} px"

@@ -1,0 +1,220 @@
+"""Files in int8, float16 and dynamic range: faithful ones pass, a fault in the file itself is found at its layer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import patched_tflite
+import pytest
+
+from parity import verify
+from parity.artifacts.precision import RMSE_RATIO
+from parity.axes import Array
+from parity.export import FORMATS, served, write
+from parity.inputs import noise
+from parity.models import Settings, load
+from parity.pairs import Input, Pair
+from parity.render import layer_table, summary
+from parity.report import NOT_COMPARED, Report
+from parity.tolerance import Tolerance
+from parity.verification import Verifier
+
+pytest.importorskip("ai_edge_litert")
+
+FORMS = ("tflite-int8", "tflite-fp16", "tflite-dynamic")
+TO_PORT = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
+"""Axes of an image, or of pairs of frames, from the reference's to the port's."""
+
+
+def written(pair: Pair, given: Input, samples: list[Array], folder: Path) -> dict[str, Path]:
+    """A pair's port, with the reference's weights, as a file of each form; int8 is calibrated on `samples`."""
+    model = served(Verifier(pair).filled(given).port)
+    (name,) = model.names.values()
+    calibration = [{name: np.ascontiguousarray(each.transpose(TO_PORT[each.ndim]))} for each in samples]
+    files = {form: folder / f"{form}.tflite" for form in FORMS}
+    for form, path in files.items():
+        write(FORMATS[form], model, path, calibration if form == "tflite-int8" else ())
+    return files
+
+
+class Case:
+    """A pair, an input, and its port as files; `judged` verifies such a file, or the bytes of a changed one."""
+
+    def __init__(self, name: str, shape: tuple[int, ...], folder: Path, high: float, **settings: Any) -> None:
+        self.pair, _ = load(name, Settings(**settings))
+        self.given = noise(shape, seed=0, low=0, high=high)
+        self.samples = [noise(shape, seed=seed, low=0, high=high).array for seed in range(4)]
+        self.folder = folder
+        self.files = written(self.pair, self.given, self.samples, folder)
+
+    def judged(self, file: Path | bytes, given: Input | None = None, **changes: Any) -> Report:
+        """The report of a file in the place of the port."""
+        if isinstance(file, bytes):
+            file, content = self.folder / "patched.tflite", file
+            file.write_bytes(content)
+        pair = replace(self.pair, port=file, transfer=False, inputs=(), **changes)
+        return verify(pair, [given or self.given], modes=("tflite",))
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """FlowNet2-SD on 128 x 64 pixels."""
+    folder = tmp_path_factory.mktemp("flow")
+    return Case("flownet", (1, 3, 2, 64, 128), folder, 255, size=(128, 64))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """The small classifier of depthwise and grouped convolutions."""
+    return Case("depthwise", (1, 3, 38, 26), tmp_path_factory.mktemp("classifier"), 1, size=(26, 38))
+
+
+def found(report: Report) -> dict[str, str]:
+    """The cause at each layer that is at fault."""
+    return {finding.layer: finding.cause.slug for finding in report.findings}
+
+
+def swapped(kernel: Array) -> Array:
+    """A kernel as the file has it (O H W I) with its height and width exchanged."""
+    return kernel.swapaxes(1, 2)
+
+
+KERNEL, BIAS = patched_tflite.KERNEL, patched_tflite.BIAS
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_faithful_export_passes(form: str, classifier: Case) -> None:
+    """A file that was exported as it should be passes in every low precision, on what it was calibrated on."""
+    report = classifier.judged(classifier.files[form])
+    assert report.passed, summary(report)
+    assert {layer.precision for layer in report.runs[0].layers} == {FORMATS_CALLED[form]}
+
+
+FORMATS_CALLED: Mapping[str, str] = {
+    "tflite-int8": "int8",
+    "tflite-fp16": "float16",
+    "tflite-dynamic": "dynamic-range",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_flow_network_passes(form: str, flow: Case) -> None:
+    """FlowNet2-SD passes in every low precision, with every layer that has weights compared."""
+    report = flow.judged(flow.files[form])
+    assert report.passed, summary(report)
+    assert sum(layer.weighted for layer in report.runs[0].layers) >= 29
+
+
+def test_a_faithful_file_has_the_noise_that_is_expected_of_it(flow: Case) -> None:
+    """What a faithful int8 file differs by is the noise that its formats make of the reference, within a tenth."""
+    layers = flow.judged(flow.files["tflite-int8"]).runs[0].layers
+    ratios = [layer.introduced.ratio for layer in layers if layer.introduced and layer.weighted]
+    assert len(ratios) >= 29
+    assert 0.9 < np.median(ratios) < 1.1
+    assert max(ratios) < RMSE_RATIO
+
+
+@pytest.mark.parametrize(
+    ("layer", "tap"),
+    [
+        ("conv0", "conv0.0"),
+        ("conv3_1", "conv3_1.0"),
+        ("conv6_1", "conv6_1.0"),
+        ("deconv3", "deconv3.0"),
+        ("predict_flow6", "predict_flow6"),
+        ("predict_flow4", "predict_flow4"),
+    ],
+)
+def test_a_kernel_with_height_and_width_exchanged_fails_at_its_layer(layer: str, tap: str, flow: Case) -> None:
+    """In an int8 file with one kernel turned over, that layer and no other is at fault, and the cause is proven."""
+    report = flow.judged(patched_tflite.with_constant(flow.files["tflite-int8"], layer, KERNEL, swapped))
+    assert found(report) == {tap: "kernel-axes"}
+    assert report.first_divergence is not None
+    assert report.first_divergence.layer == tap
+
+
+def _smaller(factor: float) -> Callable[[Array], Array]:
+    return lambda kernel: np.rint(kernel * factor)
+
+
+FAULTS: Mapping[str, tuple[Callable[[Path], bytes], dict[str, str]]] = {
+    "scaled": (
+        lambda path: patched_tflite.with_constant(path, "conv3_1", KERNEL, _smaller(1 / 1.3)),
+        {"conv3_1.0": "scale"},
+    ),
+    "slope": (
+        lambda path: patched_tflite.with_setting(path, "leaky_re_lu_6", alpha=0.2),
+        {"conv3.1": "activation-slope"},
+    ),
+    "bias": (
+        lambda path: patched_tflite.with_constant(path, "deconv4", BIAS, np.zeros_like),
+        {"deconv4.0": "bias-missing"},
+    ),
+    "flip": (
+        lambda path: patched_tflite.with_constant(path, "conv4", KERNEL, lambda kernel: kernel[:, ::-1]),
+        {"conv4.0": "kernel-flip"},
+    ),
+    "one per cent": (
+        lambda path: patched_tflite.with_constant(path, "conv3_1", KERNEL, _smaller(0.98)),
+        {"conv3_1.0": "scale"},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_an_int8_file_is_found_at_its_layer(fault: str, flow: Case) -> None:
+    """Other numbers, or another setting, in an int8 file: the layer that has them is named, with its cause."""
+    plant, wanted = FAULTS[fault]
+    assert found(flow.judged(plant(flow.files["tflite-int8"]))) == wanted
+
+
+@pytest.mark.parametrize("form", ["tflite-fp16", "tflite-dynamic"])
+def test_a_fault_in_another_precision_is_found_at_its_layer(form: str, classifier: Case) -> None:
+    """In float16 and dynamic range a kernel that is half a per cent too large is found at its layer."""
+    changed = patched_tflite.with_constant(
+        classifier.files[form],
+        "stem",
+        KERNEL,
+        lambda kernel: np.rint(kernel * 0.97) if kernel.dtype == np.int8 else kernel * 0.995,
+    )
+    assert set(found(classifier.judged(changed))) == {"stem"}
+
+
+def test_values_beyond_the_range_of_the_file_are_a_fault_with_that_cause(classifier: Case) -> None:
+    """On values four times as large as those that it was calibrated on the file cuts them off: it fails, and says so."""
+    bright = replace(classifier.given, array=classifier.given.array * 4, args=(classifier.given.array * 4,))
+    report = classifier.judged(classifier.files["tflite-int8"], bright)
+    assert not report.passed
+    assert set(found(report).values()) == {"number-range"}
+    assert any("number range is too small" in warning for warning in report.runs[0].warnings)
+
+
+def test_steps_too_coarse_for_the_values_prove_nothing(classifier: Case) -> None:
+    """On values a thousandth as large as those it was calibrated on nothing is proven: no pass, and the reason."""
+    dark = replace(classifier.given, array=classifier.given.array / 1000, args=(classifier.given.array / 1000,))
+    report = classifier.judged(classifier.files["tflite-int8"], dark)
+    assert not report.passed
+    assert NOT_COMPARED in {layer.verdict for layer in report.runs[0].layers}
+    assert "unproven" in summary(report)
+    assert any("steps of the port's numbers are larger" in warning for warning in report.runs[0].warnings)
+
+
+def test_a_fixed_tolerance_takes_the_place_of_the_noise(classifier: Case) -> None:
+    """Under rtol and atol no noise is allowed beside them: an int8 file is off by more than float32 ever is."""
+    pair = replace(classifier.pair, port=classifier.files["tflite-int8"], transfer=False, inputs=())
+    report = verify(pair, [classifier.given], modes=("tflite",), policy=Tolerance(rtol=1e-4, atol=1e-4))
+    assert not report.passed
+    assert {layer.precision for layer in report.runs[0].layers} == {""}
+
+
+def test_low_precision_is_told_in_decibels(classifier: Case) -> None:
+    """The table of layers, and the policy, say what an int8 file is judged by."""
+    report = classifier.judged(classifier.files["tflite-int8"])
+    assert "dB" in layer_table(report, report.runs[0])
+    assert "int8 noise from the file's own step sizes" in report.settings["policy"]
+    measure = report.runs[0].layers[-1].introduced
+    assert measure is not None
+    assert 10 ** (-measure.sqnr / 20) == pytest.approx(measure.relative)
+    assert measure.sqnr_allowed < measure.sqnr

@@ -1,0 +1,134 @@
+"""What a run writes is whole or not there, and what an earlier run has left is not taken for its own."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree as Xml
+
+import pytest
+from gate_made import made, record
+
+from parity.errors import ReportFolderError, UsageError
+from parity.gate.files import SUMMARY, Targets, write_markdown
+from parity.gate.running import write
+from parity.report import Report
+
+OPTIONS = ("json", "junit", "markdown")
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from gate_made import made, record
+from parity.gate.files import Targets
+from parity.gate.running import write
+folder = Path({folder!r})
+targets = Targets(report=folder / "report.json", record=folder / "record.json", json=folder / "json",
+                  junit=folder / "junit", markdown=folder / "markdown")
+found, report = record(), made()
+print("ready", flush=True)
+while True:
+    write(found, report, targets)
+"""
+
+
+def targets(folder: Path) -> Targets:
+    """Everything that can be written, in one folder."""
+    return Targets(
+        report=folder / "report.json", record=folder / "record.json", **{name: folder / name for name in OPTIONS}
+    )
+
+
+def test_everything_is_written_and_can_be_read(tmp_path: Path) -> None:
+    """Each file in its own form."""
+    where = targets(tmp_path)
+    write(record(), made(), where)
+    assert Report.load(where.report) == made()
+    assert json.loads((tmp_path / "json").read_text())["verdict"] == "pass"
+    assert Xml.parse(tmp_path / "junit").getroot().tag == "testsuites"
+    assert (tmp_path / "markdown").read_text().startswith("## parity gate: PASS")
+
+
+def test_what_an_earlier_run_left_is_removed(tmp_path: Path) -> None:
+    """Its files, and what it was writing when it was killed; nothing else in the folder."""
+    where = targets(tmp_path)
+    write(record(), made(), where)
+    (tmp_path / ".record.json.ab12cd_9").write_text("{half")
+    (tmp_path / "other.json").write_text("kept")
+    where.clear()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.json"]
+
+
+def test_nothing_to_remove_is_no_mishap(tmp_path: Path) -> None:
+    """The folder need not even be there."""
+    targets(tmp_path / "new").clear()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    """By its name."""
+    (tmp_path / "junit").mkdir()
+    with pytest.raises(ReportFolderError, match=r"junit: .*folder"):
+        targets(tmp_path).clear()
+
+
+def test_what_is_read_is_never_written(tmp_path: Path) -> None:
+    """The baseline in the place of the record would be removed before it is read: refused, also by another path."""
+    where = targets(tmp_path)
+    with pytest.raises(UsageError, match="is given for --baseline, and for --record"):
+        where.refuse_shared({"--baseline": tmp_path / "x" / ".." / "record.json"})
+    with pytest.raises(UsageError, match="is given for --artifact, and for --json"):
+        where.refuse_shared({"--artifact": tmp_path / "json"})
+    where.refuse_shared({"--artifact": tmp_path / "net.pb", "--baseline": None})
+
+
+def test_two_results_in_one_file_are_refused(tmp_path: Path) -> None:
+    """One would overwrite the other."""
+    same = Targets(report=tmp_path / "a", record=tmp_path / "b", junit=tmp_path / "c", markdown=tmp_path / "c")
+    with pytest.raises(UsageError, match="is given for --junit, and for --markdown"):
+        same.refuse_shared({})
+
+
+def test_the_page_of_a_job_is_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other commands have written there stays; another file is written anew."""
+    page = tmp_path / "page.md"
+    page.write_text("from before\n")
+    monkeypatch.setenv(SUMMARY, str(page))
+    where = Targets(report=tmp_path / "a", record=tmp_path / "b", markdown=page)
+    where.clear()
+    write_markdown(page, "new\n")
+    assert page.read_text() == "from before\n\nnew\n"
+    monkeypatch.delenv(SUMMARY)
+    write_markdown(page, "new\n")
+    assert page.read_text() == "new\n"
+
+
+def test_nothing_is_half_written_when_the_writer_is_killed(tmp_path: Path) -> None:
+    """SIGKILL at 12 random moments (seeded) of a process that does nothing but write: every file is whole,
+    under whatever name it is there."""
+    chance = random.Random(5)
+    here = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    whole = 0
+    for number in range(12):
+        folder = tmp_path / str(number)
+        text = WRITER.format(paths=here, folder=str(folder))
+        with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(chance.uniform(0, 0.05))
+            os.kill(writer.pid, signal.SIGKILL)
+        for path in folder.iterdir() if folder.is_dir() else ():
+            whole += 1
+            data, name = path.read_text(encoding="utf-8"), path.name.lstrip(".").partition(".")[0]
+            if name == "junit":
+                Xml.fromstring(data)
+            elif name == "markdown":
+                assert data.endswith("|\n")
+            else:
+                json.loads(data)
+    assert whole > 12
