@@ -2,10 +2,11 @@
 
 In a `console` block the lines after `$ command` are its output, and `$ echo $?` prints its exit code; `$ make target`
 is not run, but the Makefile must have the target. A `text` block right after a `python` block is that block's output.
-A block with `file=NAME` is written to a file of that name. One with `not-run="the reason"` is left alone.
+A block with `file=NAME` is written to a file of that name. One with `not-run="the reason"` is left alone. Blocks may be
+indented, as in a list.
 
 What every machine measures or words differently is left out of the comparison: errors and their ratios, what
-follows the verdict in a run's row, the versions.
+follows the verdict, or the number of layers, in a run's row, the versions.
 """
 
 import os
@@ -13,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +63,7 @@ class Command:
 
 def blocks(text: str) -> Iterator[Block]:
     """Every fenced block; a `text` block is the output of the `python` block just before it."""
-    found = list(re.finditer(r"^```(?P<info>\S[^\n]*)\n(?P<text>.*?)^```$", text, flags=re.M | re.S))
+    found = list(re.finditer(r"^(?P<in> *)```(?P<info>\S[^\n]*)\n(?P<text>.*?)^(?P=in)```$", text, flags=re.M | re.S))
     for match, after in zip(found, [*found[1:], None][: len(found)], strict=True):
         language, *marks = shlex.split(match["info"])
         follows = after and after["info"] == "text" and not text[match.end() : after.start()].strip()
@@ -70,7 +72,7 @@ def blocks(text: str) -> Iterator[Block]:
         yield Block(
             language=language,
             marks=tuple(marks),
-            text=match["text"],
+            text=textwrap.dedent(match["text"]) if match["in"] else match["text"],
             line=text.count("\n", 0, match.start()) + 1,
             output=after["text"] if after and follows else None,
         )
@@ -139,7 +141,11 @@ def _compare(what: str, output: str, code: int, done: Done) -> None:
 
 
 _MEASURED = re.compile(r"(?<![\w.])\d+(?:\.\d+)?e[-+]?\d+x?|(?<=, )[\d. ]+x(?=\))")
-_RUN = re.compile(r"(\S+ (?:eager|graph|xla) (?:pass|diverged)) .*")
+_RUN = re.compile(
+    r"(\S+ (?:eager|graph|xla|pb|saved_model|tflite|onnx) (?:pass|diverged)"  # of `parity verify`
+    r"|\S+ (?:pb|saved_model|keras|tflite|onnx) \d+ of \d+"  # of `parity gate`
+    r"|\S+ \d+\.\d (?:pass|fail) \d+ of \d+) .*"  # of `parity export`
+)
 
 
 def key_lines(output: str) -> list[str]:

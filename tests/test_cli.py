@@ -73,13 +73,15 @@ def test_models_are_listed_with_a_line_each(invoke: Invoke) -> None:
     assert listed[-1] == ["small", "parity", "a small fake"]
 
 
-@pytest.mark.parametrize("words", [("--help",), ("verify", "--help"), ("-h",)])
+@pytest.mark.parametrize("words", [("--help",), ("verify", "--help"), ("export", "--help"), ("-h",)])
 def test_help_has_examples_that_exist(invoke: Invoke, words: tuple[str, ...]) -> None:
     """The help shows commands, and every option in them is one the command has."""
     examples = [line for line in invoke(*words).stdout.splitlines() if line.startswith("    parity ")]
     assert examples
-    options = invoke("verify", "--help").stdout.split("Options:")[1]
-    assert all(word in options for line in examples for word in line.split() if word.startswith("--"))
+    for line in examples:
+        _, command, *rest = line.split()
+        options = invoke(command, "--help").stdout.split("Options:")[1]
+        assert all(word in options for word in rest if word.startswith("--")), line
 
 
 def test_parity_exits_0_and_writes_the_report(invoke: Invoke) -> None:

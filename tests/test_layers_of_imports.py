@@ -141,7 +141,7 @@ def test_one_file_imports_the_engines() -> None:
         ("errors", "from parity import cli", "parity.errors imports parity.cli,"),
         ("runners.taps", "import parity.alignment", "parity.runners.taps imports parity.alignment,"),
         ("axes", "def late():\n    from parity.render import terminal", "parity.axes imports parity.render.terminal,"),
-        ("gate", "", "parity.gate has no place in ORDER"),
+        ("attic", "", "parity.attic has no place in ORDER"),
     ],
 )
 def test_an_upward_import_would_be_seen(module: str, line: str, problem: str) -> None:

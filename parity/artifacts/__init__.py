@@ -1,6 +1,7 @@
 """Files that ship, run as they are by the engine that will run them, and seen layer by layer.
 
 files.py             what kind of file it is, by looking at it; what is refused before anything is loaded
+checks/              how each kind is looked at: its bytes, without any engine's parser
 shipped.py           the file in a pair's port: its mode, what is not done with it
 program.py           what a file computes: steps, tensors, constants, number grids; what an engine of one can do
 frozen.py            frozen graphs (.pb), through a Session            ┐

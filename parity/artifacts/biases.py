@@ -37,3 +37,12 @@ def _kind(base: Any) -> Any:
         return value - keras.ops.reshape(-bias, shape)
 
     return type(base.__name__, (base,), {"call": call, "bias_axis": -1, "__module__": __name__})
+
+
+def is_astray(operation: Any) -> bool:
+    """Whether a layer adds its bias along another axis than that of its channels."""
+    axis = getattr(operation, "bias_axis", None)
+    if axis is None or not operation.use_bias:
+        return False
+    first = operation.data_format == "channels_first"
+    return bool(axis != (1 if first else operation.kernel.ndim - 1))

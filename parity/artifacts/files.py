@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +32,9 @@ ACCEPTED = "a .keras archive, the folder of a SavedModel, a frozen graph (.pb), 
 
 MOST_FILES = 10_000
 """A folder of more is refused."""
+
+LOOKED_AT = 10_000
+"""How many fields of a protobuf message are looked at to tell its kind."""
 
 _SAVED = "saved_model.pb"
 
@@ -56,6 +60,8 @@ def checked(path: Path, *, limit: int = LIMIT, allowed: Collection[str] = ()) ->
     of Keras. Raises ArtifactError, with one sentence, for a file that is refused.
     """
     path = Path(path)
+    if _mode(path, stat.S_ISREG):
+        _within(path, (path,), limit)
     kind = kind_of_file(path)
     files = _files(path)
     size = _within(path, files, limit)
@@ -161,7 +167,7 @@ def _kind_of_message(data: memoryview) -> str:
     """Which protobuf message bytes are, "" for none: the first fields decide, so one that is cut off is told too."""
     seen: dict[int, wire.Value] = {}
     try:
-        for number, _, value in wire.fields(data):
+        for number, _, value in islice(wire.fields(data), LOOKED_AT):
             if number == 1 and isinstance(value, memoryview):
                 return FROZEN if graphs.is_node(value) else ""
             seen.setdefault(number, value)

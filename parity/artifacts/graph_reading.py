@@ -22,6 +22,9 @@ PASSES_ON = frozenset(
 OF_SHAPES = frozenset({"Shape", "Size", "Rank"})
 """Operations that only look at the shape of what they read."""
 
+CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+"""Operations that are functions of the graph's library."""
+
 COUNTING = frozenset({"Where", "Unique", "UniqueV2", "NonMaxSuppressionV3", "NonMaxSuppressionV5", "DynamicPartition"})
 """Operations that make as many values as there are of a kind."""
 
@@ -72,6 +75,7 @@ class GraphReading:
         self._graph = graph
         self._compute = compute
         self._nodes = {node.name: node for node in graph_def.node}
+        self._functions = {each.signature.name: each for each in graph_def.library.function}
         self._cuts = 0
 
     def _is_input(self, node: Any) -> bool:
@@ -158,7 +162,10 @@ class GraphReading:
             if node.op == "Const" or node.name in self._large:
                 constant[made[0]] = node
                 continue
-            step = Step(op=node.op, name=node.name, inputs=read, outputs=made, attributes=_Attributes(node))
+            attributes: Mapping[str, Any] = _Attributes(node)
+            if node.op in CALLS and node.attr["f"].func.name in self._functions:
+                attributes = {**attributes, "body": self._body(node, read)}
+            step = Step(op=node.op, name=node.name, inputs=read, outputs=made, attributes=attributes)
             if self._is_constant(node, read, constant, shapes):
                 constant |= dict.fromkeys(made)
                 folded.append(step)
@@ -177,6 +184,21 @@ class GraphReading:
             precision=FLOAT16 if any(dtypes[tensor] == "float16" for tensor in constant) else FLOAT32,
             folded=tuple(folded),
         )
+
+    def _body(self, node: Any, read: Sequence[str]) -> tuple[Step, ...]:
+        """What a function does that a node calls, but for passing values on: steps on what the node reads."""
+        function = self._functions[node.attr["f"].func.name]
+        known = dict(zip((each.name for each in function.signature.input_arg), read, strict=True))
+        steps = []
+        for inner in function.node_def:
+            inputs = tuple(known.get(_own(name), name) for name in inner.input if not name.startswith("^"))
+            if inner.op in PASSES_ON:
+                known[inner.name] = inputs[0]
+            elif inner.op != "NoOp":
+                steps.append(
+                    Step(op=inner.op, name=inner.name, inputs=inputs, outputs=(), attributes=_Attributes(inner))
+                )
+        return tuple(steps)
 
     def _sizes(self, graph: Any) -> tuple[dict[str, tuple[int | None, ...]], dict[str, str]]:
         shapes, dtypes = {}, {}
@@ -383,6 +405,11 @@ def _const(name: str, value: Array) -> Any:
 
 def _size(shape: Any) -> int:
     return int(np.prod([dim.size for dim in shape.dim], dtype=np.int64))
+
+
+def _own(name: str) -> str:
+    """The node or argument that a name in a function is of: `convolution` of `convolution:output:0`."""
+    return name.partition(":")[0]
 
 
 def _tensor(name: str) -> str:

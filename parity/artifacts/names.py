@@ -8,7 +8,7 @@ names stay apart.
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _NUMBERED = re.compile(r"(.+)_\d+")
 
@@ -22,45 +22,41 @@ def names_of(operations: Sequence[str], weighted: Sequence[bool], beside: Sequen
     >>> names_of(["net_1/conv_1/convolution", "net_1/conv_1/Relu", "net_1/pool_1/MaxPool"], [True, False, False])
     ['conv', 'conv/Relu', 'pool']
     """
-    parts = _without_common([name.split("/") for name in (*operations, *beside)])
-    scopes = _decoded(parts, [place for place, has in enumerate(weighted) if has])
+    parts = [name.split("/") for name in (*operations, *beside)]
+    scopes, inner = _layers(parts)
     holders: dict[tuple[str, ...], int] = {}
     for place, scope in enumerate(scopes):
         taken = scope in holders and (place >= len(weighted) or (weighted[holders[scope]] and not weighted[place]))
         if scope and not taken:
             holders[scope] = place
-    found = []
-    for place, (scope, own) in enumerate(zip(scopes, parts, strict=True)):
-        inner = "/".join(own[len(scope) :]) or own[-1]
-        found.append("/".join(scope) if holders.get(scope) == place else "/".join((*scope, inner)))
-    return found
+    return [
+        "/".join(scope if holders.get(scope) == place else (*scope, *own))
+        for place, (scope, own) in enumerate(zip(scopes, inner, strict=True))
+    ]
 
 
-def _without_common(parts: Sequence[list[str]]) -> list[list[str]]:
-    """The names without the scopes that all are in, but for those that are in none."""
-    scoped = [name for name in parts if len(name) > 1]
-    shortest = min((len(name) for name in scoped), default=1)
-    common = 0
-    while common < shortest - 1 and len({name[common] for name in scoped}) == 1:
-        common += 1
-    return [name[common:] if len(name) > 1 else name for name in parts]
+def _layers(parts: Sequence[list[str]]) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    """The layer that each operation is of, as the scopes that it is in, and what it is called in that layer."""
+    outer = _shared([name[:-1] for name in parts], lambda scope: not _NUMBERED.fullmatch(scope))
+    rest = [name[outer:] if len(name) > 1 else name for name in parts]
+    scopes = [tuple(name[:-1]) for name in rest]
+    if all(_NUMBERED.fullmatch(scope[0]) for scope in scopes if scope):
+        runs = [tuple(itertools.takewhile(_NUMBERED.fullmatch, scope)) for scope in scopes]
+        decoded = {run: tuple(_NUMBERED.sub(r"\1", scope) for scope in run) for run in runs}
+        if len(set(decoded.values())) == len(decoded):
+            inner = [tuple(name[len(run) :]) for name, run in zip(rest, runs, strict=True)]
+            found = [decoded[run] for run in runs]
+            models = _shared(found)
+            return [scope[models:] for scope in found], inner
+    models = _shared(scopes)
+    return [scope[models:] for scope in scopes], [(name[-1],) for name in rest]
 
 
-def _decoded(parts: Sequence[list[str]], weighted: Sequence[int]) -> list[tuple[str, ...]]:
-    """The layer that each operation is of, as the scopes that it is in; none for one that is in no scope.
-
-    Those `weighted` tell whether scopes are numbered: others may be functions outside of layers.
-    """
-    plain = [tuple(name[:-1]) for name in parts]
-    telling = [parts[place] for place in weighted if len(parts[place]) > 1] or parts
-    first = {name[0] for name in telling if len(name) > 1}
-    if not first or not all(_NUMBERED.fullmatch(scope) for scope in first):
-        return plain
-    as_written = [_numbered(name) for name in parts]
-    decoded = [tuple(_NUMBERED.sub(r"\1", scope) for scope in scopes) for scopes in as_written]
-    return decoded if len(set(decoded)) == len(set(as_written)) else plain
-
-
-def _numbered(name: Sequence[str]) -> tuple[str, ...]:
-    """The scopes of layers: those before the first that has no number, which the layer itself has made."""
-    return tuple(itertools.takewhile(_NUMBERED.fullmatch, name[:-1]))
+def _shared(scopes: Sequence[Sequence[str]], counts: Callable[[str], object] = bool) -> int:
+    """How many outer scopes all have in common that are in any, those that count; at least one is left to some."""
+    known = [scope for scope in scopes if scope]
+    shortest = min((len(scope) for scope in known), default=0)
+    same = next(
+        (n for n in range(shortest) if len({scope[n] for scope in known}) > 1 or not counts(known[0][n])), shortest
+    )
+    return same - 1 if known and all(len(scope) == same for scope in known) else same

@@ -46,7 +46,8 @@ class OnnxEngine(Engine):
             self._whole = self._session(str(path), {})
         except Exception as error:  # onnxruntime has a dozen of its own
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
-        self._steps = Steps(file=self.file, sizes=self.file.declared())
+        self._sizes: Sizes = self.file.declared()
+        self._steps = Steps(file=self.file, sizes=self._sizes)
         self._follows: Mapping[str, Array] = {}
         self._pieces: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self._watching: tuple[Any, Any] | None = None
@@ -73,6 +74,9 @@ class OnnxEngine(Engine):
         unknown = [name for node in self.file.nodes for name in node.output if name and not _is_known(sizes.get(name))]
         if unknown:
             sizes |= self._seen(unknown, shapes)
+        if sizes != self._sizes:  # sessions are made for sizes
+            self._watching, self._sizes = None, sizes
+            self._pieces.clear()
         self._steps = Steps(file=self.file, sizes=sizes)
         return self._program(self._steps)
 
@@ -126,7 +130,8 @@ class OnnxEngine(Engine):
         if self._watching is None or self._watching[0] != names:
             with _refusals(self.path):
                 self._watching = names, self._model_with(names)
-        return {name: _real(value) for name, value in self._run(self._watching[1], names, arrays).items()}
+        with _refusals(self.path):
+            return {name: _real(value) for name, value in self._run(self._watching[1], names, arrays).items()}
 
     def part(self, known: Mapping[str, Array], tensor: str, constants: Mapping[str, Array] | None = None) -> Array:
         """A tensor's value where others are known, by the nodes between alone."""
@@ -232,11 +237,9 @@ class OnnxEngine(Engine):
             elif name in self._steps.of_sizes and name != tensor:
                 replaced[name] = self._fed({name: self._follows[name]})[name]
             elif name in self._steps.padded or name in self.file.makers:
-                node = self._made_by(name, shapes, replaced)
-                if node not in nodes:
-                    nodes.append(node)
-                    done.update(node.output)
-                    waiting += self.file.read_by(node)
+                nodes.append(node := self._made_by(name, shapes, replaced))
+                done.update(node.output)
+                waiting += self.file.read_by(node)
             elif name not in self.file.constant_names and name not in replaced:
                 raise PairError(f"{tensor!r} depends on {name!r}, of which no value is given")
         nodes = self._in_order(nodes)
@@ -320,6 +323,3 @@ def _refusals(what: Any) -> Iterator[None]:
         raise
     except Exception as error:  # onnxruntime has a dozen of its own
         raise PairError(f"ONNX Runtime cannot run {what}: {first_line(error)}") from error
-
-
-__all__ = ["OnnxEngine", "Sizes", "opened"]

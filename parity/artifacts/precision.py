@@ -223,6 +223,10 @@ class Expected:
         held = self.formats.held
 
         def see(tap: Tap, value: Any) -> None:
+            if tap.name not in self._samples:
+                raise PairError(
+                    f"the reference takes another way when its numbers are rounded: it comes to {tap.name!r}"
+                )
             made = held(tap.name, value, clipped=clipped and not anchored, dither=dither)
             if not anchored:
                 made = self._with_inner(tap.name, made)

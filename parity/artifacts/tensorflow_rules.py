@@ -89,6 +89,14 @@ def _convolution(step: Step, view: View) -> Made | None:
     return _weighted(view, step, read, layer, kernel, kernel.shape[-1], axis)
 
 
+def _called(step: Step, view: View) -> Made | None:
+    """A call of a function that is a single convolution, as Keras makes one in groups."""
+    inner = step.attributes.get("body", ())
+    if len(inner) != 1 or inner[0].op != "Conv2D" or not set(inner[0].inputs) <= set(step.inputs):
+        return None
+    return _convolution(replace(inner[0], name=step.name, outputs=step.outputs), view)
+
+
 def _depthwise(step: Step, view: View) -> Made | None:
     kernel, read = view.constant(step.inputs[1]), step.inputs[0]
     padding, data_format = str(step.attributes["padding"]).lower(), _format(step)
@@ -285,8 +293,45 @@ def _of_constant(step: Step, view: View) -> tuple[str | None, str | None]:
 
 
 def _multiplied(step: Step, view: View) -> Made | None:
-    """A batch norm, a rescaling (`x * scale + offset` with two numbers), or a product."""
-    return _norm(step, view) or _rescaled(step, view) or _operation(keras.ops.multiply)(step, view)
+    """A batch norm, a LeakyReLU, a rescaling (`x * scale + offset` with two numbers), or a product."""
+    found = _norm(step, view) or _leaky(step, view) or _rescaled(step, view)
+    return found or _operation(keras.ops.multiply)(step, view)
+
+
+def _leaky(step: Step, view: View) -> Made | None:
+    """`maximum(slope * x, x)`, as a LeakyReLU is written by hand."""
+    read, factor = _of_constant(step, view)
+    after = view.next(step, "Maximum")
+    slope = view.constant(factor) if factor else None
+    if read is None or after is None or slope is None or slope.size != 1 or read not in after.inputs:
+        return None
+    if not 0 <= (value := _number(slope.reshape(-1)[0])) <= 1:
+        return None
+    layer = keras.layers.LeakyReLU(negative_slope=value)
+    return Made(call=layer, reads=(read,), tensor=after.outputs[0], steps=(step, after))
+
+
+def _prelu(step: Step, view: View) -> Made | None:
+    """`relu(x) + (-slopes) * relu(-x)`, as Keras writes a PReLU; it begins with either half."""
+    read = step.inputs[0]
+    halves = {each.op: each for each in view.readers(read) if each.op in ("Relu", "Neg")}
+    if len(halves) != 2:
+        return None
+    below = view.next(halves["Neg"], "Relu")
+    scaled = below and view.next(below, "Mul")
+    whole = view.next(halves["Relu"], "AddV2", "Add")
+    if below is None or scaled is None or whole is None or view.next(scaled, "AddV2", "Add") is not whole:
+        return None
+    _, factor = _of_constant(scaled, view)
+    values = view.constant(factor) if factor else None
+    sizes = view.shape(read)
+    if values is None or values.ndim > len(sizes) or (values.ndim == len(sizes) and values.shape[0] != 1):
+        return None
+    slopes = -values.reshape([1] * (len(sizes) - values.ndim) + list(values.shape))[0]
+    shared = [axis for axis, size in enumerate(slopes.shape, 1) if size == 1 and sizes[axis] > 1]
+    layer = keras.layers.PReLU(shared_axes=shared or None)
+    steps = (halves["Relu"], halves["Neg"], below, scaled, whole)
+    return Made(call=layer, reads=(read,), tensor=whole.outputs[0], steps=steps, weights=(slopes,))
 
 
 def _rescaled(step: Step, view: View) -> Made | None:
@@ -400,6 +445,10 @@ def _transposing(step: Step, view: View) -> Made | None:
     order = view.constant(step.inputs[1])
     if order is None:
         return None
+    after = view.next(step, "Reshape") if list(order) == sorted(order) else None
+    dense = _flattened_product(after, view) if after else None
+    if dense is not None:
+        return replace(dense, reads=step.inputs[:1], steps=(step, *dense.steps))
     return _made(partial(keras.ops.transpose, axes=tuple(map(int, order))), step, step.inputs[0])
 
 
@@ -453,7 +502,9 @@ def _activations() -> Iterator[tuple[str, Rule]]:
     for name in names:
         yield name.capitalize(), _layer(partial(lambda name, step: keras.layers.Activation(name), name))
     yield "LogSoftmax", _layer(lambda step: keras.layers.Activation("log_softmax"))
-    yield "Relu", _layer(lambda step: keras.layers.ReLU())
+    relu, negative = _layer(lambda step: keras.layers.ReLU()), _operation(keras.ops.negative)
+    yield "Relu", lambda step, view: _prelu(step, view) or relu(step, view)
+    yield "Neg", lambda step, view: _prelu(step, view) or negative(step, view)
     yield "Relu6", _layer(lambda step: keras.layers.ReLU(max_value=6.0))
     yield "LeakyRelu", _layer(lambda step: keras.layers.LeakyReLU(negative_slope=_number(step.attributes["alpha"])))
     yield "Softmax", _layer(lambda step: keras.layers.Softmax())
@@ -474,7 +525,6 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "Maximum": _OPS.maximum,
     "Minimum": _OPS.minimum,
     "Pow": _OPS.power,
-    "Neg": _OPS.negative,
     "Abs": _OPS.abs,
     "Exp": _OPS.exp,
     "Log": _OPS.log,
@@ -491,6 +541,8 @@ RULES: Mapping[str, Rule] = {
     **dict(_activations()),
     "Conv2D": _convolution,
     "Conv3D": _convolution,
+    "PartitionedCall": _called,
+    "StatefulPartitionedCall": _called,
     "DepthwiseConv2dNative": _depthwise,
     "Conv2DBackpropInput": _transposed,
     "Conv3DBackpropInputV2": _transposed,

@@ -28,6 +28,12 @@ CALLS = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_COMPOSITE", "S
 """Operators that run another graph of the file."""
 
 
+ALIGNMENT = 16
+"""Bytes: constants begin at multiples of it."""
+SMALL = 1 << 12
+"""Bytes of a constant that is kept within the flatbuffer."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cut:
     """A piece: `content` is a file, whose inputs are `inputs` and whose only output is the wanted tensor."""
@@ -161,33 +167,56 @@ def _with_buffers(graph: Any, buffers: _Buffers) -> Any:
 
 
 def packed(model: Any) -> bytes:
-    """The bytes of a model, each constant where a vector unit may read it."""
+    """The bytes of a model: a flatbuffer, and behind it the large constants, each where a vector unit may read it.
+
+    So these are copied once; a flatbuffer that is built around them copies them again and again.
+    """
+    large = {
+        place: each.data for place, each in enumerate(model.buffers) if each.data is not None and len(each.data) > SMALL
+    }
+    model = copy.copy(model)
+    model.buffers = [_elsewhere(each.data) if place in large else each for place, each in enumerate(model.buffers)]
+    start = _aligned(len(_flatbuffer(model)))  # as long as with the right places, which are as wide
+    pieces: list[Any] = []
+    end = start
+    for place, data in large.items():
+        model.buffers[place].offset = end
+        pieces += [np.ascontiguousarray(data), bytes(_aligned(len(data)) - len(data))]
+        end += _aligned(len(data))
+    head = _flatbuffer(model)
+    return b"".join([head, bytes(start - len(head)), *pieces])
+
+
+def _aligned(size: int) -> int:
+    return math.ceil(size / ALIGNMENT) * ALIGNMENT
+
+
+def _elsewhere(data: Array) -> Any:
+    """A buffer whose values are behind the flatbuffer, at a place that is still to be said."""
+    made = schema().BufferT()
+    made.data, made.offset, made.size = None, 1 << 32, len(data)
+    return made
+
+
+def _flatbuffer(model: Any) -> bytes:
+    """A model as a flatbuffer, its constants at places where a vector unit may read them."""
     import flatbuffers
 
-    sizes = sum(len(each.data) for each in model.buffers if each.data is not None)
-    builder = flatbuffers.Builder(math.ceil(1.01 * sizes) + (1 << 16))
-    builder.Finish(_Aligned(model).Pack(builder), b"TFL3")
+    aligned = copy.copy(model)
+    aligned.buffers = [_AlignedBuffer(each) for each in model.buffers]
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(aligned.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-class _Aligned:
-    """A model whose buffers begin at multiples of 16, as the format wants it; the schema's own objects do not see to
-    that."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = copy.copy(model)
-        self._model.buffers = [_AlignedBuffer(each) for each in model.buffers]
-
-    def Pack(self, builder: Any) -> Any:  # noqa: N802
-        """As the schema's objects are packed."""
-        return self._model.Pack(builder)
-
-
 class _AlignedBuffer:
+    """A buffer that begins at a multiple of 16, as the format wants it; the schema's own objects do not see to that."""
+
     def __init__(self, buffer: Any) -> None:
         self._buffer = buffer
 
     def Pack(self, builder: Any) -> Any:  # noqa: N802
+        """As the schema's objects are packed."""
         if self._buffer.data is not None and len(self._buffer.data):
-            builder.Prep(16, len(self._buffer.data))
+            builder.Prep(ALIGNMENT, len(self._buffer.data))
         return self._buffer.Pack(builder)

@@ -6,6 +6,7 @@ bytes as its shape says.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -182,7 +183,10 @@ class Flat:
         for tensors, named in ((self.graph.inputs, own and own.inputs), (self.graph.outputs, own and own.outputs)):
             words = {int(each.tensorIndex): _text(each.name) for each in named or ()}
             number = Numbering()
-            sides.append({number(words.get(t) or self._plain(t)): t for t in _indices(tensors)})
+            found = [(number(words.get(t) or self._plain(t)), t) for t in _indices(tensors)]
+            # A converter may list outputs in any order; their names in the signature (output_0, output_1) have one.
+            listed = words and tensors is self.graph.outputs
+            sides.append(dict(sorted(found, key=lambda each: _counted(each[0])) if listed else found))
         return sides[0], {name: values.get(tensor, tensor) for name, tensor in sides[1].items()}
 
     def _plain(self, tensor: int) -> str:
@@ -394,6 +398,12 @@ def open_shape_of(tensor: Any) -> tuple[int | None, ...]:
     if signature is None or len(signature) != len(shape_of(tensor)):
         return shape_of(tensor)
     return tuple(None if size < 0 else int(size) for size in signature)
+
+
+def _counted(name: str) -> tuple[str, int]:
+    """What names are sorted by, so that output_10 comes behind output_9."""
+    numbered = re.fullmatch(r"(.*?)(\d+)", name)
+    return (numbered[1], int(numbered[2])) if numbered else (name, -1)
 
 
 def _attributes(operator: Any) -> dict[str, Any]:

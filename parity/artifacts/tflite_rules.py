@@ -93,6 +93,7 @@ def _convolution(step: Step, view: View) -> Made | None:
         groups=view.shape(step.inputs[0])[-1] // channels,
         use_bias=bool(bias),
         activation=_fused(step),
+        kernel_initializer="zeros",
     )
     return _of(step, layer, step.inputs[0], weights=(kernel.transpose(1, 2, 3, 0), *bias))
 
@@ -109,6 +110,7 @@ def _depthwise(step: Step, view: View) -> Made | None:
         depth_multiplier=made // channels,
         use_bias=bool(bias),
         activation=_fused(step),
+        depthwise_initializer="zeros",
     )
     return _of(step, layer, step.inputs[0], weights=(kernel.reshape(height, width, channels, -1), *bias))
 
@@ -119,7 +121,12 @@ def _transposed(step: Step, view: View) -> Made | None:
     if kernel is None or bias is None:
         return None
     layer = keras.layers.Conv2DTranspose(
-        kernel.shape[0], kernel.shape[1:3], **_window(step), use_bias=bool(bias), activation=_fused(step)
+        kernel.shape[0],
+        kernel.shape[1:3],
+        **_window(step),
+        use_bias=bool(bias),
+        activation=_fused(step),
+        kernel_initializer="zeros",
     )
     return _of(step, layer, step.inputs[2], weights=(kernel.transpose(1, 2, 0, 3), *bias))
 
@@ -128,7 +135,9 @@ def _dense(step: Step, view: View) -> Made | None:
     kernel, bias = view.constant(step.inputs[1]), _bias(step, 2, view)
     if kernel is None or bias is None or step.attributes.get("weightsFormat", 0):
         return None
-    layer = keras.layers.Dense(kernel.shape[0], use_bias=bool(bias), activation=_fused(step))
+    layer = keras.layers.Dense(
+        kernel.shape[0], use_bias=bool(bias), activation=_fused(step), kernel_initializer="zeros"
+    )
     return _of(step, layer, step.inputs[0], weights=(kernel.transpose(), *bias))
 
 
@@ -258,8 +267,11 @@ def _product(step: Step, view: View) -> Made | None:
 def _activated(name: str, function: Callable[..., Any], step: Step) -> Callable[..., Any]:
     """A function, and the activation that is fused into it, as one operation."""
     activation = _fused(step)
-    if activation is None:
-        return function
+    return function if activation is None else _one(name, function, activation)
+
+
+def _one(name: str, function: Callable[..., Any], activation: Activation) -> Callable[..., Any]:
+    """A function of several steps as one operation of that kind."""
     kind = type("".join(word.title() for word in name.split("_")), (Through,), {})
     made: Callable[..., Any] = kind(function, activation)
     return made
@@ -406,9 +418,17 @@ def _stacked(step: Step, view: View) -> Made | None:
 
 
 def _matrix_product(step: Step, view: View) -> Made | None:
-    if step.attributes["adjX"] or step.attributes["adjY"]:
+    if not step.attributes["adjX"] and not step.attributes["adjY"]:
+        return _binary("matmul")(step, view)
+    if any(view.constant(read) is not None for read in step.inputs):
         return None
-    return _binary("matmul")(step, view)
+
+    def product(first: Any, second: Any) -> Any:
+        first = ops.swapaxes(first, -1, -2) if step.attributes["adjX"] else first
+        return ops.matmul(first, ops.swapaxes(second, -1, -2) if step.attributes["adjY"] else second)
+
+    ops = keras.ops
+    return _of(step, _one("matmul", product, None), *step.inputs)
 
 
 def _cast(step: Step, view: View) -> Made | None:

@@ -163,8 +163,8 @@ class Evidence:
 
     @cached_property
     def source_weights(self) -> tuple[Array, ...]:
-        """What the layer's weights should be, by the converter of the torch layer; empty where there is none."""
-        return self.scene.converted(self.segment.layer, self.operation) if self.module is not None else ()
+        """What the layer's weights should be, by the converters of the torch layers; empty where there are none."""
+        return self.scene.sources(self.segment.layer, self.operation) if self.port_weights else ()
 
     @cached_property
     def slacks(self) -> tuple[float, ...]:

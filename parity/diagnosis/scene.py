@@ -13,7 +13,8 @@ import numpy as np
 from parity import converters
 from parity.artifacts.precision import Fit, Stored
 from parity.axes import Array, Axes, move
-from parity.diagnosis.fingerprints import distance
+from parity.diagnosis.fingerprints import SAME, distance
+from parity.diagnosis.joined import Joined
 from parity.diagnosis.words import names_of_weights
 from parity.errors import WeightError
 from parity.frameworks import torch
@@ -215,6 +216,15 @@ class Scene:
         except (WeightError, KeyError, AttributeError):  # AttributeError: a layer of quite another kind
             return ()
 
+    def sources(self, name: str, target: Any) -> tuple[Array, ...]:
+        """What the weights of the port's layer should be that makes a tap: those of the torch layer there, or of all
+        that lead up to it where the port computes them in one."""
+        return self._joined(name, target) or (self.converted(name, target) if name in self.calls else ())
+
+    def _joined(self, name: str, target: Any) -> tuple[Array, ...]:
+        way = Joined(calls=self.calls, kinds=self.kind, matched=self.matched, converted=self.converted)
+        return way.weights(name, target)
+
     @property
     def is_rounded(self) -> bool:
         """Whether the port stores numbers in low precision."""
@@ -222,10 +232,10 @@ class Scene:
 
     def slacks(self, name: str, target: Any, sources: Sequence[Array]) -> tuple[float, ...]:
         """How far each weight of the Keras layer `target` may be from the reference's, relative, because of how the
-        port stores it; 0 where that is float32."""
+        port stores it, or because several layers were joined in it; else 0."""
         stored = self.stored.get(name)
         if stored is None:
-            return (0.0,) * len(sources)
+            return (SAME if sources and self._joined(name, target) else 0.0,) * len(sources)
         axes = KERNEL_AXES.get(type(target).__name__, "").split()
         return tuple(_slack(stored, source, axes if len(axes) == source.ndim else []) for source in sources)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from parity.adequacy import RECTIFIERS, SHOWN, blind_spots
 from parity.anchored import Anchored, run_anchored
+from parity.artifacts.biases import is_astray
 from parity.artifacts.formats import is_low
 from parity.axes import Array, move
 from parity.comparison import compare, fits_repeated
@@ -127,7 +128,8 @@ class Examination:
             pair=self.subject.pair.name,
             environment=environment({**self.subject.reference.versions, **self.subject.versions}),
             settings={
-                "policy": f"{self.subject.policy}{self.lowered or ''}",
+                "policy": str(self.subject.policy),
+                **({"numbers": str(self.lowered)} if self.lowered else {}),
                 "modes": ", ".join(self.modes),
                 **({"seen": "; ".join(self.subject.notes)} if self.subject.notes else {}),
             },
@@ -390,6 +392,7 @@ class Examination:
                 *self._other_weights(mode),
                 *self._idle_weights(mode),
                 *self._idle_bounds(mode),
+                *self._idle_axes(mode),
                 *(self.lowered.warnings() if self.lowered else ()),
                 *(
                     ["the port shows no layers: only what it returns is compared"]
@@ -426,7 +429,7 @@ class Examination:
 
     def _carries_other_values(self, segment: Segment) -> bool:
         operation = segment.tap.operation
-        sources = self.scene.converted(segment.layer, operation)
+        sources = self.scene.sources(segment.layer, operation)
         return carries_other_values(sources, operation, self.scene.slacks(segment.layer, operation, sources))
 
     def _idle_bounds(self, mode: str) -> Iterator[str]:
@@ -440,6 +443,22 @@ class Examination:
         if idle:
             more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
             yield f"no value is above 6, so a bound there does not show, at {', '.join(idle[:SHOWN])}{more}"
+
+    def _idle_axes(self, mode: str) -> Iterator[str]:
+        """A sentence on biases that a file adds along another axis than the channels, where its engine's optimiser puts
+        them right."""
+        idle = [
+            segment.layer
+            for segment in self.segments
+            if any(is_astray(node.operation) for node in segment.nodes) and not self._introduces(segment.layer, mode)
+        ]
+        if idle:
+            more = f" and {len(idle) - SHOWN} more" if len(idle) > SHOWN else ""
+            names = ", ".join(idle[:SHOWN])
+            yield (
+                f"the file adds the bias of {names}{more} along another axis than the channels; the optimiser of this "
+                "engine puts that right, another engine may not"
+            )
 
     def _layer(self, segment: Segment, mode: str, propagated: Measure | None = None) -> LayerResult:
         layer = segment.layer

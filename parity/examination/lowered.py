@@ -39,7 +39,7 @@ class Lowered:
 
     def __str__(self) -> str:
         ratios = f"RMSE {RMSE_RATIO:g}x, maximum {MAX_RATIO:g}x"
-        return f", and {self.precision} noise from the file's own step sizes ({ratios})"
+        return f"{self.precision}, whose noise from the file's own step sizes is allowed ({ratios})"
 
     @property
     def fits(self) -> Mapping[str, Fit]:
@@ -60,7 +60,7 @@ class Lowered:
         if layer in self._waived or self._expected.proves(layer):
             return ""
         left = decibels(self._expected.floor(layer, anchored=True))
-        return f"the noise of the file's own {self.precision} numbers is {left:.1f} dB below its values: it hides all"
+        return f"the file's own {self.precision} numbers leave {left:.1f} dB between its values and their noise"
 
     def warnings(self) -> Iterator[str]:
         """A sentence on ranges that are too small for the reference's values on this input, and on those too large."""

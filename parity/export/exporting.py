@@ -132,7 +132,7 @@ class _Port:
             raise UsageError(f"{wanted.name} has no inputs; what is exported is verified on some")
         verifier = settings.verifier(pair)
         model, example, names = verifier.port_call(inputs[0])
-        ready = served(model, example, names=names)
+        ready = served(model, example, names=list(names.values()))
         arrays = [ready.feed(verifier.port_call(each)[1].arrays) for each in inputs]
         return cls(
             wanted=wanted,

@@ -5,7 +5,7 @@ tensors and returns tensors can be served so: functional and subclassed models, 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,18 +62,16 @@ class Served:
         return {self.names[name]: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-def served(
-    model: Any, example: Input | None = None, *, names: Mapping[str, str] | None = None, free: bool = False
-) -> Served:
+def served(model: Any, example: Input | None = None, *, names: Sequence[str] = (), free: bool = False) -> Served:
     """A model as it is called in the example; a functional model is called on what it declares where there is none.
 
-    `names` has for arrays of the example what the model itself calls them. Raises ExportError where a model of
-    another form is given without an example.
+    `names` are what the model itself calls the example's arrays, in their order, "" where it has no name. Raises
+    ExportError where a model of another form is given without an example.
     """
     if example is None:
-        example, declared = _declared(model)
-        names = {**declared, **(names or {})}
-    own = {name: _plain((names or {}).get(name) or name) for name in example.arrays}
+        example, names = _declared(model)
+    found = names or [""] * len(example.arrays)
+    own = {name: _plain(other or name) for name, other in zip(example.arrays, found, strict=True)}
     if len(set(own.values())) < len(own):
         raise ExportError(f"two inputs of the port would have the same name: {', '.join(own.values())}")
     return Served(model=model, example=example, names=own, free=free)
@@ -89,18 +87,14 @@ def outputs_by_name(result: Any) -> dict[str, Any]:
     return named
 
 
-def _declared(model: Any) -> tuple[Input, dict[str, str]]:
+def _declared(model: Any) -> tuple[Input, list[str]]:
     """A call of a functional model on zeros of what it declares, one of each batch, and the names of its inputs."""
     graph = getattr(model, "_functional", None) or model
     structure = getattr(graph, "_inputs_struct", None)
     if structure is None:
         raise ExportError(f"what the port, a {type(model).__name__}, is called with is not known; give an example")
-    tensors = dict(leaves(structure, INPUT))
     arrays = keras.tree.map_structure(_zeros, structure)
-    only = len(tensors) == 1
-    return Input(name="declared", args=(arrays,)), {
-        INPUT if only else name: str(tensor.name) for name, tensor in tensors.items()
-    }
+    return Input(name="declared", args=(arrays,)), [str(tensor.name) for _, tensor in leaves(structure, INPUT)]
 
 
 def _zeros(tensor: Any) -> Array:

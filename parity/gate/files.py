@@ -13,6 +13,7 @@ from pathlib import Path
 
 from parity.errors import ReportFolderError, UsageError
 from parity.report import write_whole
+from parity.settings import ensure_writable
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable that has the file of a CI job's page, where there is one: it belongs to the whole job."""
@@ -53,8 +54,10 @@ class Targets:
     def clear(self) -> None:
         """Remove what an earlier run has left in these places, and what it was writing when it was killed.
 
-        Raises ReportFolderError for a place that cannot be written.
+        Raises ReportFolderError for a place that cannot be written: at the end of a long run it would be too late.
         """
+        for folder in {path.parent for path in self.all().values()}:
+            ensure_writable(folder)
         for path in self.all().values():
             if is_shared(path):
                 continue

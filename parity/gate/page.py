@@ -37,6 +37,9 @@ def gate_page(record: Record, *, width: int | None = None, colour: bool = False)
         for group in groups[:SHOWN]:
             _told(page, key, *group)
         _more(page, len(groups) - SHOWN)
+    for check in result.checks:
+        if check.figures.get("fused"):
+            page.item("fused", f"{check.figures['fused']}: compared together")
     for text in _waived(result):
         page.item("waived", text, style=STYLES[WAIVED])
     for note in result.notes[:SHOWN]:

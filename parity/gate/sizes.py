@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from parity.gate.verdict import IN_SIZE
 from parity.isolation import Source, opened
 from parity.isolation.journal import Described
 from parity.render.progress import Show, part, silent
@@ -32,7 +33,7 @@ class InSizes:
 
     def _called(self, name: str, settings: RunSettings) -> str:
         size = settings.settings.size
-        return f"{name}@{by(size)}" if size and len(self._settings) > 1 else name
+        return f"{name}{IN_SIZE}{by(size)}" if size and len(self._settings) > 1 else name
 
     def verify(self, name: str, modes: Sequence[str], show: Show = silent) -> Report:
         """The report of one input, in some modes. Raises as `parity.verify` does."""

@@ -1,6 +1,7 @@
 """A report, held against a policy: what fails, what is waived, what only follows from something else."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -43,6 +44,8 @@ from parity.report import (
 from parity.report import PASS as AGREES
 from parity.tolerance import fits
 
+IN_SIZE = "@"
+"""What is between the name of an input and its size, where there are several sizes."""
 WIDTH = 68
 """Columns of what a check says: the same on every terminal, so that records of one thing are the same; on one of 80
 columns they stand under a heading."""
@@ -221,11 +224,23 @@ class _OfRun:
         if layer.verdict == INHERITS and layer.propagated:
             findings = [_accumulated(layer, self.run)]
         if findings:
-            return "\n".join(failure(self.report, each, width=WIDTH) for each in findings)
+            report, run = self._as_asked()
+            found = [replace(each, input=run.input) for each in findings]
+            return "\n".join(failure(report, each, width=WIDTH) for each in found)
         where = f"input {self.run.input}, mode {self.run.mode}"
         why = layer.reason or "what reaches it is not finite"
         what = f"was not compared: {why}" if layer.verdict == NOT_COMPARED else "is at fault"
         return f"{self.report.pair} / {layer.layer}  {what}\n  {where}"
+
+    def _as_asked(self) -> tuple[Report, Run]:
+        """The report and the run as one command asks for them: of several sizes, the input's name and that size."""
+        name, _, size = self.run.input.rpartition(IN_SIZE)
+        command = self.report.settings.get("command", "")
+        if not name or "--size " not in command:
+            return self.report, self.run
+        run = replace(self.run, input=name)
+        settings = {**self.report.settings, "command": re.sub(r"--size \S+", f"--size {size}", command)}
+        return replace(self.report, runs=(run,), settings=settings, verdict=""), run
 
     def _is_of(self, finding: Finding, layer: LayerResult) -> bool:
         here = (finding.input, finding.mode) == (self.run.input, self.run.mode)
@@ -251,12 +266,13 @@ class _OfRun:
         if self.waived and not self.guilty:
             says = f"what reaches it is at fault since {self.waived}, which is waived"
             return self._check(OUTPUT, name, WAIVED, says, figures)
-        says = output_failure(self.report, replace(self.run, output=measure), width=WIDTH)
+        report, run = self._as_asked()
+        says = output_failure(report, replace(run, output=measure), width=WIDTH)
         return self._check(OUTPUT, name, FAIL, says, figures)
 
     def _watching(self) -> Iterator[Check]:
         watching = self.run.watching
-        says = "" if watching.within else watching_failure(self.report, self.run, width=WIDTH)
+        says = "" if watching.within else watching_failure(*self._as_asked(), width=WIDTH)
         figures: dict[str, Figure] = {"changes": watching.relative}
         yield self._check(WATCHING, "outputs", PASS if watching.within else FAIL, says, figures)
 

@@ -30,6 +30,8 @@ POLL = 0.02
 """Seconds between two looks at the journal."""
 STARTING = 120.0
 """Seconds that starting, and importing engines, may take at least."""
+OF_ITSELF = ("INFO: Created TensorFlow Lite",)
+"""What lines begin with that TFLite's interpreter writes to stderr whenever it is made."""
 LAST_CHANCE = 2.0
 """Seconds that a process has to say where it is, before it is killed."""
 
@@ -188,12 +190,21 @@ class Process:
         """Show what the process has written to stderr since: warnings of the user's code, not what engines say while
         they are imported."""
         said = self._said()
-        sys.stderr.write(said if show else "")
+        sys.stderr.write(of_interest(said) if show else "")
         self._forwarded += len(said)
 
     def _said(self) -> str:
         """What it has written to stderr since that was shown last."""
         return self._read(STDERR)[self._forwarded :]
+
+
+def of_interest(said: str) -> str:
+    """What a process wrote to stderr, without what an engine says of itself each time it is used.
+
+    >>> of_interest("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\\nUserWarning: mine\\n")
+    'UserWarning: mine\\n'
+    """
+    return "".join(line for line in said.splitlines(keepends=True) if not line.startswith(OF_ITSELF))
 
 
 def _error(refused: Refused) -> ParityError:

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from parity.artifacts.shipped import kind_of
+from parity.artifacts.files import LIMIT, checked
+from parity.artifacts.shipped import kind_of, shipped
 from parity.axes import CHANNELS_FIRST, Array, Axes
 from parity.errors import InputError, PairError, UsageError
 from parity.frameworks import is_loaded
@@ -326,7 +327,10 @@ class Feeding:
 def _declared(port: Any) -> tuple[Declared, ...] | None:
     """The inputs of a port, a file that ships too; None where it does not say them."""
     if not kind_of(port):
-        return declared(port)
+        file = shipped(port)
+        return declared(
+            port if file is None else checked(file.path, limit=file.largest or LIMIT, allowed=file.allow).path
+        )
     from parity.artifacts.port import taken_by
 
     return taken_by(port)

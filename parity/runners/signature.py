@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.errors import PairError
-
 LOOKS_THROUGH = frozenset({"Cast", "Dropout", "Identity", "Masking", "Reshape"})
 """Operations whose result are still the tokens that went in."""
 
@@ -69,12 +67,9 @@ def forward_names(reference: Any) -> list[str]:
 
 
 def _loaded(path: Path) -> Any:
-    from parity.frameworks import keras
+    from parity.runners.keras_model import loaded  # which brings the frameworks in
 
-    try:
-        return keras.models.load_model(path, safe_mode=True, compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise PairError(f"cannot load {path} as a Keras model: {str(error).splitlines()[0]}") from error
+    return loaded(path)
 
 
 def _built_with(port: Any) -> tuple[Declared, ...] | None:

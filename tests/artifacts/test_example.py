@@ -1,6 +1,7 @@
 """The program in examples/: built with the system's compiler, it computes what parity's report says of a file."""
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -25,23 +26,23 @@ COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler is installed")
 
 
+def printed_build() -> str:
+    """The command that docs/artifacts.md builds it with."""
+    page = (SOURCE.parents[1] / "docs" / "artifacts.md").read_text(encoding="utf-8")
+    (found,) = re.findall(r"^\$ (cc examples/flow\.c .*?)$(?=\n\$ )", page, flags=re.M | re.S)
+    return str(found)
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, built against the library in TensorFlow's wheel."""
-    path = tmp_path_factory.mktemp("program") / "flow"
-    folder = tf.sysconfig.get_lib()
-    libraries = ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
-    flags = [
-        "-O2",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        f"-I{tf.sysconfig.get_include()}",
-        f"-L{folder}",
-        f"-Wl,-rpath,{folder}",
-    ]
-    subprocess.run([str(COMPILER), str(SOURCE), "-o", str(path), *flags, *libraries], check=True, timeout=300)
-    return path
+    """The program, built as the page says, and with all warnings as errors."""
+    folder = tmp_path_factory.mktemp("program")
+    (folder / "examples").mkdir()
+    shutil.copy(SOURCE, folder / "examples")
+    command = printed_build().replace("cc ", f"{COMPILER} -Wall -Wextra -Werror ", 1)
+    environment = {**os.environ, "TF": tf.sysconfig.get_lib()}
+    subprocess.run(["sh", "-ec", command], cwd=folder, env=environment, check=True, timeout=300)
+    return folder / "flow"
 
 
 def run(program: Path, *words: object) -> "subprocess.CompletedProcess[str]":

@@ -300,6 +300,18 @@ def test_a_constant_that_would_fill_the_memory_is_refused(tmp_path: Path) -> Non
     assert "4 bytes of values where its shape and type need" in refusal(path)
 
 
+def test_a_stride_that_no_kernel_holds_is_refused(tmp_path: Path) -> None:
+    """A dilation of 2**40 ends TensorFlow's process where the graph is optimised; it is refused with the node."""
+    graph = tf.compat.v1.GraphDef()
+    graph.node.add(name="conv", op="Conv2D").attr["dilations"].list.i.extend([1, 1 << 40, 1, 1])
+    path = tmp_path / "net.pb"
+    path.write_bytes(graph.SerializeToString())
+    assert "'dilations' of node 'conv' has 1099511627776 in a list of numbers" in refusal(path)
+    graph.node[0].attr["dilations"].list.i[1] = -1
+    path.write_bytes(graph.SerializeToString())
+    assert checked(path).kind == "pb"
+
+
 def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
     """Neither directly nor by way of another function: expanding it would never end."""
     graph = tf.compat.v1.GraphDef()
@@ -732,6 +744,14 @@ def test_bytes_that_are_no_message_are_told_with_their_place(data: bytes, words:
     """Every length is checked before it is believed."""
     with pytest.raises(wire.WireError, match=words):
         list(wire.fields(memoryview(data)))
+
+
+def test_a_message_of_endlessly_many_fields_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two bytes make a field, so a large file could keep the check busy for hours: their number has a limit."""
+    monkeypatch.setattr(wire, "MOST_FIELDS", 1000)
+    node = tf.compat.v1.NodeDef(name="n", op="NoOp").SerializeToString()
+    (tmp_path / "net.pb").write_bytes(b"\x0a" + bytes([len(node)]) + node + b"\x18\x01" * 2000)
+    assert "more than 1000 fields in one message" in refusal(tmp_path / "net.pb")
 
 
 def test_messages_are_read_as_protobuf_reads_them() -> None:

@@ -1,6 +1,6 @@
 """Files in int8, float16 and dynamic range: faithful ones pass, a fault in the file itself is found at its layer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from parity import verify
 from parity.artifacts.precision import RMSE_RATIO
+from parity.artifacts.tflite_cut import packed
 from parity.axes import Array
 from parity.export import FORMATS, served, write
 from parity.inputs import noise
@@ -28,12 +29,12 @@ TO_PORT = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
 """Axes of an image, or of pairs of frames, from the reference's to the port's."""
 
 
-def written(pair: Pair, given: Input, samples: list[Array], folder: Path) -> dict[str, Path]:
+def written(pair: Pair, given: Input, samples: list[Array], folder: Path, forms: Sequence[str]) -> dict[str, Path]:
     """A pair's port, with the reference's weights, as a file of each form; int8 is calibrated on `samples`."""
     model = served(Verifier(pair).filled(given).port)
     (name,) = model.names.values()
     calibration = [{name: np.ascontiguousarray(each.transpose(TO_PORT[each.ndim]))} for each in samples]
-    files = {form: folder / f"{form}.tflite" for form in FORMS}
+    files = {form: folder / f"{form}.tflite" for form in forms}
     for form, path in files.items():
         write(FORMATS[form], model, path, calibration if form == "tflite-int8" else ())
     return files
@@ -42,12 +43,14 @@ def written(pair: Pair, given: Input, samples: list[Array], folder: Path) -> dic
 class Case:
     """A pair, an input, and its port as files; `judged` verifies such a file, or the bytes of a changed one."""
 
-    def __init__(self, name: str, shape: tuple[int, ...], folder: Path, high: float, **settings: Any) -> None:
-        self.pair, _ = load(name, Settings(**settings))
+    def __init__(
+        self, name: str, shape: tuple[int, ...], size: tuple[int, int], folder: Path, high: float, forms: Sequence[str]
+    ) -> None:
+        self.pair, _ = load(name, Settings(size=size))
         self.given = noise(shape, seed=0, low=0, high=high)
         self.samples = [noise(shape, seed=seed, low=0, high=high).array for seed in range(4)]
         self.folder = folder
-        self.files = written(self.pair, self.given, self.samples, folder)
+        self.files = written(self.pair, self.given, self.samples, folder, forms)
 
     def judged(self, file: Path | bytes, given: Input | None = None, **changes: Any) -> Report:
         """The report of a file in the place of the port."""
@@ -61,14 +64,13 @@ class Case:
 @pytest.fixture(scope="module")
 def flow(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """FlowNet2-SD on 128 x 64 pixels."""
-    folder = tmp_path_factory.mktemp("flow")
-    return Case("flownet", (1, 3, 2, 64, 128), folder, 255, size=(128, 64))
+    return Case("flownet", (1, 3, 2, 64, 128), (128, 64), tmp_path_factory.mktemp("flow"), 255, FORMS[:1])
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """The small classifier of depthwise and grouped convolutions."""
-    return Case("depthwise", (1, 3, 38, 26), tmp_path_factory.mktemp("classifier"), 1, size=(26, 38))
+    return Case("depthwise", (1, 3, 38, 26), (26, 38), tmp_path_factory.mktemp("classifier"), 1, FORMS)
 
 
 def found(report: Report) -> dict[str, str]:
@@ -99,18 +101,12 @@ FORMATS_CALLED: Mapping[str, str] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_the_flow_network_passes(form: str, flow: Case) -> None:
-    """FlowNet2-SD passes in every low precision, with every layer that has weights compared."""
-    report = flow.judged(flow.files[form])
+def test_a_faithful_flow_network_in_int8_passes_with_the_noise_that_is_expected_of_it(flow: Case) -> None:
+    """FlowNet2-SD in int8 passes, all its layers with weights compared; each is off by what its formats make of the
+    reference, most within a tenth."""
+    report = flow.judged(flow.files["tflite-int8"])
     assert report.passed, summary(report)
-    assert sum(layer.weighted for layer in report.runs[0].layers) >= 29
-
-
-def test_a_faithful_file_has_the_noise_that_is_expected_of_it(flow: Case) -> None:
-    """What a faithful int8 file differs by is the noise that its formats make of the reference, within a tenth."""
-    layers = flow.judged(flow.files["tflite-int8"]).runs[0].layers
-    ratios = [layer.introduced.ratio for layer in layers if layer.introduced and layer.weighted]
+    ratios = [layer.introduced.ratio for layer in report.runs[0].layers if layer.introduced and layer.weighted]
     assert len(ratios) >= 29
     assert 0.9 < np.median(ratios) < 1.1
     assert max(ratios) < RMSE_RATIO
@@ -120,11 +116,9 @@ def test_a_faithful_file_has_the_noise_that_is_expected_of_it(flow: Case) -> Non
     ("layer", "tap"),
     [
         ("conv0", "conv0.0"),
-        ("conv3_1", "conv3_1.0"),
         ("conv6_1", "conv6_1.0"),
         ("deconv3", "deconv3.0"),
         ("predict_flow6", "predict_flow6"),
-        ("predict_flow4", "predict_flow4"),
     ],
 )
 def test_a_kernel_with_height_and_width_exchanged_fails_at_its_layer(layer: str, tap: str, flow: Case) -> None:
@@ -152,11 +146,7 @@ FAULTS: Mapping[str, tuple[Callable[[Path], bytes], dict[str, str]]] = {
         lambda path: patched_tflite.with_constant(path, "deconv4", BIAS, np.zeros_like),
         {"deconv4.0": "bias-missing"},
     ),
-    "flip": (
-        lambda path: patched_tflite.with_constant(path, "conv4", KERNEL, lambda kernel: kernel[:, ::-1]),
-        {"conv4.0": "kernel-flip"},
-    ),
-    "one per cent": (
+    "two per cent": (
         lambda path: patched_tflite.with_constant(path, "conv3_1", KERNEL, _smaller(0.98)),
         {"conv3_1.0": "scale"},
     ),
@@ -172,33 +162,45 @@ def test_a_fault_in_an_int8_file_is_found_at_its_layer(fault: str, flow: Case) -
 
 @pytest.mark.parametrize("form", ["tflite-fp16", "tflite-dynamic"])
 def test_a_fault_in_another_precision_is_found_at_its_layer(form: str, classifier: Case) -> None:
-    """In float16 and dynamic range a kernel that is half a per cent too large is found at its layer."""
-    changed = patched_tflite.with_constant(
-        classifier.files[form],
-        "stem",
-        KERNEL,
-        lambda kernel: np.rint(kernel * 0.97) if kernel.dtype == np.int8 else kernel * 0.995,
-    )
+    """In float16 a kernel that is half a per cent too small is found at its layer, in dynamic range one of three."""
+
+    def smaller(kernel: Array) -> Array:
+        return np.rint(kernel * 0.97) if kernel.dtype == np.int8 else kernel * 0.995
+
+    changed = patched_tflite.with_constant(classifier.files[form], "stem", KERNEL, smaller)
     assert set(found(classifier.judged(changed))) == {"stem"}
 
 
-def test_values_beyond_the_range_of_the_file_are_a_fault_with_that_cause(classifier: Case) -> None:
-    """On values four times as large as those that it was calibrated on the file cuts them off: it fails, and says so."""
-    bright = replace(classifier.given, array=classifier.given.array * 4, args=(classifier.given.array * 4,))
-    report = classifier.judged(classifier.files["tflite-int8"], bright)
-    assert not report.passed
-    assert set(found(report).values()) == {"number-range"}
-    assert any("number range is too small" in warning for warning in report.runs[0].warnings)
+def with_steps(path: Path, layer: str, factor: float) -> bytes:
+    """The file with other steps of the grid that a layer's value is stored on: a wider range, or a narrower one."""
+    of = patched_tflite.flat(path)
+    quantised = of.graph.tensors[int(patched_tflite.operator(of, layer).outputs[0])].quantization
+    quantised.scale = np.asarray(quantised.scale, np.float32) * np.float32(factor)
+    return packed(of.model)
+
+
+def test_a_range_that_is_too_small_is_a_fault_with_that_cause(classifier: Case) -> None:
+    """A layer whose numbers end at half of its values cuts them off: it is at fault, proven by cutting off as much."""
+    report = classifier.judged(with_steps(classifier.files["tflite-int8"], "dilated", 0.5))
+    assert found(report) == {"dilated": "number-range"}
+    assert any("number range is too small at dilated" in warning for warning in report.runs[0].warnings)
 
 
 def test_steps_too_coarse_for_the_values_prove_nothing(classifier: Case) -> None:
-    """On values a thousandth as large as those it was calibrated on nothing is proven: no pass, and the reason."""
-    dark = replace(classifier.given, array=classifier.given.array / 1000, args=(classifier.given.array / 1000,))
-    report = classifier.judged(classifier.files["tflite-int8"], dark)
+    """A layer whose steps are as large as its values is neither at fault nor passed: it is not proven, and said so."""
+    report = classifier.judged(with_steps(classifier.files["tflite-int8"], "deep", 60.0))
     assert not report.passed
-    assert NOT_COMPARED in {layer.verdict for layer in report.runs[0].layers}
+    assert {layer.layer for layer in report.runs[0].layers if layer.verdict == NOT_COMPARED} == {"deep"}
     assert "unproven" in summary(report)
     assert any("steps of the port's numbers are larger" in warning for warning in report.runs[0].warnings)
+
+
+def test_values_unlike_those_of_the_calibration_do_not_pass(classifier: Case) -> None:
+    """On an input four times as bright as those that the file was calibrated on it is told that its range ends."""
+    bright = classifier.given.changed(lambda name, array: array * 4)
+    report = classifier.judged(classifier.files["tflite-int8"], bright)
+    assert not report.passed
+    assert any("number range is too small at input" in warning for warning in report.runs[0].warnings)
 
 
 def test_a_fixed_tolerance_takes_the_place_of_the_noise(classifier: Case) -> None:
@@ -213,7 +215,7 @@ def test_low_precision_is_told_in_decibels(classifier: Case) -> None:
     """The table of layers, and the policy, say what an int8 file is judged by."""
     report = classifier.judged(classifier.files["tflite-int8"])
     assert "dB" in layer_table(report, report.runs[0])
-    assert "int8 noise from the file's own step sizes" in report.settings["policy"]
+    assert "int8, whose noise from the file's own step sizes is allowed" in report.settings["numbers"]
     measure = report.runs[0].layers[-1].introduced
     assert measure is not None
     assert 10 ** (-measure.sqnr / 20) == pytest.approx(measure.relative)

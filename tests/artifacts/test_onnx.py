@@ -1,7 +1,8 @@
 """The engine of `.onnx` files: whole, watched and in pieces; and what their operators are lifted to."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,16 @@ def test_a_piece_of_several_steps_starts_from_what_is_known(engine: OnnxEngine) 
     np.testing.assert_allclose(engine.part(GIVEN, joined), made[joined], rtol=CLOSE, atol=CLOSE)
     zero = engine.part({"image": GIVEN["image"], joined: np.zeros_like(made[joined])}, end)
     assert np.abs(zero - made[end]).max() > 0.01
+
+
+def test_a_file_is_run_on_inputs_of_one_size_after_another(engine: OnnxEngine) -> None:
+    """What was made ready for one batch does not stand in the way of the next, whole, watched and in pieces."""
+    for batch in (2, 3, 2):
+        given = {"image": values((batch, *IMAGE[1:]))}
+        made, step = every(engine, given), shaped(engine, given).steps[-1]
+        assert {len(value) for value in engine.whole(given).values()} == {batch}
+        known = {name: made[name] for name in step.inputs if name in made}
+        np.testing.assert_array_equal(engine.part(known, step.outputs[0]), made[step.outputs[0]])
 
 
 def test_a_piece_without_what_it_needs_is_refused(engine: OnnxEngine) -> None:
@@ -447,20 +458,66 @@ def test_a_faithful_file_passes(files: Mapping[str, Path]) -> None:
     assert [run.mode for run in report.runs] == ["onnx"]
 
 
-@pytest.mark.parametrize(("weight", "layer"), [("first", "0"), ("second", "2")])
-def test_a_fault_in_a_file_is_found_at_its_layer(
-    files: Mapping[str, Path], weight: str, layer: str, tmp_path: Path
-) -> None:
-    """A kernel that was changed in the file, by one in a thousand, is found at its layer, and the cause is proven."""
-    model = onnx.load(files["onnx"])
-    (kernel,) = [each for each in model.graph.initializer if f"/{weight}" in each.name and len(each.dims) == 4]
+def scaled_kernel(model: Any) -> None:
+    """The second kernel is larger by one in a thousand."""
+    (kernel,) = [each for each in model.graph.initializer if "/second" in each.name and len(each.dims) == 4]
     changed = onnx.numpy_helper.to_array(kernel) * np.float32(1.001)
     kernel.CopyFrom(onnx.numpy_helper.from_array(changed, kernel.name))
+
+
+def no_bias(model: Any) -> None:
+    """The first bias is zero."""
+    (bias,) = [each for each in model.graph.initializer if "/first" in each.name and len(each.dims) == 1]
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.zeros(bias.dims, np.float32), bias.name))
+
+
+def steeper(model: Any) -> None:
+    """The activation has another slope."""
+    (leaky,) = [each for each in model.graph.node if each.op_type == "LeakyRelu"]
+    leaky.attribute[0].f = 0.1002
+
+
+@pytest.mark.parametrize(
+    ("plant", "layer", "slug"),
+    [(scaled_kernel, "2", "scale"), (no_bias, "0", "bias-missing"), (steeper, "1", "activation-slope")],
+)
+def test_a_fault_in_a_file_is_found_at_its_layer(
+    files: Mapping[str, Path], plant: Callable[[Any], None], layer: str, slug: str, tmp_path: Path
+) -> None:
+    """What was changed in the file, and not in the model, is found at its layer, and the cause is named and proven."""
+    model = onnx.load(files["onnx"])
+    plant(model)
     onnx.save(model, tmp_path / "faulty.onnx")
     report = verify(tiny.mypair(tmp_path / "faulty.onnx"))
     assert not report.passed
-    assert [finding.layer for finding in report.findings] == [layer]
     (finding,) = report.findings
-    assert finding.cause.slug != "unknown"
+    assert (finding.layer, finding.cause.slug) == (layer, slug)
     assert finding.cause.residual_after is not None
     assert finding.cause.residual_after < 0.01 * (finding.cause.residual_before or 0.0)
+
+
+def test_weights_in_a_file_beside_it_are_read(files: Mapping[str, Path], tmp_path: Path) -> None:
+    """A model whose constants are in another file computes the same, whole and in pieces."""
+    onnx.save_model(
+        onnx.load(files["onnx"]),
+        tmp_path / "beside.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
+    assert (tmp_path / "weights.bin").stat().st_size
+    assert verify(tiny.mypair(tmp_path / "beside.onnx")).passed
+
+
+def test_a_bias_of_zeros_that_the_converter_has_dropped_is_no_fault(tmp_path: Path) -> None:
+    """tf2onnx leaves out a bias of zeros; the reference's layer, which has one, is compared and agrees."""
+    model, reference = tiny.port(), tiny.reference()
+    kernel1, bias1, kernel2, bias2 = model.get_weights()
+    model.set_weights([kernel1, 0 * bias1, kernel2, 0 * bias2])
+    for layer in (reference[0], reference[2]):
+        layer.bias.data.zero_()
+    path = tmp_path / "dropped.onnx"
+    write(FORMATS["onnx"], served(model), path)
+    assert all(len(each.input) == 2 for each in onnx.load(path).graph.node if each.op_type == "Conv")
+    report = verify(replace(tiny.mypair(path), reference=reference))
+    assert report.passed, report.findings

@@ -223,6 +223,20 @@ def test_what_is_rounded_on_the_way_counts_as_noise_of_the_layer_and_of_all_afte
     assert found.noise("1", anchored=True).rmse < 1e-3
 
 
+class _Turning(torch.nn.Module):
+    """Takes another way where rounding has brought a value to zero."""
+
+    def forward(self, x: Any) -> Any:
+        """The way depends on the values."""
+        return torch.tanh(x) if bool((x == 0).any()) else torch.sigmoid(x)
+
+
+def test_a_reference_whose_way_depends_on_its_values_is_refused() -> None:
+    """Where rounded numbers lead the reference another way there is nothing to compare with: one sentence says so."""
+    with pytest.raises(PairError, match="takes another way when its numbers are rounded: it comes to 'tanh'"):
+        expected(Formats(precision="int8", ends=frozenset({"sigmoid"}), grids={"input": grid(0.5)}), _Turning().eval())
+
+
 def test_a_recorded_reference_cannot_be_run_in_other_formats() -> None:
     """Without the network itself there is nothing to round: the error says which precision asks for it."""
     with pytest.raises(PairError, match="int8, which is judged by running the reference"):

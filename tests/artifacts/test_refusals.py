@@ -134,3 +134,24 @@ def test_what_an_allowed_operation_gives_is_judged(files: Files, folder: Path) -
     path = reading(files, folder)
     done = run(["gate", PAIR, "--artifact", str(path), "--policy", "parity.toml", "--no-isolate"])
     assert done.exit_code == 1, done.output
+
+
+@pytest.mark.parametrize("command", ["verify", "explain", "map", "gate"])
+def test_a_file_is_looked_at_before_anything_opens_it(
+    files: Files, folder: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Where a pair's inputs are made from what its port takes, too: Keras is never given a file that is refused."""
+    opened: list[object] = []
+    monkeypatch.setattr(keras.models, "load_model", lambda path, **options: opened.append(path))
+    path = pickled(files, folder)
+    pair = PAIR.replace("mypair", "inputless")
+    words = {
+        "verify": ["verify", pair, "--port", str(path)],
+        "explain": ["explain", pair, "0", "--port", str(path)],
+        "map": ["map", pair, "--port", str(path)],
+        "gate": ["gate", pair, "--artifact", str(path), "--no-isolate"],
+    }
+    done = run(words[command])
+    assert done.exit_code == 3, done.output
+    assert "has a __lambda__, which is a pickled function" in done.stderr
+    assert opened == []

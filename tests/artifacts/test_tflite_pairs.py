@@ -1,5 +1,6 @@
 """Pairs whose port is a `.tflite` file: faithful ones pass, and a fault in the file is found at its layer."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import parity
 from parity.axes import Array
 from parity.converters import transfer
 from parity.export import FORMATS, served, write
-from parity.frameworks import keras, torch
+from parity.frameworks import keras, quiet, tf, torch
 from parity.models import Settings
 from parity.models.flownet import build
 from parity.report import PASS, Report
@@ -142,6 +143,28 @@ def test_a_faithful_file_passes_with_every_layer_located(
     assert all(layer.verdict == PASS and layer.introduced is not None for layer in report.runs[0].layers)
 
 
+def test_a_file_that_takes_and_gives_int8_passes(tmp_path: Path) -> None:
+    """Where inputs and outputs are stored numbers too, they are rounded to their steps, and read as real numbers."""
+    model, path = port(), tmp_path / "integers.tflite"
+    transfer(reference(), model, {name: name for name in WEIGHTED})
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    drawn = np.random.default_rng(7)
+    converter.representative_dataset = lambda: (
+        [drawn.uniform(-1, 1, (1, HEIGHT, WIDTH, 3)).astype(np.float32)] for _ in range(8)
+    )
+    with warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")  # the converter's own
+        path.write_bytes(converter.convert())
+    report = verified(path)
+    assert report.passed
+    assert report.runs[0].output.relative < 0.1
+    path.write_bytes(with_constant(path, "up", KERNEL, _swapped))
+    assert [found.layer for found in verified(path).findings] == ["up"]
+
+
 def test_the_only_mode_is_the_files(files: Mapping[str, Path]) -> None:
     """A file runs in one way, which the report names."""
     assert [run.mode for run in verified(files["tflite"]).runs] == ["tflite"]
@@ -177,26 +200,39 @@ def test_a_fault_in_the_file_is_found_with_its_cause(files: Mapping[str, Path], 
     assert after <= 8 * report.findings[0].floor
 
 
+JOINED: Mapping[str, tuple[str, int, Callable[[Array], Array]]] = {
+    "kernel-axes": ("the kernel's axes", KERNEL, _swapped),
+    "bias-missing": ("the bias is zero", BIAS, np.zeros_like),
+    "scale": ("1.1 times", KERNEL, lambda kernel: kernel * np.float32(1.1)),
+}
+
+
+@pytest.mark.parametrize("cause", JOINED)
 @pytest.mark.parametrize("layer", ["relu", "bn2", "relu6", "mul"])
 def test_a_fault_in_joined_layers_is_found_where_they_end(
-    files: Mapping[str, Path], tmp_path: Path, layer: str
+    files: Mapping[str, Path], tmp_path: Path, layer: str, cause: str
 ) -> None:
-    """Of layers that the file computes in one, the kernel is wrong: found at the last of them, and nowhere else."""
+    """Of layers that the file computes in one, a weight is wrong: found at the last of them, with its cause proven."""
+    said, place, change = JOINED[cause]
     name = {"relu": "relu1", "bn2": "bn2", "relu6": "relu3", "mul": "times"}[layer]
     path = tmp_path / "faulty.tflite"
-    path.write_bytes(with_constant(files["tflite"], name, KERNEL, _swapped))
-    report = verified(path)
-    assert [found.layer for found in report.findings] == [layer]
+    path.write_bytes(with_constant(files["tflite"], name, place, change))
+    (found,) = verified(path).findings
+    assert (found.layer, found.cause.slug) == (layer, cause)
+    assert said in found.cause.detail
+    assert found.cause.residual_after is not None
+    assert found.cause.residual_after < 1e-6
 
 
 @pytest.mark.parametrize("form", FORMS[1:])
 def test_a_fault_shows_in_low_precision_too(files: Mapping[str, Path], tmp_path: Path, form: str) -> None:
     """One layer's kernel with height and width swapped is found at that layer of float16, dynamic and int8 files."""
-    path = tmp_path / "faulty.tflite"
-    path.write_bytes(with_constant(files[form], "up", KERNEL, _swapped))
-    report = verified(path)
-    assert not report.passed
-    assert [found.layer for found in report.findings] == ["up"]
+    for name, layer in (("up", "up"), ("relu1", "relu")):
+        path = tmp_path / f"{name}.tflite"
+        path.write_bytes(with_constant(files[form], name, KERNEL, _swapped))
+        report = verified(path)
+        assert not report.passed
+        assert [(found.layer, found.cause.slug) for found in report.findings] == [(layer, "kernel-axes")]
 
 
 # -- FlowNet2-SD -------------------------------------------------------------------------------------------------------

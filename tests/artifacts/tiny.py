@@ -76,3 +76,8 @@ def written(kind: str, folder: Path) -> Path:
     path = folder / form.file_name("tiny")
     write(form, served(port()), path)
     return path
+
+
+def inputless(path: Path | None = None) -> Pair:
+    """The pair without inputs of its own: they are made from what the port takes."""
+    return Pair(name="tiny", reference=reference(), port=path or port())

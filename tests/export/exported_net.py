@@ -5,6 +5,7 @@ import torch
 
 from parity import Pair, inputs
 from parity.frameworks import keras, tf
+from parity.pairs import Input
 
 
 class Net(torch.nn.Module):
@@ -79,6 +80,27 @@ def in_tf_keras():
 
 def as_function():
     return pair_of(function(), transfer=False)
+
+
+class Two(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.stem = torch.nn.Conv2d(3, 5, 3, padding=1)
+
+    def forward(self, left, right):
+        total = self.stem(left) + right
+        return total, torch.nn.functional.leaky_relu(total, 0.1)
+
+
+def two():
+    left, right = keras.Input((10, 6, 3), name="left"), keras.Input((10, 6, 5), name="right")
+    stem, leaky, _ = layers(keras.layers)
+    total = keras.layers.Add(name="total")([stem(left), right])
+    port = keras.Model([left, right], [total, leaky(total)], name="net")
+    arrays = [inputs.noise((2, channels, 10, 6), seed=channels, low=-1, high=1).array for channels in (3, 5)]
+    given = Input(name="noise", args=tuple(arrays))
+    return Pair(name="two", reference=Two().eval(), port=port, transfer=True, inputs=[given])
 
 
 def wrong():

@@ -18,6 +18,7 @@ from parity.export import FORMATS, exporting, writing
 from parity.export.calibrated import converted
 from parity.export.exporting import file_stem
 from parity.export.samples import MORE, samples
+from parity.gate.checks import OUTPUT
 from parity.gate.record import read_record
 
 ALL = "pb,saved_model,keras,tflite,tflite-fp16,tflite-dynamic,tflite-int8,onnx"
@@ -87,6 +88,15 @@ def test_a_port_of_any_form_is_exported(invoke: Invoke, pair: str) -> None:
         pytest.importorskip("tf_keras")
     result = invoke(pair, "pb,saved_model,tflite,onnx")
     assert result.exit_code == 0, result.output
+
+
+def test_several_inputs_and_outputs_are_exported(invoke: Invoke) -> None:
+    """A port of two inputs and two outputs passes in every kind of file, both outputs compared."""
+    result = invoke("two", "pb,saved_model,keras,tflite,tflite-int8,onnx")
+    assert result.exit_code == 0, result.output
+    for record in Path("out").glob("*.record.json"):
+        checks = read_record(record).result.checks
+        assert {check.name for check in checks if check.kind == OUTPUT} == {"output[0]", "output[1]"}, record
 
 
 def test_a_class_that_the_pairs_code_registers_can_be_a_keras_file(invoke: Invoke) -> None:

@@ -77,6 +77,16 @@ def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
         targets(tmp_path).clear()
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+    """A file where a folder has to be: nothing that an earlier run has left is removed for it."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "record.json").write_text("old")
+    where = Targets(report=tmp_path / "report.json", record=tmp_path / "record.json", junit=tmp_path / "file" / "junit")
+    with pytest.raises(ReportFolderError, match="cannot write reports to"):
+        where.clear()
+    assert (tmp_path / "record.json").read_text() == "old"
+
+
 def test_what_is_read_is_never_written(tmp_path: Path) -> None:
     """The baseline in the place of the record would be removed before it is read: refused, also by another path."""
     where = targets(tmp_path)

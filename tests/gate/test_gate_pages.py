@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 from gate_made import made, policy, record
-from records import layer, with_run
+from records import COVERAGE, layer, with_run
 
 from parity.gate.junit import junit
 from parity.gate.markdown import markdown
@@ -123,3 +123,10 @@ def test_json_has_the_exit_code_and_every_check(tmp_path: Path) -> None:
     says = json.loads(as_json(failed(tmp_path).result))
     assert (says["schema"], says["verdict"], says["exit_code"]) == (1, "fail", 1)
     assert {"kind", "name", "verdict", "input", "mode", "says", "figures"} == set(says["checks"][0])
+
+
+def test_what_a_file_computes_in_one_is_said() -> None:
+    """A layer that was fused into another is compared with it, and not missing."""
+    fused = made(coverage=replace(COVERAGE, fused={"predict_flow": "mul"}))
+    assert "fused     predict_flow into mul: compared together" in gate_page(record(fused), width=80)
+    assert "fused" not in gate_page(record(), width=80)

@@ -211,3 +211,19 @@ def test_no_run_that_the_report_calls_diverged_passes() -> None:
     """Even where nothing in it says why."""
     found = record(with_run(made(), 0, verdict="diverged"))
     assert (found.result.exit_code, verdicts(found)["output[all]"]) == (1, "fail")
+
+
+def test_what_to_do_next_is_of_the_size_that_failed() -> None:
+    """Of several sizes, the command that explains a layer has the input's own name and the size of that run."""
+    report = made(faulty=["conv1.0"])
+    command = "parity verify small --size 64x64 --port net.pb"
+    named = replace(
+        report,
+        runs=tuple(replace(run, input="noise@96x128") for run in report.runs),
+        findings=tuple(replace(each, input="noise@96x128") for each in report.findings),
+        settings={**report.settings, "command": command},
+        verdict="",
+    )
+    says = check(record(named), "layer[conv1.0]").says
+    assert "parity explain small conv1.0 --size 96x128 --port net.pb --input noise --mode pb" in says
+    assert check(record(named), "layer[conv1.0]").input == "noise@96x128"

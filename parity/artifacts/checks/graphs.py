@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from parity.artifacts.checks.operations import COMPUTE, SAVERS, why_refused
-from parity.artifacts.checks.wire import WireError, fields, messages, signed, text, texts
+from parity.artifacts.checks.wire import WireError, fields, messages, numbers, signed, text, texts
 from parity.errors import ArtifactError
 
 MOST_NODES = 200_000
@@ -72,6 +72,7 @@ class Graph:
 
 def read(data: memoryview) -> Graph:
     """The graph of a GraphDef. Raises WireError for one that is not well formed."""
+    nodes = _nodes(messages(data, 1))
     functions: dict[str, Function] = {}
     for library in messages(data, 2):
         for each in messages(library, 1):
@@ -79,7 +80,7 @@ def read(data: memoryview) -> Graph:
             if function.name in functions:
                 raise ArtifactError(f"has two functions called {function.name!r}")
             functions[function.name] = function
-    return Graph(nodes=_nodes(messages(data, 1)), functions=functions)
+    return Graph(nodes=nodes, functions=functions)
 
 
 def _function(data: memoryview) -> Function:
@@ -261,9 +262,18 @@ def _check_attributes(each: Node, limit: int) -> int:
                 _count(shape, limit)
             for kind in (found for number, _, found in fields(value) if number == 6):
                 _check_type(kind)
+            for listed in messages(value, 1):
+                _check_sizes(listed)
         except ArtifactError as error:
             raise ArtifactError(f"is damaged: {name!r} of node {each.name!r} has {error}") from error
     return size
+
+
+def _check_sizes(listed: memoryview) -> None:
+    """Raise ArtifactError for a number in a list (of strides, of sizes) that TensorFlow's kernels cannot hold."""
+    for size in map(signed, numbers(listed, 3)):
+        if not -(1 << 31) <= size < 1 << 31:
+            raise ArtifactError(f"{size} in a list of numbers")
 
 
 def _check_type(kind: object) -> None:

@@ -12,6 +12,9 @@ from parity.errors import ArtifactError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
+MOST_FIELDS = 10_000_000
+"""A message of more is refused: two bytes make a field, so that a large file could be looked at for hours."""
+
 Value = int | memoryview
 
 
@@ -37,9 +40,11 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
 
 def fields(data: memoryview) -> Iterator[tuple[int, int, Value]]:
     """Each field of a message: its number, its wire type, its value. Raises WireError where it is not well formed."""
-    at, end = 0, len(data)
+    at, end, count = 0, len(data), 0
     while at < end:
-        start = at
+        start, count = at, count + 1
+        if count > MOST_FIELDS:
+            raise WireError(f"more than {MOST_FIELDS} fields in one message", start)
         tag, at = varint(data, at)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
