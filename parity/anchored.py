@@ -34,10 +34,16 @@ class Anchored:
         self._modes = modes
         self._axes = axes
         self._judge = judge
-        self._waiting = list(segments)
+        self._lacking = {segment: _reads(segment) for segment in segments}
+        """For each segment that waits, the values it reads that are not there."""
+        self._readers: dict[str, list[Segment]] = {}
+        for segment, reads in self._lacking.items():
+            for name in reads:
+                self._readers.setdefault(name, []).append(segment)
         self._uses = Counter(name for segment in segments for name in _reads(segment))
         self._held: dict[str, Array] = {}
         self._chunk: list[Segment] = []
+        self._bytes = 0
 
     def put(self, name: str, value: Value) -> None:
         """Take a value the reference has made (its own layout); run the chunk once it is large enough."""
@@ -45,10 +51,12 @@ class Anchored:
             return
         moved = move(value, *self._axes.of(name, value.ndim))
         self._held[name] = _own(moved)
-        ready = [segment for segment in self._waiting if all(read in self._held for read in _reads(segment))]
-        self._waiting = [segment for segment in self._waiting if segment not in ready]
-        self._chunk += ready
-        if sum(self._held[segment.layer].nbytes for segment in self._chunk) > CHUNK_BYTES:
+        for segment in self._readers.pop(name, ()):
+            self._lacking[segment].discard(name)
+            if not self._lacking[segment]:
+                self._chunk.append(segment)
+                self._bytes += self._held[segment.layer].nbytes
+        if self._bytes > CHUNK_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -59,21 +67,26 @@ class Anchored:
                 self._judge(segment, mode, anchors, self._held[segment.layer], actual)
         for segment in self._chunk:
             self._uses.subtract(_reads(segment))
-        self._chunk = []
+        self._chunk, self._bytes = [], 0
         self._held = {name: array for name, array in self._held.items() if self._uses[name] > 0}
 
 
-def run_anchored(reference: Reference, given: Input, anchored: Anchored, see: Callable[[Tap, Value], None]) -> None:
-    """Run the reference on an input, feeding `anchored`; `see` is shown every tap's value first."""
+def run_anchored(reference: Reference, given: Input, anchored: Anchored, see: Callable[[Tap, Value], bool]) -> None:
+    """Run the reference on an input, feeding `anchored`; `see` is shown every tap's value first, and says whether to
+    go on with the port."""
+    goes_on = True
     for name, array in given.arrays.items():
         anchored.put(name, array)
 
     def sink(tap: Tap, value: Value) -> None:
-        see(tap, value)
-        anchored.put(tap.name, value)
+        nonlocal goes_on
+        goes_on = goes_on and see(tap, value)
+        if goes_on:
+            anchored.put(tap.name, value)
 
     reference.run(given, sink)
-    anchored.flush()
+    if goes_on:
+        anchored.flush()
 
 
 def _own(value: Value) -> Array:

@@ -4,23 +4,29 @@ Under the noise-floor policy the reference runs in float64 as well, and an end-t
 large map is not needed to know how noisy its float32 arithmetic is: where the pair says which sizes its reference takes
 (`Pair.multiple`), the noise of a large input is measured on its centre (CROP x CROP), and errors are taken against the
 float32 run. On FlowNet2-SD at 704x448 the noise of the centre is 0.9 to 1.0 times the whole map's at the convolutions.
-Under a fixed tolerance nothing runs in float64.
+
+Of a batch, the first item alone is run in float64 at first, and what it says may only acquit: where anything fails by
+it, the whole batch is run and judged again. It can hardly acquit wrongly: it counts only where the reference makes of
+it alone what it makes of it in the batch, and where every tap is measured on as many values as in the batch; and the
+whole batch has at least the noise of one item, so at most a root of their number is lost, in a batch of which the other
+items have no noise at all. Under a fixed tolerance nothing runs in float64.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from parity.artifacts.precision import Expected
-from parity.axes import Array, move
+from parity.axes import Array, Axes, move
 from parity.comparison import Comparison, compare, noise_of
 from parity.errors import PairError
 from parity.pairs import INPUT, Input, Pair
 from parity.report import Measure
 from parity.runners.keras_model import Segment
 from parity.runners.reference import Reference, Value
-from parity.runners.taps import Tap, positions
-from parity.runners.torch_module import sampled
+from parity.runners.taps import SAMPLE, Tap, Trace, positions
+from parity.runners.torch_module import TorchModule, sampled
 from parity.tolerance import Limits, Noise, Policy
 
 CROP = 256
@@ -35,7 +41,8 @@ class Judge:
     """The judge of one input: `trace` has the reference's taps, samples and output, `noise` its noise at each tap.
 
     After construction only the taps are known. `prepare` runs what the policy asks for before anything is compared;
-    `see` takes each value of the reference's float32 run, and completes what `prepare` could not know.
+    `see` takes each value of the reference's float32 run, and completes what `prepare` could not know. Where the noise
+    is that of the first item of a batch (`on_first`), `doubted` says that it does not speak for the others.
     """
 
     def __init__(self, reference: Reference, pair: Pair, policy: Policy, given: Input) -> None:
@@ -43,20 +50,29 @@ class Judge:
         self._pair = pair
         self._policy = policy
         self._given = given
-        self._on_centre: Mapping[str, Noise] | None = None
+        self._on_part: Mapping[str, Noise] | None = None
+        self._alone: Mapping[str, Array] = {}
+        """Samples of the part's float32 run, and below the shapes of its taps."""
+        self._shapes: Mapping[str, tuple[int | None, ...]] = {}
+        self.on_first = self.doubted = False
         self.trace = reference.taps(given)
         self.taps: Mapping[str, Tap] = {tap.name: tap for tap in self.trace.taps}
         self.noise: dict[str, Noise] = {}
         self.expected: Expected | None = None
         """What the port's number formats make of the reference, where they are of low precision."""
 
-    def prepare(self) -> None:
-        """Run the reference as the judge needs it: in float64, whole or on its centre, or in float32 alone."""
+    def prepare(self, *, whole: bool = False) -> None:
+        """Run the reference as the judge needs it: in float64, `whole` or on a part; or in float32 alone."""
         float64 = self._policy.uses_float64
-        centre = centre_of(self._given, self._pair) if float64 else None
-        if centre is not None:
-            exact, rounded = (self._reference.sample(centre, float64=wide) for wide in (True, False))
-            self._on_centre = {name: noise_of(rounded.samples[name], exact.samples[name]) for name in exact.samples}
+        first = self._first() if float64 and not whole else None
+        part = first or (centre_of(self._given, self._pair) if float64 else None)
+        self.on_first, self.doubted = first is not None, False
+        self._on_part = None
+        if part is not None:
+            exact, rounded = (self._reference.sample(part, float64=wide) for wide in (True, False))
+            self._on_part = {name: noise_of(rounded.samples[name], exact.samples[name]) for name in exact.samples}
+            self._alone = rounded.samples
+            self._shapes = {tap.name: tap.shape for tap in rounded.taps}
             return
         self.trace = self._reference.sample(self._given, float64=float64)
         if not float64:
@@ -67,14 +83,35 @@ class Judge:
         if not self._policy.uses_float64:
             return
         sample = sampled(value)
-        if self._on_centre is None:
+        if self._on_part is None:
             self.noise[tap.name] = noise_of(sample, self.trace.samples[tap.name])
-        else:
-            self.trace.samples[tap.name] = sample
-            self.noise[tap.name] = self._on_centre[tap.name].at_scale(noise_of(sample, sample))
-            for output, name in self.trace.output_taps.items():
-                if tap.name == name:
-                    self.trace.outputs[output] = np.asarray(value).copy()
+            return
+        if tap.name not in self.taps:
+            return
+        part, values = self._on_part[tap.name], noise_of(sample, sample)
+        self.noise[tap.name] = part.at_most(values) if self.on_first else part.at_scale(values)
+        self.trace.samples[tap.name] = sample
+        for output, name in self.trace.output_taps.items():
+            if tap.name == name:
+                self.trace.outputs[output] = np.asarray(value).copy()
+        if self.on_first and not self.doubted:
+            self.doubted = part.floor > SUSPECT or not self._as_alone(tap, value, part)
+
+    def _first(self) -> Input | None:
+        """The first item of a batch, if a run on it is like one on the batch; None for an input to be run otherwise."""
+        first = first_of(self._given, self._pair.axes) if isinstance(self._reference, TorchModule) else None
+        if first is None or centre_of(self._given, self._pair) is not None:
+            return None
+        try:
+            alone = self._reference.taps(first)
+        except Exception:  # a user's own code may raise anything on a batch of one
+            return None
+        return first if _is_like(alone, self.trace) else None
+
+    def _as_alone(self, tap: Tap, value: Value, noise: Noise) -> bool:
+        """Whether the first item's part of a value is what the reference makes of that item alone, but for noise."""
+        first = value[tuple(slice(size) for size in self._shapes[tap.name])]
+        return compare(sampled(first), self._alone[tap.name], self._policy.limits(noise)).passed
 
     def refuse_random(self) -> None:
         """Raise PairError if the reference gives other values when run again: its noise would hide every fault.
@@ -201,3 +238,32 @@ def centre_of(given: Input, pair: Pair) -> Input | None:
         window[axis] = slice(start, start + side)
     centre = np.ascontiguousarray(array[tuple(window)])
     return given.changed(lambda name, array: centre) if centre.size else None
+
+
+def first_of(given: Input, axes: Axes) -> Input | None:
+    """The first item of a batch, as a batch of one; None where the input's arrays do not have several items, as many
+    each."""
+    places = {name: axes.of(name, array.ndim)[0].find("N") for name, array in given.arrays.items()}
+    counts = {array.shape[places[name]] for name, array in given.arrays.items() if places[name] >= 0}
+    if len(counts) != 1 or counts == {1}:
+        return None
+
+    def first(name: str, array: Array) -> Array:
+        return array if places[name] < 0 else np.ascontiguousarray(np.take(array, [0], axis=places[name]))
+
+    return given.changed(first)
+
+
+def _is_like(alone: Trace, whole: Trace) -> bool:
+    """Whether a run on one item has the taps of the run on its batch, each sampled at as many places."""
+    ours, theirs = ([(tap.name, tap.kind, tap.reads) for tap in trace.taps] for trace in (alone, whole))
+    return ours == theirs and all(
+        _is_share(one.shape, all_.shape) for one, all_ in zip(alone.taps, whole.taps, strict=True)
+    )
+
+
+def _is_share(one: tuple[int | None, ...], all_: tuple[int | None, ...]) -> bool:
+    """Whether two shapes differ in one axis at most, and both have as many places to sample."""
+    other = [axis for axis, sizes in enumerate(zip(one, all_, strict=False)) if sizes[0] != sizes[1]]
+    sampled_at = (min(SAMPLE, math.prod(size or 0 for size in shape)) for shape in (one, all_))
+    return len(one) == len(all_) and len(other) <= 1 and len(set(sampled_at)) == 1

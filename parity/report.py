@@ -168,12 +168,13 @@ class Watching(_Record):
     """The uninstrumented port against the instrumented one, on the whole output.
 
     `same` is bitwise equality; `relative` the RMSE over RMS between the two; `within` whether that stays inside the
-    limits.
+    limits. `once` says that both are one run, which was read as it went, so that there is nothing to tell apart.
     """
 
     same: bool
     relative: float
     within: bool
+    once: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

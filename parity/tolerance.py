@@ -41,6 +41,20 @@ class Noise:
         scale = values.expected_rms / self.expected_rms if self.expected_rms else 1.0
         return replace(values, rmse=self.rmse * scale, gain=self.gain, max_abs=self.max_abs * scale, count=self.count)
 
+    def at_most(self, values: "Noise") -> "Noise":
+        """The same relative noise for values of the size that `values` describes, but never more than was measured.
+
+        Relative noise says nothing of larger values where what it was measured on is next to nothing: an empty item.
+        """
+        scaled = self.at_scale(values)
+        down = min(1.0, self.expected_rms / values.expected_rms) if values.expected_rms else 1.0
+        return replace(
+            scaled,
+            rmse=min(scaled.rmse, self.rmse),
+            max_abs=min(scaled.max_abs, self.max_abs),
+            gain=self.gain * down,
+        )
+
     @property
     def floor(self) -> float:
         """The noise floor, relative to the RMS of the values; never below one float32 rounding."""

@@ -14,6 +14,7 @@ from parity.converters import transfer
 from parity.diagnosis import Diagnosis
 from parity.errors import PairError, RefusedInputError, UsageError
 from parity.examination import Examination, Progress, Subject, Witness
+from parity.examination.matching import Kept
 from parity.explanation import Explanation
 from parity.golden.port import RecordedPort
 from parity.golden.sides import recorded_port, recorded_reference
@@ -63,7 +64,8 @@ def verify(
 
 
 class Verifier:
-    """A pair made ready to run, and how it is judged: what all its inputs share (the float64 copy, compiled graphs).
+    """A pair made ready to run, and how it is judged: what all its inputs share (the float64 copy, compiled graphs,
+    what answers to what).
 
     Neither side may change while a verifier of it is in use. Raises PairError where one cannot be run as a pair, and
     UsageError for gradients of a recording.
@@ -79,6 +81,7 @@ class Verifier:
         self.policy = policy
         self.gradients = gradients
         self._apart: dict[str, frozenset[str]] = {}
+        self._kept: Kept = {}
         self.reference: Reference = recorded_reference(pair) or TorchModule(pair.reference, device)
         self._port: Port | RecordedPort | ArtifactPort = (
             recorded_port(pair) or artifact_port(pair.port) or Port(_unwrapped(pair.port))
@@ -140,6 +143,7 @@ class Verifier:
             policy=self.policy,
             reference=self.reference,
             port=port,
+            kept=self._kept,
             versions={} if isinstance(self._port, Port) else self._port.versions,
             notes=self._port.notes if isinstance(self._port, ArtifactPort) else (),
         )

@@ -37,6 +37,16 @@ def test_limits_are_multiples_of_the_noise() -> None:
     assert limits.rtol is None
 
 
+def test_noise_is_never_scaled_up_to_more_than_was_measured() -> None:
+    """Noise of an item is scaled down for smaller values, and kept as it is for larger ones."""
+    measured = noise(gain=1e-6)
+    smaller = measured.at_most(noise(expected_rms=1.0, expected_max=2.0))
+    assert (smaller.rmse, smaller.max_abs, smaller.gain) == (1e-6, 3.5e-6, 1e-6)
+    larger = measured.at_most(noise(expected_rms=200.0, expected_max=500.0))
+    assert (larger.rmse, larger.max_abs, larger.gain) == (2e-6, 7e-6, 1e-8)
+    assert (larger.expected_rms, larger.expected_max) == (200.0, 500.0)
+
+
 def test_the_ratios_are_the_policys() -> None:
     """Other ratios give other limits."""
     limits = NoiseFloor(rmse_ratio=3, max_ratio=5).limits(noise())

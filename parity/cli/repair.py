@@ -48,7 +48,6 @@ def _repair(name: str, output: Path, options: "Options", *, force: bool) -> bool
     from parity.settings import RunSettings, ensure_target
 
     ensure_target(output, Path(options.port) if options.port is not None else None, force=force)
-    ensure_target(output, None if options.port is None else Path(options.port), force=force)
     refuse_shipped(options.port, "repaired")
     settings = RunSettings.of(name, options)
     with progress_bar(sys.stderr) as show:

@@ -4,7 +4,8 @@ derived     which axes every tensor of this run has, where the pair does not dec
 aligned     which tap of the port answers to which of the reference; the port is cut into segments there
 judge       the reference in float64: what noise is, at every tap
 anchored    the reference in float32, once; each segment on its values, in each mode (introduced error)
-end to end  for each mode, the port sampled at every tap (propagated error), and run unwatched (its output)
+end to end  for each mode, the port sampled at every tap (propagated error), and run unwatched (its output); in one run
+            where that can be looked into without a change
 judged      both errors of each layer against the noise of the float32 reference
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 from parity.adequacy import RECTIFIERS, SHOWN, blind_spots
 from parity.anchored import Anchored, run_anchored
 from parity.artifacts.biases import is_astray
+from parity.artifacts.formats import is_low
 from parity.axes import Array, move
 from parity.comparison import compare, fits_repeated
 from parity.diagnosis import Diagnosis, diagnose, unproven
@@ -72,11 +74,13 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, kw_only=True)
 class _EndToEnd:
-    """The port on one input in one mode: the error of each segment's value, the watched outputs, and the plain ones."""
+    """The port on one input in one mode: the error of each segment's value, the watched outputs, and the plain ones;
+    whether both are of one run."""
 
     measures: Mapping[str, Measure]
     watched: Mapping[str, Array]
     plain: Mapping[str, Array]
+    once: bool = False
 
 
 class Examination:
@@ -122,23 +126,11 @@ class Examination:
 
     def report(self) -> Report:
         """Run the steps and record what came of them."""
-        tell(
-            Begun(
-                coverage=self._coverage(), layers=tuple(segment.layer for segment in self.matching.in_reference_order())
-            )
-        )
-        self.progress("reference as judge", 0.0)
-        self.judge.prepare()
-        self.lowered = lowered(self.subject, self.matching, self.given, self.judge)
-        if self.lowered:
-            self.scene.stored, self.scene.fits = self.lowered.stored, self.lowered.fits
-        if self.subject.policy.uses_float64:
-            self._run_anchored(self.segments)
-            self.judge.refuse_random()
-        self.ends = ends = dict(self._ends())
-        if not self.subject.policy.uses_float64:
-            self._run_anchored(self._suspicious(ends))
-        runs = tuple(self._run(mode, ends[mode]) for mode in self.modes)
+        whole = bool(self.wanted or self.poisoned) or is_low(self.subject.port)
+        runs = self._runs(whole=whole)
+        if self.judge.on_first and not (runs and all(run.verdict == PASS for run in runs)):
+            self._forget()
+            runs = self._runs(whole=True)
         return Report(
             pair=self.subject.pair.name,
             environment=environment({**self.subject.reference.versions, **self.subject.versions}),
@@ -154,6 +146,38 @@ class Examination:
             first_divergence=self._found.first_divergence(runs),
             setups=self._setups(),
         )
+
+    def _runs(self, *, whole: bool) -> tuple[Run, ...]:
+        """The steps: a run for each mode. Unless `whole` there may be none, where something fails by a part's noise."""
+        tell(
+            Begun(
+                coverage=self._coverage(), layers=tuple(segment.layer for segment in self.matching.in_reference_order())
+            )
+        )
+        self.progress("reference as judge", 0.0)
+        self.judge.prepare(whole=whole)
+        self.lowered = lowered(self.subject, self.matching, self.given, self.judge)
+        if self.lowered:
+            self.scene.stored, self.scene.fits = self.lowered.stored, self.lowered.fits
+        if self.subject.policy.uses_float64:
+            self._run_anchored(self.segments)
+            if self.judge.doubted:
+                return ()
+            self.judge.refuse_random()
+        self.ends = ends = dict(self._ends())
+        if not self.subject.policy.uses_float64:
+            self._run_anchored(self._suspicious(ends))
+        return tuple(self._run(mode, ends[mode]) for mode in self.modes)
+
+    def _forget(self) -> None:
+        """Forget what was judged, to judge it again."""
+        self.introduced.clear()
+        self.diagnoses.clear()
+        for pictures in self.pictures.values():
+            pictures.clear()
+        self.not_reversed.clear()
+        self.poisoned.clear()
+        self.ends = {}
 
     def _setups(self) -> dict[str, Setup]:
         """How both sides have each layer, in the reference's order."""
@@ -228,14 +252,18 @@ class Examination:
             return
         seen = 0
 
-        def see(tap: Tap, value: Value) -> None:
+        def show(tap: Tap, value: Value) -> None:
             nonlocal seen
             seen += 1
             self.progress(f"layer by layer, {tap.name}", 0.2 + 0.4 * seen / len(self.judge.taps))
             self.judge.see(tap, value)
 
+        def see(tap: Tap, value: Value) -> bool:
+            show(tap, value)
+            return not self.judge.doubted
+
         if isinstance(self.subject.port, RecordedGraph):
-            self.subject.reference.run(self.given, see)
+            self.subject.reference.run(self.given, show)
             self._run_reversed(self.subject.port, segments)
             return
         anchored = Anchored(self.subject.port, segments, self.modes, self.subject.pair.axes, self._judge_introduced)
@@ -267,6 +295,8 @@ class Examination:
     ) -> None:
         """Compare what a segment made of the reference's values; explain it at once, while they are there."""
         layer, key = segment.layer, (segment.layer, mode)
+        if self.judge.doubted:
+            return
         if self.poisoned & set(segment.anchors):
             self.poisoned.add(layer)
             return
@@ -284,6 +314,9 @@ class Examination:
             if actual is REFUSED:
                 note = "cannot run on the reference's values: another shape is built in"
             self.introduced[key] = self.judge.mismatch(layer, note)
+        if self.judge.on_first and not self.introduced[key].passed:
+            self.judge.doubted = True
+            return
         if layer == self.wanted or not (self.wanted or self.introduced[key].passed):
             self._explain(segment, mode, anchors, expected, actual)
         result = self._layer(segment, mode)
@@ -334,11 +367,14 @@ class Examination:
             self.progress(f"end to end, {mode}", 0.6 + 0.4 * share)
 
         show(0)
-        samples, watched = port.propagate(arrays, self.segments, [self._places(s) for s in self.segments], mode, show)
+        places = [self._places(segment) for segment in self.segments]
+        once = port.at_once(arrays, self.segments, places, show) if mode == "eager" else None
+        samples, watched = once or port.propagate(arrays, self.segments, places, mode, show)
         layers = [segment.layer for segment in self.segments]
         measures = {layer: self.judge.of_sample(layer, sample) for layer, sample in zip(layers, samples, strict=True)}
         show(len(self.segments))
-        return _EndToEnd(measures=measures, watched=watched, plain=port.plain(arrays, mode))
+        plain = watched if once else port.plain(arrays, mode)
+        return _EndToEnd(measures=measures, watched=watched, plain=plain, once=once is not None)
 
     def inputs_of_port(self) -> dict[str, Array]:
         """The input's arrays in the port's layout, by the reference's names."""
@@ -487,6 +523,8 @@ class Examination:
 
     def _watching(self, end: _EndToEnd) -> Watching:
         """The watched port's outputs against the plain one's: the same values, or as near as the limits ask."""
+        if end.once:
+            return Watching(same=True, relative=0.0, within=True, once=True)
         each = [self._watched(name, end.watched[ours], end.plain[ours]) for name, ours in self.matching.outputs.items()]
         return max(each, key=lambda watching: (not watching.within, not watching.same, watching.relative))
 

@@ -1,8 +1,9 @@
 """What answers to what on one input: inputs and outputs paired, taps aligned, the port cut into segments there."""
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from parity.alignment import Alignment, align, apart
 from parity.ends import all_paired, paired
@@ -13,16 +14,23 @@ from parity.runners.keras_model import KerasModel, Segment
 from parity.runners.reference import Reference
 from parity.tolerance import Policy
 
+Kept = MutableMapping[Any, Any]
+"""What matching has found, by all that it depends on but the weights of both sides."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is examined: a pair, how it is judged, and both sides ready to run; `notes` say how the port is seen."""
+    """What is examined: a pair, how it is judged, and both sides ready to run; `notes` say how the port is seen.
+
+    `kept` has what earlier examinations of this pair have matched: it holds for as long as neither side changes.
+    """
 
     pair: Pair
     policy: Policy
     reference: Reference
     port: KerasModel
     versions: Mapping[str, str] = field(default_factory=dict)
+    kept: Kept = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
@@ -42,8 +50,14 @@ class Matching:
             raise PairError(
                 "no output of the port answers to one of the reference's; say which with Pair(output_map=...)"
             )
-        self.alignment = apart(self._align(), odd, self._end_taps())
-        self.segments = (*subject.port.segments(self.alignment.matched), *self._unfinished())
+        known, odd = self._depends_on(), frozenset(odd)
+        if known not in subject.kept:
+            subject.kept[known] = self._align()
+        self.alignment: Alignment = apart(subject.kept[known], odd, self._end_taps())
+        if (known, odd) not in subject.kept:
+            cut = subject.port.segments(self.alignment.matched)
+            subject.kept[known, odd] = (*cut, *self._unfinished(cut))
+        self.segments: tuple[Segment, ...] = subject.kept[known, odd]
 
     def in_reference_order(self) -> list[Segment]:
         """The segments in the order in which the reference makes their values."""
@@ -82,6 +96,12 @@ class Matching:
         theirs, ours = self._judge.trace.output_taps, self._subject.port.output_taps
         return {theirs[name]: ours[answer] for name, answer in self.outputs.items()}
 
+    def _depends_on(self) -> tuple[Any, ...]:
+        """All that may be otherwise on another input, and that an alignment depends on."""
+        trace, port, axes = self._judge.trace, self._subject.port, self._subject.pair.axes
+        named = (port.feeds, self._end_taps(), trace.aliases, axes.by_name)
+        return (port, tuple(trace.taps), *(tuple(each.items()) for each in named))
+
     def _align(self) -> Alignment:
         pair, trace = self._subject.pair, self._judge.trace
         return align(
@@ -110,7 +130,7 @@ class Matching:
 
         return {key: tap(value) if isinstance(value, str) else tuple(map(tap, value)) for key, value in layers.items()}
 
-    def _unfinished(self) -> tuple[Segment, ...]:
+    def _unfinished(self, cut: Sequence[Segment]) -> tuple[Segment, ...]:
         """What the port ends with, held against the reference's output, where it ends before the reference does."""
-        by_layer = {segment.layer: segment for segment in self._subject.port.segments(self.alignment.matched)}
+        by_layer = {segment.layer: segment for segment in cut}
         return tuple(replace(by_layer[layer], layer=end) for end, layer in self.too_early().items())

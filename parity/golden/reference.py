@@ -190,7 +190,7 @@ class RecordedCall(Call):
 
     read: tuple[str, ...]
 
-    @property
+    @cached_property
     def reads(self) -> tuple[str, ...]:
         """The taps it reads, in the order of its arguments."""
         return self.read

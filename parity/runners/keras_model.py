@@ -7,10 +7,11 @@ error; run on the reference's values, the introduced one. Both use the same oper
 
 import re
 import tempfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +194,14 @@ class KerasModel:
 
     def taps_of(self, nodes: Sequence[Any]) -> list[str]:
         """The names of the values that these nodes make."""
-        made = {id(tensor) for node in nodes for tensor in node.outputs}
-        return [tap.name for tap in self.taps if tap.key in made]
+        taps = self._by_key
+        found = {id(tensor) for node in nodes for tensor in node.outputs} & taps.keys()
+        return [self.taps[place].name for place in sorted(taps[key] for key in found)]
+
+    @cached_property
+    def _by_key(self) -> Mapping[int, int]:
+        """The place of each tap, by its key."""
+        return {tap.key: place for place, tap in enumerate(self.taps)}
 
     def symbolic(self, name: str) -> Any:
         """The symbolic tensor of a tap, or of what an input of the reference is given to."""
@@ -246,6 +253,25 @@ class KerasModel:
         with _refusals("the port", mode):
             made = run({name: as_tensor(arrays[theirs[name]]) for name in self.inputs})
         return {name: as_array(value) for name, value in made.items()}
+
+    def at_once(
+        self,
+        arrays: Mapping[str, Array],
+        segments: Sequence[Segment],
+        wanted: Sequence[Positions],
+        show: Callable[[int], None] = lambda done: None,
+    ) -> tuple[list[Array], dict[str, Array]] | None:
+        """`propagate` and `plain` in one eager run: of the model as its user runs it, its values read as they are made.
+
+        None where the model does not run its own graph, each of its operations once and in order.
+        """
+        graph = getattr(self, "_graph", None)
+        if not hasattr(graph, "_run_through_graph") or self._whole != self._call:
+            return None
+        reader = _Reader(graph, segments, wanted, show)
+        with reader.reading():
+            outputs = self.plain(arrays, "eager")
+        return ([reader.samples[segment.layer] for segment in segments], outputs) if reader.saw_all else None
 
     @property
     def graph(self) -> Any:
@@ -402,6 +428,65 @@ class KerasModel:
             anchor_keys=tuple(anchors),
             nodes=tuple(nodes),
         )
+
+
+class _Reader:
+    """Reads values in a functional model's own run. Eager tensors are never written into, so a value may be read when
+    it is made, and the run goes on with the very same."""
+
+    def __init__(
+        self, graph: Any, segments: Sequence[Segment], wanted: Sequence[Positions], show: Callable[[int], None]
+    ) -> None:
+        self.samples: dict[str, Array] = {}
+        self._graph = graph
+        self._show = show
+        self._expected = deque(node for node in nodes_of(graph) if node.operation and not node.is_input)
+        self._lost = False
+        self._reads: dict[int, list[tuple[Segment, Positions]]] = {}
+        for segment, places in zip(segments, wanted, strict=True):
+            self._reads.setdefault(segment.tap.key, []).append((segment, places))
+
+    @property
+    def saw_all(self) -> bool:
+        """Whether the model ran the operations of its graph, in their order, and nothing else."""
+        return not self._lost and not self._expected
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While the block runs, the graph shows each value that its own run makes."""
+        run = self._graph._run_through_graph
+
+        def shown(inputs: Any, operation_fn: Any = lambda operation: operation, call_fn: Any = None) -> Any:
+            return run(inputs, lambda operation: self._read(operation, operation_fn(operation)), call_fn)
+
+        vars(self._graph)["_run_through_graph"] = shown
+        try:
+            yield
+        finally:
+            del vars(self._graph)["_run_through_graph"]
+
+    def _read(self, operation: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            node = self._expected.popleft() if self._expected else None
+            self._lost = self._lost or getattr(node, "operation", None) is not operation
+            reads = [self._reads.get(id(tensor), []) for tensor in getattr(node, "outputs", ()) if not self._lost]
+            name = next((segment.tap.name for each in reads for segment, _ in each), operation.name)
+            _tell(Step(side=PORT, doing=f"running {name!r}"))
+            made = call(*args, **kwargs)
+            for each, value in zip(reads, keras.tree.flatten(made), strict=False):
+                for segment, places in each:
+                    self._show(len(self.samples))
+                    self.samples[segment.layer] = _sample(as_array(value), places)
+            return made
+
+        return called
+
+
+def _sample(value: Array, places: Positions) -> Array:
+    """The values at flat places; of a value of another shape than expected, which is reported as such, any."""
+    flat = value.reshape(-1)
+    taken: Array = flat.take(places, mode="clip") if flat.size else flat
+    return taken
 
 
 def by_name(structure: Any, name: str) -> dict[str, Any]:

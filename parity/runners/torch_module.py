@@ -103,7 +103,7 @@ class TorchModule:
             ran = self._ran(self.module, torch.device("cpu"), given, lambda tap, value: taps.append(tap))
             self._taps[key] = _trace(taps, ran)
             self._calls[key] = ran.calls
-        return replace(self._taps[key], samples={})
+        return replace(self._taps[key], samples={}, outputs={})
 
     def calls(self, given: Input) -> Mapping[str, Call]:
         """How each tap is made in a run on an input."""

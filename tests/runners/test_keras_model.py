@@ -531,3 +531,70 @@ def test_a_relu_is_of_the_kind_of_what_it_computes() -> None:
         value = keras.layers.ReLU(**settings)(value)
     kinds = [tap.kind for tap in KerasModel(keras.Model(image, value)).taps]
     assert kinds == ["relu", "relu6", "leakyrelu", "relu"]
+
+
+# -- watched in its own run -------------------------------------------------------------------------------------------
+
+
+def shared() -> Any:
+    """A layer that fires twice, and the difference of what it makes."""
+    start = keras.Input((5, 7, 3))
+    layer = layers.Dense(3, activation=None, name="dense")
+    once = layer(start)
+    return drawn(keras.Model(start, layers.Subtract(name="difference")([layer(once), once])))
+
+
+@pytest.mark.parametrize("make", [network, shared])
+def test_a_functional_model_is_watched_in_the_run_of_its_user(make: Callable[[], Any]) -> None:
+    """Its plain outputs, and every value at its places, bit for bit as watched, of one run of its operations."""
+    model = make()
+    port, array = KerasModel(model), image()
+    segments = port.segments({tap.name: tap.name for tap in port.taps})
+    places = [np.array([0, 9, 41])] * len(segments)
+    calls, call = [], type(model.layers[-1]).call
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(model.layers[-1]), "call", lambda *a, **k: calls.append(1) or call(*a, **k))
+        found = port.at_once({INPUT: array}, segments, places)
+    assert found is not None
+    assert len(calls) == 1
+    samples, outputs = port.propagate({INPUT: array}, segments, places, "eager")
+    plain = port.plain({INPUT: array}, "eager")
+    assert outputs.keys() == found[1].keys() == plain.keys()
+    assert all(np.array_equal(found[1][name], plain[name]) for name in plain)
+    assert all(np.array_equal(one, other) for one, other in zip(found[0], samples, strict=True))
+    assert "_run_through_graph" not in vars(model)
+
+
+def test_a_value_of_another_shape_is_still_read() -> None:
+    """Places that lie outside of a value do not end the run."""
+    port = KerasModel(network())
+    (segment, *_) = segments = port.segments({"r1": "first"})
+    found = port.at_once({INPUT: image()}, segments, [np.array([0, 10**9])])
+    assert found is not None
+    assert found[0][0].shape == (2,)
+    assert segment.layer == "r1"
+
+
+class Twice(keras.Model):
+    """Runs its graph on what its graph makes."""
+
+    def call(self, x: Any, training: Any = None, mask: Any = None) -> Any:
+        """The same shape as `x`."""
+        return super().call(super().call(x, training=training), training=training)
+
+
+def test_a_model_that_does_something_else_is_not_watched_in_its_run() -> None:
+    """A functional model may have a `call` of its own; what its run makes of the graph is then not the graph's."""
+    start = keras.Input((5, 7, 3))
+    model = drawn(Twice(start, layers.Dense(3, name="dense")(start)))
+    port = KerasModel(model)
+    assert isinstance(model, Twice)
+    assert port.at_once({INPUT: image()}, port.segments({"r1": "dense"}), [np.array([0])]) is None
+    assert "_run_through_graph" not in vars(model)
+
+
+def test_a_model_that_is_run_by_another_is_not_watched_in_its_run() -> None:
+    """What was opened is a graph made of a model; the model itself does not run it."""
+    model = network()
+    port = KerasModel(model, whole=lambda values: model(values[INPUT]))
+    assert port.at_once({INPUT: image()}, port.segments(ALL), [np.array([0])] * 4) is None
