@@ -416,7 +416,7 @@ class Examination:
             output=max(outputs.values(), key=lambda measure: (not measure.passed, measure.ratio)),
             outputs=outputs if len(outputs) > 1 else {},
             deviations=deviations(self.judge, self.subject.pair.axes, plain),
-            pictures=self.pictures[mode],
+            pictures=dict(self.pictures[mode]),
             shown=output_pictures(self.judge, self.subject.pair.axes, plain, self.given.truth),
             watching=watching,
             warnings=(
