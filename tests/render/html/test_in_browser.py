@@ -28,9 +28,14 @@ ALL = pytest.mark.parametrize("made", REPORTS.values(), ids=REPORTS.keys())
 def test_it_opens_and_paints_within_two_seconds(look: Look, made: Callable[[], Report]) -> None:
     """Every page opens without a word on the console or a request, and its first paint comes within two seconds."""
     window = look(made())
-    window.wait_for_function("performance.getEntriesByName('first-contentful-paint').length > 0")
-    painted = window.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-    assert 0 < painted < 2000
+    painted: list[float] = []
+    for _ in range(200):  # the page's policy forbids what Playwright's own waiting is made of
+        painted = window.evaluate("performance.getEntriesByName('first-contentful-paint').map(each => each.startTime)")
+        if painted:
+            break
+        window.wait_for_timeout(20)
+    assert len(painted) == 1
+    assert 0 < painted[0] < 2000
 
 
 @pytest.mark.parametrize(
