@@ -20,10 +20,10 @@ Names = Mapping[str, str]
 """Names of inputs, and for each what else it is called, as in `parity.ends`."""
 
 ENGINES: Mapping[str, str] = {
-    FROZEN: "parity.artifacts.frozen:opened",
-    SAVED_MODEL: "parity.artifacts.saved:opened",
-    TFLITE: "parity.artifacts.tflite:opened",
-    ONNX: "parity.artifacts.onnx:opened",
+    FROZEN: "parity.artifacts.tensorflow.frozen:opened",
+    SAVED_MODEL: "parity.artifacts.tensorflow.saved:opened",
+    TFLITE: "parity.artifacts.tflite.engine:opened",
+    ONNX: "parity.artifacts.onnx.engine:opened",
 }
 """What opens a file of a kind: a function of its path that gives its Engine."""
 

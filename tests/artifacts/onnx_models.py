@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from parity.artifacts.lifting import Lifted, Opaque, lifted
-from parity.artifacts.onnx import OnnxEngine
+from parity.artifacts.onnx.engine import OnnxEngine
 from parity.artifacts.program import Program
 from parity.axes import Array
 

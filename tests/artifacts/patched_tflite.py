@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from parity.artifacts.names import names_of
-from parity.artifacts.tflite_cut import packed
-from parity.artifacts.tflite_file import Flat, read
+from parity.artifacts.tflite.cut import packed
+from parity.artifacts.tflite.file import Flat, read
 from parity.axes import Array
 
 KERNEL, BIAS = 1, 2

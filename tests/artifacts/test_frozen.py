@@ -10,9 +10,9 @@ import pytest
 from frozen_net import BIAS, HEIGHT, KERNEL, LAYERS, WEIGHTED, WIDTH, attribute, constant, rerouted
 
 import parity
-from parity.artifacts.frozen import opened
 from parity.artifacts.lifting import lifted
-from parity.artifacts.tensorflow_rules import RULES
+from parity.artifacts.tensorflow.frozen import opened
+from parity.artifacts.tensorflow.rules import RULES
 from parity.converters import transfer
 from parity.errors import ArtifactError, UsageError
 from parity.export import FORMATS, served, write

@@ -8,9 +8,9 @@ import frozen_net
 import numpy as np
 import pytest
 
-from parity.artifacts.frozen import opened
 from parity.artifacts.lifting import Lifted, lifted
 from parity.artifacts.names import names_of
+from parity.artifacts.tensorflow.frozen import opened
 from parity.frameworks import keras, tf
 
 MAP = (2, 11, 13, 6)
@@ -180,13 +180,13 @@ def test_a_leaky_relu_by_hand_is_one(tmp_path: Path) -> None:
 
 def test_a_rule_that_makes_another_shape_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the step stays what it is: an operation of the file, run by its engine."""
-    from parity.artifacts import tensorflow_rules
     from parity.artifacts.lifting import Made
+    from parity.artifacts.tensorflow import rules
 
     def wrong(step: Any, view: Any) -> Made:
         return Made(call=keras.layers.ZeroPadding2D(1), reads=(step.inputs[0],), tensor=step.outputs[0], steps=(step,))
 
-    monkeypatch.setitem(tensorflow_rules.RULES, "Relu", wrong)
+    monkeypatch.setitem(rules.RULES, "Relu", wrong)
     engine, found, given = seen(of_a_layer(LAYERS.ReLU(name="it"), MAP), tmp_path / "net.pb", MAP)
     (node,) = found.graph.nodes
     assert type(node.operation).__name__ == "Relu"

@@ -11,7 +11,7 @@ import pytest
 
 from parity import verify
 from parity.artifacts.precision import RMSE_RATIO
-from parity.artifacts.tflite_cut import packed
+from parity.artifacts.tflite.cut import packed
 from parity.axes import Array
 from parity.export import FORMATS, served, write
 from parity.inputs import noise

@@ -15,7 +15,7 @@ import onnx
 import tiny
 from onnx_models import every, graph_of, kinds, largest_difference, node, saved, shaped, values
 
-from parity.artifacts.onnx import OnnxEngine, opened
+from parity.artifacts.onnx.engine import OnnxEngine, opened
 from parity.artifacts.program import FLOAT16
 from parity.axes import Array
 from parity.errors import ArtifactError, PairError

@@ -9,7 +9,7 @@ import pytest
 from frozen_net import HEIGHT, LAYERS, WEIGHTED, WIDTH
 
 import parity
-from parity.artifacts.saved import opened
+from parity.artifacts.tensorflow.saved import opened
 from parity.errors import ArtifactError
 from parity.export import FORMATS, served, write
 from parity.frameworks import tf

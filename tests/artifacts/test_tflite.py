@@ -10,9 +10,9 @@ import pytest
 
 from parity.artifacts import tflite as engine_file
 from parity.artifacts.program import DYNAMIC, FLOAT16, FLOAT32, INT8, Program, Step
-from parity.artifacts.tflite import TFLite
-from parity.artifacts.tflite_cut import packed
-from parity.artifacts.tflite_file import read
+from parity.artifacts.tflite.cut import packed
+from parity.artifacts.tflite.engine import TFLite
+from parity.artifacts.tflite.file import read
 from parity.axes import Array
 from parity.errors import ArtifactError, PairError
 from parity.export import FORMATS, served, write

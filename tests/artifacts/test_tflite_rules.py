@@ -9,7 +9,7 @@ import pytest
 
 from parity.artifacts.lifting import Opaque, lifted
 from parity.artifacts.model import ArtifactModel
-from parity.artifacts.tflite import TFLite
+from parity.artifacts.tflite.engine import TFLite
 from parity.axes import Array
 from parity.export import FORMATS, served, write
 from parity.frameworks import keras

@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.artifacts.lifting import Made, Rule, View
 from parity.artifacts.program import Step
-from parity.artifacts.tflite_file import JOINED
+from parity.artifacts.tflite.file import JOINED
 from parity.axes import Array
 from parity.frameworks import keras
 

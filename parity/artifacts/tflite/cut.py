@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.artifacts.tflite_file import Flat, schema, stored_bytes
+from parity.artifacts.tflite.file import Flat, schema, stored_bytes
 from parity.axes import Array
 from parity.errors import PairError
 

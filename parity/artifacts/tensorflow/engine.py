@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from parity.artifacts.graph_reading import GraphReading, without_large
 from parity.artifacts.lifting import Rule
 from parity.artifacts.program import Engine, Program
-from parity.artifacts.tensorflow_rules import RULES
+from parity.artifacts.tensorflow.reading import GraphReading, without_large
+from parity.artifacts.tensorflow.rules import RULES
 from parity.axes import Array
 from parity.errors import ArtifactError, PairError
 from parity.frameworks import tf

@@ -12,7 +12,7 @@ import numpy as np
 
 from parity.artifacts.biases import biased
 from parity.artifacts.lifting import Made, Rule, View
-from parity.artifacts.onnx_steps import AS_READ, FUSED, Order, same_pads
+from parity.artifacts.onnx.steps import AS_READ, FUSED, Order, same_pads
 from parity.artifacts.program import Step
 from parity.axes import Array
 from parity.frameworks import keras

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.artifacts.onnx_file import STANDARD, OnnxFile
+from parity.artifacts.onnx.file import STANDARD, OnnxFile
 from parity.artifacts.program import Step
 
 Order = tuple[int, ...]

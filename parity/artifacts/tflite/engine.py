@@ -19,9 +19,9 @@ import numpy as np
 
 from parity.artifacts.lifting import Rule
 from parity.artifacts.program import Engine, Program
-from parity.artifacts.tflite_cut import Cut, Cutting
-from parity.artifacts.tflite_file import read
-from parity.artifacts.tflite_rules import RULES
+from parity.artifacts.tflite.cut import Cut, Cutting
+from parity.artifacts.tflite.file import read
+from parity.artifacts.tflite.rules import RULES
 from parity.axes import Array
 from parity.errors import ArtifactError, PairError
 from parity.frameworks import quiet

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from parity.artifacts.files import SAVED_MODEL
-from parity.artifacts.graph_engine import GraphEngine, in_a_line, refusals
 from parity.artifacts.program import Engine
+from parity.artifacts.tensorflow.engine import GraphEngine, in_a_line, refusals
 from parity.axes import Array
 from parity.errors import ArtifactError
 from parity.frameworks import quiet, tf, with_constants

@@ -15,9 +15,9 @@ import numpy as np
 
 from parity.artifacts.files import ONNX
 from parity.artifacts.lifting import Rule
-from parity.artifacts.onnx_file import OnnxFile, first_line, needed
-from parity.artifacts.onnx_rules import RULES
-from parity.artifacts.onnx_steps import OF_SHAPES, Sizes, Steps, moved
+from parity.artifacts.onnx.file import OnnxFile, first_line, needed
+from parity.artifacts.onnx.rules import RULES
+from parity.artifacts.onnx.steps import OF_SHAPES, Sizes, Steps, moved
 from parity.artifacts.program import DYNAMIC, FLOAT16, FLOAT32, INT8, Engine, Program
 from parity.axes import Array
 from parity.errors import ArtifactError, PairError

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from parity.artifacts.files import FROZEN
-from parity.artifacts.graph_engine import GraphEngine, imported, in_a_line, run, session_of
 from parity.artifacts.program import Engine
+from parity.artifacts.tensorflow.engine import GraphEngine, imported, in_a_line, run, session_of
 from parity.axes import Array
 from parity.errors import ArtifactError
 from parity.frameworks import tf
