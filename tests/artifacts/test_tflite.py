@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.artifacts import tflite as engine_file
 from parity.artifacts.program import DYNAMIC, FLOAT16, FLOAT32, INT8, Program, Step
+from parity.artifacts.tflite import engine as engine_file
 from parity.artifacts.tflite.cut import packed
 from parity.artifacts.tflite.engine import TFLite
 from parity.artifacts.tflite.file import read
