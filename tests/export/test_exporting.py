@@ -3,7 +3,8 @@
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,17 @@ Invoke = Callable[..., Any]
 
 
 @pytest.fixture
-def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
-    """Run `parity export` on a pair of the file net.py in an empty folder; files go to `out`."""
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Invoke]:
+    """Run `parity export` on a pair of the file net.py in an empty folder; files go to `out`. The module is forgotten
+    afterwards: other tests have a net.py too."""
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(exported_net.SOURCE)
 
     def invoke(pair: str, to: str, *more: str) -> Any:
         return CliRunner().invoke(app, ["export", f"net.py:{pair}", "--to", to, "-o", "out", *more])
 
-    return invoke
+    yield invoke
+    sys.modules.pop("net", None)
 
 
 def listed(folder: str = "out") -> set[str]:
