@@ -6,7 +6,7 @@
     MODE            is it right in eager, on the same values, and wrong in this mode only?
     CHANCE          does the layer give the same twice?
     TRAINING        does it take its statistics from the batch? Then it changes its weights as it runs
-    WEIGHTS         is every number it carries the reference's?
+    WEIGHTS         is every number it carries the reference's, in the converter's order or in the port's own?
     REST            its configuration, what it reads, the shape of its error; with the weights put right first
 
 Each family of causes is a file; each cause is a function that yields hypotheses where the evidence speaks for one. A
@@ -18,6 +18,7 @@ explains the error the cause is `unknown`, with everything that was tried.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from parity.axes import Array
 from parity.comparison import Comparison, compare, fits_repeated
 from parity.diagnosis import (
     activations,
+    arrangements,
     bias,
     environment,
     geometry,
@@ -100,12 +102,14 @@ class Diagnosis:
     """The cause of a layer's error, and the edit of the port that was proven to undo it, where there is one.
 
     `misloaded` says that the layer's weights are not the reference's, `foreign` that they are like none of them.
+    `undoes` has the taps it reads whose own fault its weights undo: one of the two is the port's order, and no fault.
     """
 
     cause: Cause
     edit: Edit | None = None
     misloaded: bool = False
     foreign: bool = False
+    undoes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +133,7 @@ def diagnose(evidence: Evidence) -> Diagnosis:
         found = (_as_elsewhere(evidence) or found) if found.cause.slug == "unknown" else found
         if found.edit is not None and found.cause.slug != "unknown":
             evidence.scene.proven.append(found)
-        return found
+        return replace(found, undoes=arrangements.undone(evidence)) if found.misloaded else found
     except Exception as error:  # a layer that refuses the reference's values must not end the whole verification
         reason = str(error).strip().splitlines() or [type(error).__name__]
         detail = f"{_where(evidence)}; the layer cannot be run again on the reference's values: {reason[0]}"
@@ -192,9 +196,33 @@ def _diagnosed(evidence: Evidence) -> Diagnosis:
     if base is None:
         return _conclude(evidence, _rest(evidence))
     tried = _all(evidence, WEIGHTS)
-    explains = any(each.explains for each in tried)
-    found = _conclude(evidence, tried) if explains else _two_faults(evidence, base, tried)
-    return replace(found, misloaded=True, foreign=carries_others(evidence))
+    if any(each.explains for each in tried):
+        return replace(_conclude(evidence, tried), misloaded=True, foreign=carries_others(evidence))
+    found = _in_own_order(evidence)
+    return found or replace(_two_faults(evidence, base, tried), misloaded=True, foreign=carries_others(evidence))
+
+
+def _in_own_order(evidence: Evidence) -> Diagnosis | None:
+    """What is wrong where the port is right with weights that are not the converter's, or with fewer of these put in.
+
+    The reference's weights in all places leave the layer wrong: so either that is not all, or the rest of the port goes
+    with weights in another order. Where weights alone explain it then, that is the cause; else what does beside them.
+    """
+    for each in chain(arrangements.by_flattening(evidence), arrangements.by_fewer(evidence)):
+        edit = restored_edit(each)
+        if edit is None or not (restored := _attempt(each, Hypothesis(slug="unknown", detail="", edit=edit))):
+            continue
+        tried = _all(each, WEIGHTS) if restored.explains else []
+        if any(trial.explains for trial in tried):
+            return replace(_conclude(each, tried), misloaded=True, foreign=carries_others(each))
+    for each in arrangements.by_flattening(evidence):
+        if 0 in differing_weights(each):
+            continue
+        base = restored_edit(each)
+        found = _two_faults(each, base, _all(each, WEIGHTS)) if base else _conclude(each, _rest(each))
+        if found.cause.slug != "unknown":
+            return replace(found, misloaded=base is not None, foreign=carries_others(each))
+    return None
 
 
 def _stood_for(evidence: Evidence) -> Comparison:

@@ -25,8 +25,9 @@ class Evidence:
     """One layer in one run: what went in, what should have come out, what came out. Arrays are in the port's layout.
 
     `base` is an edit that every replay includes: what is known to be wrong already; `restored` are the layer's weights
-    under it. A segment has its *layer*, the last
-    operation with weights (or, where none has any, the last), the *route* to it and what comes after.
+    under it. `own` is what its weights should be where that is not what the converter gives: in the port's own order.
+    A segment has its *layer*, the last operation with weights (or, where none has any, the last), the *route* to it and
+    what comes after.
     """
 
     segment: Segment
@@ -38,6 +39,7 @@ class Evidence:
     limits: Limits
     base: Edit = NOTHING
     restored: tuple[Array, ...] | None = None
+    own: tuple[Array, ...] | None = None
 
     @cached_property
     def before(self) -> Comparison | None:
@@ -164,6 +166,8 @@ class Evidence:
     @cached_property
     def source_weights(self) -> tuple[Array, ...]:
         """What the layer's weights should be, by the converters of the torch layers; empty where there are none."""
+        if self.own is not None:
+            return self.own
         return self.scene.sources(self.segment.layer, self.operation) if self.port_weights else ()
 
     @cached_property

@@ -6,6 +6,9 @@ import numpy as np
 
 from parity.axes import Array
 
+FEWEST = 4
+"""Steps of a grid that values take at least: three different ones can lie on a grid by chance, or by one change."""
+
 
 def mantissa(values: Array) -> int:
     """How many bits of the 23 the values use."""
@@ -44,7 +47,16 @@ def _on_grid(weight: Array, source: Array, axes: Any, bits: int, symmetric: bool
     head = (slice(0, 2),) * (weight.ndim - 1)
     if axes is None and not _whole((weight - start)[head] / step):
         return False
-    return _whole((weight - start) / step) and within(weight, source, step) and weight.size > 8
+    taken = (weight - start) / step
+    return _whole(taken) and within(weight, source, step) and weight.size > 8 and _several(taken, axes)
+
+
+def _several(taken: Any, axes: Any) -> bool:
+    """Whether the values of the tensor, or of some slice of it, take several steps of the grid."""
+    if axes is None:
+        return np.unique(np.round(taken)).size >= FEWEST
+    (kept,) = set(range(taken.ndim)) - set(axes)
+    return any(np.unique(np.round(part)).size >= FEWEST for part in np.moveaxis(taken, kept, 0))
 
 
 def _whole(places: Any) -> bool:

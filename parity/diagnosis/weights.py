@@ -107,7 +107,7 @@ def _hypothesis(evidence: Evidence, slug: str, chosen: Mapping[int, Explanation]
     return Hypothesis(
         slug=slug,
         detail="; ".join(dict.fromkeys(details)),
-        change=f"load the weights of {written(evidence.operation)} as the reference has them: "
+        change=f"load the weights of {written(evidence.operation)} as the reference has them{_reordered(evidence)}: "
         + ", ".join(names[index] for index in chosen),
         edit=_edit(evidence, {index: each.restored for index, each in chosen.items()}),
         standing=SEEN,
@@ -126,10 +126,18 @@ def _several(evidence: Evidence, explained: Mapping[int, Sequence[Explanation]])
         slug=slugs[0],
         also=tuple(dict.fromkeys(slugs[1:])),
         detail="; ".join(parts),
-        change=f"load the weights of {written(evidence.operation)} again",
+        change=f"load the weights of {written(evidence.operation)} again{_reordered(evidence)}",
         edit=_edit(evidence, restored),
         standing=SEEN,
     )
+
+
+def _reordered(evidence: Evidence) -> str:
+    """What to mind where the kernel that has to be loaded is the reference's in the port's own order."""
+    if evidence.own is None or 0 not in differing_weights(evidence):
+        return ""
+    given = evidence.scene.sources(evidence.segment.layer, evidence.operation)[0]
+    return "" if np.array_equal(evidence.own[0], given) else ", the kernel's rows in the order of the port's flattening"
 
 
 def _how_different(evidence: Evidence, index: int) -> str:
@@ -271,11 +279,13 @@ def _flattening(evidence: Evidence, order: npt.NDArray[np.int64]) -> str:
     for shape in evidence.scene.maps_of(order.size):
         channels, space = shape[0], int(np.prod(shape[1:]))
         letters = "CHW" if len(shape) == 3 else "CL"
-        for axes in itertools.permutations(range(len(shape))):
-            turned = np.arange(order.size).reshape(shape).transpose(axes).ravel()
-            if np.array_equal(order, turned) or np.array_equal(np.argsort(order), turned):
-                other = "".join(letters[axis] for axis in axes)
-                return f"{other} against {letters} ({channels} channels, {space} places)"
+        ways = {
+            "".join(letters[axis] for axis in axes): np.arange(order.size).reshape(shape).transpose(axes).ravel()
+            for axes in itertools.permutations(range(len(shape)))
+        }
+        for (wanted, rows), (other, turned) in itertools.product(ways.items(), ways.items()):
+            if np.array_equal(rows[order], turned) or (wanted == letters and np.array_equal(turned[order], rows)):
+                return f"{other} against {wanted} ({channels} channels, {space} places)"
     return ""
 
 

@@ -205,7 +205,8 @@ class Examination:
         and right on the port's own.
 
         So what both networks hold there are two different things, and the layer's fault and its reader's are none. A
-        layer whose own weights are not the reference's is at fault all the same.
+        layer whose own weights are not the reference's is at fault all the same. So it is where the reader's weights
+        are in the order that such a tap has in the port, and something else is wrong with them.
         """
         odd = set()
         for segment in self.segments:
@@ -215,7 +216,8 @@ class Examination:
                 ]
                 if read and self._introduces(segment.layer, mode) and end.measures[segment.layer].passed:
                     odd.update(read)
-        return frozenset(odd | self._finished_within())
+        undone = {name for found in self.diagnoses.values() for name in found.undoes}
+        return frozenset(odd | undone | self._finished_within())
 
     def _finished_within(self) -> set[str]:
         """Taps that answer to an output of the port, where that is the reference's output after all: a last activation

@@ -191,6 +191,25 @@ def test_a_fault_in_the_file_is_found_at_its_layer_with_its_cause(net: Path, tmp
     assert finding.cause.residual_after < 1e-3 * finding.error
 
 
+def test_a_bias_missing_after_a_map_that_the_file_flattens_in_its_own_order(tmp_path: Path) -> None:
+    """Rows that are in the order of the file's own flattening are right: only the bias is at fault."""
+    torch.manual_seed(0)
+    reference = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(2 * 6 * 4, 7)
+    ).eval()
+    conv, dense = keras.layers.Conv2D(2, 3, activation="relu"), keras.layers.Dense(7)
+    model = keras.Sequential([keras.Input((8, 6, 3)), conv, keras.layers.Flatten(), dense])
+    conv.set_weights([reference[0].weight.detach().numpy().transpose(2, 3, 1, 0), reference[0].bias.detach().numpy()])
+    kernel = reference[3].weight.detach().numpy().reshape(7, 2, 24).swapaxes(1, 2).reshape(7, -1).T
+    for bias, found in ((reference[3].bias.detach().numpy(), []), (np.zeros(7), [("3", "bias-missing")])):
+        dense.set_weights([kernel, bias])
+        path = frozen_net.frozen(model, tmp_path / f"{len(found)}.pb")
+        image = noise((2, 3, 8, 6), seed=0, low=-1, high=1)
+        report = parity.verify(Pair(name="flat", reference=reference, port=path, inputs=[image]))
+        assert causes(report) == found
+        assert all(finding.cause.also == () for finding in report.findings)
+
+
 def test_two_faults_in_a_file_are_two_findings(net: Path, tmp_path: Path) -> None:
     """Each layer is judged on the reference's values, so one fault does not hide another."""
 

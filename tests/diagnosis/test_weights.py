@@ -27,6 +27,7 @@ from small_pairs import (
 
 from parity.axes import Array, Axes
 from parity.converters import convert
+from parity.diagnosis.rounding import grid
 from parity.frameworks import tf
 from parity.inputs import noise
 from parity.pairs import Input
@@ -447,6 +448,17 @@ def test_a_kernel_quantised_to_eight_bits(axis: int | None) -> None:
     port = reweighted(convolutions_port(reference), "first", rounded)
     scope = "per tensor" if axis is None else "per slice of axis 3"
     proven(reference, port, "first", "weight-precision", says=f"int8 {scope}")
+
+
+@pytest.mark.parametrize(
+    "gamma",
+    [np.eye(1, 11, 3)[0] * 1e-4 + 1, np.eye(1, 11, 3)[0] * 1e-5 + 1, np.r_[np.ones(5), 1 / 7, 1.0001 / 7, 1, 1, 1, 1]],
+    ids=["by 1e-4", "by 1e-5", "of two sizes"],
+)
+def test_values_that_hardly_differ_are_not_rounded(gamma: Array) -> None:
+    """Values nearly all alike lie on some grid of a few steps: they are no rounding of the reference's for that."""
+    source = np.where(gamma > 0.5, 1, 1 / 7).astype(np.float32)
+    assert grid(gamma.astype(np.float32), source) == ""
 
 
 # -- scale, bias-missing -----------------------------------------------------------------------------------------------

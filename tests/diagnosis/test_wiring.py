@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_pairs import (
     Reference,
+    assert_proven,
     chain,
     fill,
     functional,
@@ -328,6 +329,81 @@ def test_the_rows_of_a_dense_layer_for_the_other_flattening() -> None:
     weight = reference.linear.weight.detach().numpy().reshape(7, 2, 6, 4)
     set_weights(port, "linear", np.moveaxis(weight, 1, -1).reshape(7, -1).T, reference.linear.bias.detach().numpy())
     proven(reference, port, "linear", "flatten-order", says="2 channels, 24 places")
+
+
+def channels_last(weight: Any) -> Any:
+    """The kernel for a map that is flattened channels last, of torch's weight for one that is not."""
+    return np.moveaxis(weight.detach().numpy().reshape(7, 2, 6, 4), 1, -1).reshape(7, -1).T.copy()
+
+
+def with_one(array: Any, place: Any, value: Any) -> Any:
+    """A copy with another value in a place."""
+    changed = array.copy()
+    changed[place] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bias", "slug", "says"),
+    [
+        (lambda k: k, lambda b: 0 * b, "bias-missing", "the bias is zero"),
+        (lambda k: k, lambda b: b[::-1], "channel-permutation", "the bias"),
+        (lambda k: k, lambda b: with_one(b, 2, 0), "unknown", "the bias differs from the reference's in 1 of 7"),
+        (lambda k: with_one(k, (5, 2), 0), lambda b: b, "unknown", "the kernel differs from the reference's in 1 of"),
+        (lambda k: with_one(k, [3, 20], k[[20, 3]]), lambda b: b, "channel-permutation", "the kernel"),
+        (lambda k: 1.5 * k, lambda b: b, "scale", "the kernel is 1.5 times"),
+        (lambda k: k.reshape(6, 4, 2, 7).swapaxes(0, 1).reshape(48, 7), lambda b: b, "flatten-order", "against HWC"),
+    ],
+    ids=["bias zero", "bias reversed", "one of the bias", "one of the kernel", "two rows", "scaled", "another order"],
+)
+def test_weights_in_the_order_of_another_layout_and_wrong(
+    kernel: Callable[[Any], Any], bias: Callable[[Any], Any], slug: str, says: str
+) -> None:
+    """Of weights that are right for the port's own flattening, the one that is wrong is the only cause."""
+    reference = flat()
+    port = flat_port(reference, layers.Flatten(name="flat"))
+    own = channels_last(reference.linear.weight)
+    set_weights(port, "linear", kernel(own), bias(reference.linear.bias.detach().numpy()))
+    report = judged(reference, port)
+    (finding,) = report.findings
+    cause = finding.cause
+    assert (finding.layer, cause.slug, cause.also) == ("linear", slug, ()), cause
+    assert says in cause.detail
+    assert "Permute" not in cause.change
+    assert ("rows in the order of the port's flattening" in cause.change) == ("bias" not in says)
+    assert_proven(report, finding)
+
+
+def test_an_activation_too_many_after_weights_in_the_order_of_another_layout() -> None:
+    """Weights that are right for the port's own flattening are left as they are where something else is wrong."""
+    reference = flat()
+
+    def build(x: Any) -> Any:
+        x = layers.Flatten(name="flat")(layers.Conv2D(2, 3, name="conv")(x))
+        return layers.Dense(7, activation="tanh", name="linear")(x)
+
+    port = port_of(reference, (8, 6, 3), build)
+    bias = reference.linear.bias.detach().numpy()
+    set_weights(port, "linear", channels_last(reference.linear.weight), bias)
+    cause = proven(reference, port, "linear", "activation-extra")
+    assert cause.also == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "slug"),
+    [
+        (lambda k, b: [k, 0 * b], "bias-missing"),
+        (lambda k, b: [with_one(k, (5, 2), 0), b], "unknown"),
+        (lambda k, b: [np.random.default_rng(5).standard_normal(k.shape) / 7, b], "not-loaded"),
+    ],
+    ids=["bias zero", "one of the kernel", "foreign kernel"],
+)
+def test_a_map_flattened_channels_last_and_wrong_weights(change: Callable[[Any, Any], Any], slug: str) -> None:
+    """Where the kernel does not follow the port's flattening, that is a fault beside what is wrong with the weights."""
+    reference = flat()
+    port = flat_port(reference, layers.Flatten(name="flat"))
+    set_weights(port, "linear", *change(*port.get_layer("linear").get_weights()))
+    assert slugs(judged(reference, port)) == {"flatten": "flatten-order", "linear": slug}
 
 
 def test_a_sequence_flattened_the_other_way() -> None:
