@@ -11,6 +11,7 @@ tensorflow/   frozen graphs, through a Session, and SavedModels, by their signat
 tflite/       .tflite, by the interpreter                                            │  a folder per engine:
 onnx/         .onnx, by ONNX Runtime                                                 ┘  engine, rules, reading
 lifting.py    a program as a graph of Keras layers, so that it can be aligned and explained
+norms.py      layer norms that a file has in parts
 merging.py    steps that can only be had together; biases.py: where a file has them; names.py: what taps are called
 formats.py    which number formats a file has; precision.py: what they make of the reference
 model.py      that graph as a port whose values all come from the artifact's own engine

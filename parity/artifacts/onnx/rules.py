@@ -12,6 +12,7 @@ import numpy as np
 
 from parity.artifacts.biases import biased
 from parity.artifacts.lifting import Made, Rule, View
+from parity.artifacts.norms import layer_norm, layer_of
 from parity.artifacts.onnx.steps import AS_READ, FUSED, Order, same_pads
 from parity.artifacts.program import Step
 from parity.axes import Array
@@ -269,6 +270,31 @@ def _layer_norm(step: Step, view: View) -> Made | None:
         center=shift is not None,
     )
     return _made(layer, step, step.inputs[0], weights=(scale, *(() if shift is None else (shift,))))
+
+
+def _mean(otherwise: Rule) -> Rule:
+    """A layer norm, from its mean on; else what `otherwise` makes of it."""
+
+    def rule(step: Step, view: View) -> Made | None:
+        norm = layer_norm(view, step, partial(_averaged, view))
+        if norm is None or not all(_is_plain(each, view) for each in norm.steps):
+            return otherwise(step, view)
+        layer, weights = layer_of(norm, view.shape(norm.read), norm.axes)
+        return Made(call=layer, reads=(norm.read,), tensor=norm.tensor, steps=norm.steps, weights=weights)
+
+    return rule
+
+
+def _averaged(view: View, step: Step) -> Sequence[int] | None:
+    """The axes over which a step takes the mean, keeping them; None where it is no such mean."""
+    rank = len(_read_shape(step, view))
+    if step.op == "GlobalAveragePool":
+        return range(2, rank)
+    (given,) = _constants(step, view, 1)
+    axes = step.attributes.get("axes") if given is None else given.reshape(-1).tolist()
+    if step.op != "ReduceMean" or axes is None or not step.attributes.get("keepdims", 1):
+        return None
+    return sorted(int(axis) % rank for axis in axes)
 
 
 def _prelu(step: Step, view: View) -> Made | None:
@@ -595,7 +621,7 @@ RULES: Mapping[str, Rule] = {
     "Floor": _function(keras.ops.floor),
     "Gather": _gathered,
     "Gemm": _general_product,
-    "GlobalAveragePool": _pooled_whole(keras.ops.mean),
+    "GlobalAveragePool": _mean(_pooled_whole(keras.ops.mean)),
     "GlobalMaxPool": _pooled_whole(keras.ops.max),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _activation("hard_silu"),
@@ -614,7 +640,7 @@ RULES: Mapping[str, Rule] = {
     "Pad": _padded,
     "Pow": _combined(keras.ops.power),
     "ReduceMax": _reduced(keras.ops.max),
-    "ReduceMean": _reduced(keras.ops.mean),
+    "ReduceMean": _mean(_reduced(keras.ops.mean)),
     "ReduceMin": _reduced(keras.ops.min),
     "ReduceSum": _reduced(keras.ops.sum),
     "Relu": _rectified,

@@ -13,6 +13,7 @@ import numpy as np
 
 from parity.artifacts.biases import biased
 from parity.artifacts.lifting import Made, Rule, View
+from parity.artifacts.norms import layer_norm, layer_of
 from parity.artifacts.program import Step
 from parity.axes import Array
 from parity.frameworks import keras
@@ -246,6 +247,21 @@ def _statistics(view: View, factor: str, offset: str) -> tuple[Any, ...] | None:
     lengths = [place - variance.ndim for place, size in enumerate(variance.shape) if size > 1] or [-1]
     four = (value.reshape(-1) for value in (gamma, beta, mean, variance) if value is not None)
     return (*four, float(epsilon.reshape(-1)[0]), lengths[0])
+
+
+def _mean(step: Step, view: View) -> Made | None:
+    """A layer norm, from its mean on; else a mean."""
+
+    def axes(step: Step) -> Sequence[int] | None:
+        over = view.constant(step.inputs[1]) if step.op == "Mean" and step.attributes.get("keep_dims") else None
+        rank = len(view.shape(step.inputs[0]))
+        return None if over is None else sorted(int(axis) % rank for axis in over.reshape(-1))
+
+    norm = layer_norm(view, step, axes)
+    if norm is None:
+        return _PLAIN_MEAN(step, view)
+    layer, weights = layer_of(norm, view.shape(norm.read), norm.axes)
+    return Made(call=layer, reads=(norm.read,), tensor=norm.tensor, steps=norm.steps, weights=weights)
 
 
 def _embedding(step: Step, view: View) -> Made | None:
@@ -535,6 +551,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "Floor": _OPS.floor,
     "Erf": _OPS.erf,
 }
+_PLAIN_MEAN = _reduced(_OPS.mean, {4: _LAYERS.GlobalAveragePooling2D, 5: _LAYERS.GlobalAveragePooling3D})
 
 RULES: Mapping[str, Rule] = {
     **{op: _operation(function) for op, function in _FUNCTIONS.items()},
@@ -557,7 +574,7 @@ RULES: Mapping[str, Rule] = {
     "MaxPool3D": _pool({5: _LAYERS.MaxPooling3D}),
     "AvgPool": _pool({4: _LAYERS.AveragePooling2D}),
     "AvgPool3D": _pool({5: _LAYERS.AveragePooling3D}),
-    "Mean": _reduced(_OPS.mean, {4: _LAYERS.GlobalAveragePooling2D, 5: _LAYERS.GlobalAveragePooling3D}),
+    "Mean": _mean,
     "Max": _reduced(_OPS.max, {4: _LAYERS.GlobalMaxPooling2D, 5: _LAYERS.GlobalMaxPooling3D}),
     "Min": _reduced(_OPS.min, {}),
     "Sum": _reduced(_OPS.sum, {}),

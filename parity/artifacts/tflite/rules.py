@@ -3,13 +3,14 @@
 An operator may have an activation fused into it, and the names of its tensors list what else the converter joined.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from parity.artifacts.lifting import Made, Rule, View
+from parity.artifacts.norms import layer_norm, layer_of
 from parity.artifacts.program import Step
 from parity.artifacts.tflite.file import JOINED
 from parity.axes import Array
@@ -171,44 +172,18 @@ def _normalisation(step: Step, view: View) -> Made | None:
 
 
 def _mean(step: Step, view: View) -> Made | None:
-    return _layer_norm(step, view) or _reduced("mean")(step, view)
+    """A layer norm, from its mean on; else a mean."""
 
+    def axes(step: Step) -> Sequence[int] | None:
+        over = view.constant(step.inputs[1]) if step.op == "MEAN" and step.attributes["keepDims"] else None
+        rank = len(view.shape(step.inputs[0]))
+        return None if over is None else sorted(int(axis) % rank for axis in over.reshape(-1))
 
-def _layer_norm(step: Step, view: View) -> Made | None:
-    """x * s + (shift - mean * s), where s is scale / sqrt(variance + epsilon), from the mean on."""
-    read, axes, mean = step.inputs[0], view.constant(step.inputs[1]), step.outputs[0]
-    away = {each.op: each for each in view.readers(mean)}
-    if axes is None or not step.attributes["keepDims"] or away.keys() != {"NEG", "SQUARED_DIFFERENCE"}:
-        return None
-    variance = _follow(view, away["SQUARED_DIFFERENCE"], "MEAN", "ADD", "RSQRT", "MUL")
-    if variance is None or set(away["SQUARED_DIFFERENCE"].inputs) != {read, mean}:
-        return None
-    factor = variance[-1].outputs[0]
-    ends = [each for each in view.readers(factor) if each.op == "MUL"]
-    lowered = [each for each in ends if away["NEG"].outputs[0] in each.inputs]
-    scaled = [each for each in ends if read in each.inputs]
-    shifted = _follow(view, lowered[0], "ADD", "ADD") if len(lowered) == len(scaled) == 1 else None
-    if shifted is None or scaled[0].outputs[0] not in shifted[-1].inputs or _fused(shifted[-1]) is not None:
-        return None
-    epsilon, scale, shift = (_with_constant(each, view)[1] for each in (variance[1], variance[3], shifted[0]))
-    last = len(view.shape(read)) - 1
-    if epsilon is None or scale is None or shift is None or [int(axis) % (last + 1) for axis in axes] != [last]:
-        return None
-    layer = keras.layers.LayerNormalization(epsilon=float(epsilon))
-    made = _of(shifted[-1], layer, read, weights=(scale.reshape(-1), shift.reshape(-1)))
-    steps = (step, *away.values(), *variance, lowered[0], scaled[0], *shifted)
-    return replace(made, steps=steps)
-
-
-def _follow(view: View, step: Step, *ops: str) -> list[Step] | None:
-    """The steps after one, each of which alone reads the one before; None where they are others than these."""
-    found: list[Step] = []
-    for op in ops:
-        after = view.next(found[-1] if found else step, op)
-        if after is None:
-            return None
-        found.append(after)
-    return found
+    norm = layer_norm(view, step, axes)
+    if norm is None:
+        return _reduced("mean")(step, view)
+    layer, weights = layer_of(norm, view.shape(norm.read), norm.axes)
+    return Made(call=layer, reads=(norm.read,), tensor=norm.tensor, steps=norm.steps, weights=weights)
 
 
 def _normalised(activation: Activation) -> Any:
