@@ -139,17 +139,20 @@ class Judge:
         """What the port's formats make of a layer, where it is judged by that."""
         return self.expected if self.policy_of(layer).uses_float64 else None
 
-    def limits(self, layer: str, segment: Segment | None = None, inside: Sequence[str] = ()) -> Limits:
+    def limits(
+        self, layer: str, segment: Segment | None = None, inside: Sequence[str] = (), *, by_chance: bool = True
+    ) -> Limits:
         """What an error at `layer` may be: end to end, or of its own `segment`, with the taps `inside` it.
 
-        Where both sides' operations only move values, the port must be exact.
+        Where both sides' operations only move values, the port must be exact. Noise of few values in low precision may
+        come out larger `by_chance`: not where the layer is known to be another.
         """
         anchored = segment is not None
         names = (layer, *inside)
         moves_only = segment is not None and segment.moves_only and all(self.taps[name].moves_only for name in names)
         limits = self.policy_of(layer).limits(self.noise[layer], anchored=anchored, moves_only=moves_only)
         expected = self._expected(layer)
-        return limits if expected is None else expected.widened(limits, layer, anchored=anchored)
+        return limits if expected is None else expected.widened(limits, layer, anchored=anchored, by_chance=by_chance)
 
     def shape(self, layer: str) -> tuple[int, ...]:
         """The shape of the tap, in the reference's layout."""

@@ -21,6 +21,8 @@ MOVES = frozenset({
     "TRANSPOSE", "UNPACK",
 })  # fmt: skip
 """Steps whose values are copies of those they read: between equal grids they do not round."""
+FACTORS = frozenset({"BatchNormalization", "DIV", "Div", "MUL", "Mul"})
+"""Steps that multiply by a constant, if they read one."""
 SHARE = 1 / 12
 """The variance of rounding, in steps squared; that of a step up or down for one value of twelve."""
 
@@ -162,7 +164,19 @@ class FormatsOf:
         if name not in grids:
             return Stored()
         as_it_comes = self.program.precision == DYNAMIC and name not in self._unfolded and step.outputs[0] not in grids
-        return Stored(top=grids[name].high, by_channel=grids[name].scale.size > 1, rounds_input=as_it_comes)
+        biases = [each for each in step.inputs if each in grids and len(self.program.shapes[each]) == 1]
+        return Stored(
+            top=grids[name].high,
+            by_channel=grids[name].scale.size > 1,
+            rounds_input=as_it_comes,
+            folds=not any(self._multiplies(other) for other in self._steps(segment) if other is not step),
+            bias_step=max((float(grids[each].scale.max()) for each in biases), default=0.0),
+        )
+
+    def _multiplies(self, step: Step) -> bool:
+        """Whether a step multiplies each channel by a constant of its own, as a norm does that was left as it is."""
+        held = [name for name in step.inputs if name in self.program.constants]
+        return step.op in FACTORS and any(self.program.constants[name].size > 1 for name in held)
 
     @cached_property
     def _unfolded(self) -> frozenset[str]:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from scipy.special import fdtri
 
+from parity.artifacts.folding import factor_after
 from parity.artifacts.program import Grid
 from parity.axes import Array
 from parity.comparison import noise_of
@@ -50,18 +51,21 @@ again, so many times in all."""
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """How a layer's weights are stored: as whole numbers up to `top`, in steps of their own for each channel of its
-    output or not; in float16 where `top` is None. `rounds_input`: what it reads is rounded to 8 bits as it comes."""
+    output or not; in float16 where `top` is None. `rounds_input`: what it reads is rounded to 8 bits as it comes.
+    `folds`: what multiplies its values afterwards is a part of its weights. `bias_step`: the step of its bias, where
+    that is a whole number too."""
 
     top: int | None = None
     by_channel: bool = False
     rounds_input: bool = False
+    folds: bool = False
+    bias_step: float = 0.0
 
     def steps(self, weight: Array, kept: Sequence[int]) -> Array:
         """How far apart the numbers are that each of a weight's values could be stored as; its output channels lie
         along the axes `kept`."""
         if self.top is None:
-            spacing: Array = np.spacing(np.abs(weight).astype(np.float16)).astype(np.float64)
-            return np.where(np.isfinite(spacing), spacing, 0.0)
+            return halves_apart(weight)
         others = tuple(axis for axis in range(weight.ndim) if not (self.by_channel and axis in kept))
         return np.asarray(np.abs(weight).max(axis=others, keepdims=True).astype(np.float64) / self.top)
 
@@ -99,12 +103,21 @@ class Formats:
         if not value.is_floating_point():
             return value
         if name in self.halves:
-            step = torch.from_numpy(np.spacing(np.abs(value.numpy()).astype(np.float16)).astype(np.float32))
-            return torch.where(torch.isfinite(step), _rounded(value, step, dither), value)
+            step = torch.from_numpy(halves_apart(value.numpy()).astype(np.float32))
+            some = torch.where(step > 0, step, torch.ones_like(step))
+            return torch.where(step > 0, _rounded(value, some, dither), value)
         if name not in self.grids:
             return value
         made = _rounded(value, step_of(self.grids[name]), dither)
         return made.clamp(*ends_of(self.grids[name])) if clipped else made
+
+
+def halves_apart(values: Array) -> Array:
+    """How far apart the numbers of float16 are at values; 0 beyond its range: what it has none for is not rounded."""
+    sizes = np.abs(values)
+    within = sizes <= np.finfo(np.float16).max
+    spacing = np.spacing(np.where(within, sizes, 0).astype(np.float16)).astype(np.float64)
+    return np.where(within, np.where(np.isfinite(spacing), spacing, 0.0), 0.0)
 
 
 def _rounded(value: Any, step: Any, dither: Dither) -> Any:
@@ -283,24 +296,25 @@ class Expected:
         noise = self.noise(layer, anchored=anchored)
         return noise.rmse / noise.expected_rms if noise.expected_rms else 0.0
 
-    def widened(self, limits: Limits, layer: str, *, anchored: bool) -> Limits:
-        """`limits` of float32 arithmetic, and the noise of the formats on top of them."""
+    def widened(self, limits: Limits, layer: str, *, anchored: bool, by_chance: bool = True) -> Limits:
+        """`limits` of float32 arithmetic, and the noise of the formats on top of them; of few values what chance may do
+        to these, unless what is known of the layer leaves nothing to chance."""
         noise = self.noise(layer, anchored=anchored)
         if not noise.rmse and not noise.max_abs:
             return limits
-        spread = spread_of(noise.count, self.draws)
+        spread = spread_of(noise.count, self.draws) if by_chance else 1.0
         if limits.rtol is not None:
             limits = Limits(rmse=UNIT_ROUNDOFF * noise.expected_rms, gain=0.0, max_abs=limits.rtol * noise.expected_max)
         return Limits(
             rmse=limits.rmse + RMSE_RATIO * spread * noise.rmse,
-            gain=limits.gain + self._gain(layer, noise) if anchored else math.inf,
+            gain=limits.gain + self._gain(layer, noise, spread) if anchored else math.inf,
             max_abs=limits.max_abs + MAX_RATIO * spread * noise.max_abs,
         )
 
-    def _gain(self, layer: str, noise: Noise) -> float:
+    def _gain(self, layer: str, noise: Noise, spread: float) -> float:
         """How large a constant factor may be. Noise averages out over the values; what rounded weights add, over these
         only."""
-        weights, spread = self._weights.get(layer), spread_of(noise.count, self.draws)
+        weights = self._weights.get(layer)
         share = self.floor(layer, anchored=True) / math.sqrt(min(noise.count, weights or noise.count))
         allowed = GAIN_RATIO * spread * max(abs(noise.gain), share)
         return allowed if weights else max(allowed, FACTOR)
@@ -369,18 +383,26 @@ def _with_rounded_weights(reference: TorchModule, given: Input, formats: Formats
         done.add(id(module))
         if stored.rounds_input:
             module.register_forward_pre_hook(lambda module, args: tuple(_in_steps(each, dither) for each in args))
+        factor = factor_after(name, calls, formats.ends) if stored.folds else np.ones(())
         for weight in module.parameters():
             if weight.ndim > 1 or stored.top is None:
-                weight.data.copy_(torch.from_numpy(_stored(stored, module, weight.detach().numpy(), dither)))
+                made = _stored(stored, module, weight.detach().numpy(), factor, dither)
+                weight.data.copy_(torch.from_numpy(made))
     return copied
 
 
-def _stored(stored: Stored, module: Any, weight: Array, dither: Dither) -> Array:
-    """A torch layer's weight as it would be stored; its output channels are where a layer of its class has them."""
-    if not getattr(module, "transposed", False):
-        return stored.rounded(weight, (0,), dither)
-    split = weight.reshape(module.groups, -1, *weight.shape[1:])
-    return stored.rounded(split, (0, 2), dither).reshape(weight.shape)
+def _stored(stored: Stored, module: Any, weight: Array, factor: Array, dither: Dither) -> Array:
+    """A torch layer's weight as it would be stored, multiplied by a factor for all or for each channel of its output;
+    these channels are where a layer of its class has them."""
+    transposed = weight.ndim > 1 and getattr(module, "transposed", False)
+    split = weight.reshape(module.groups, -1, *weight.shape[1:]) if transposed else weight
+    kept: Sequence[int] = (0, 2) if transposed else (0,)
+    channels = [size if axis in kept else 1 for axis, size in enumerate(split.shape)]
+    if factor.size not in (1, math.prod(channels)):
+        return _stored(stored, module, weight, np.ones(()), dither)  # of other channels than the layer's
+    factor = np.where(factor, factor, 1.0).reshape(channels if factor.size > 1 else ())
+    made = stored.rounded(split * factor, kept, dither) / factor
+    return made.reshape(weight.shape).astype(weight.dtype)
 
 
 def _in_steps(value: Any, dither: Dither) -> Any:

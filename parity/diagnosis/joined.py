@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from parity.artifacts.folding import scaled_by
 from parity.axes import Array
-from parity.converters.registry import numpy
 from parity.frameworks import torch
-from parity.parametrized import plain
 from parity.runners.calls import Call
 from parity.runners.taps import ACTIVATIONS
 
 PASSED = frozenset({"identity", "dropout", "dropout1d", "dropout2d", "dropout3d"})
 """Kinds that pass values on, in inference."""
-NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
 OUTPUTS: Mapping[str, int] = {
     "Conv1D": 1, "Conv2D": 1, "Conv3D": 1, "Dense": 1, "Conv1DTranspose": 2, "Conv2DTranspose": 2, "Conv3DTranspose": 2,
     "DepthwiseConv1D": 0, "DepthwiseConv2D": 0,
@@ -62,7 +60,7 @@ class Joined:
         """Take a step into the factor and the shift; whether it is one that can be."""
         if self.kinds(name) in ACTIVATIONS:
             return not self.factor.ndim and self.factor == 1 and not np.any(self.shift)
-        scaled = _scaled_by(call)
+        scaled = scaled_by(call)
         if scaled is None:
             return self.kinds(name) in PASSED
         self.factor, self.shift = self.factor * scaled[0], self.factor * scaled[1] + self.shift
@@ -83,32 +81,3 @@ class Joined:
             return ((kernel * factor).astype(np.float32),)
         channels = int(np.prod(kernel.shape[-2:])) if trailing == 0 else kernel.shape[-trailing]
         return (kernel * factor).astype(np.float32), np.broadcast_to(bias, (channels,)).astype(np.float32)
-
-
-def _scaled_by(call: Call) -> tuple[Array, Array] | None:
-    """The factor and the shift of a step that is nothing but these; None for another."""
-    if isinstance(call.function, torch.nn.Module):
-        module = plain(call.function)
-        return _normalised_by(module) if getattr(module, "recorded_kind", type(module)) in NORMS else None
-    numbers = [each for each in (*call.args, *call.kwargs.values()) if isinstance(each, (int, float))]
-    name = str(getattr(call.function, "__name__", "")).strip("_")
-    if len(numbers) != 1 or len(call.args) + len(call.kwargs) != 2:
-        return None
-    leads = isinstance((*call.args, *call.kwargs.values())[0], (int, float))
-    if name in ("mul", "multiply", "rmul", "imul"):
-        return np.asarray(float(numbers[0])), np.zeros(())
-    if name in ("div", "divide", "true_divide", "truediv", "itruediv") and numbers[0] and not leads:
-        return np.asarray(1.0 / float(numbers[0])), np.zeros(())
-    return None
-
-
-def _normalised_by(module: Any) -> tuple[Array, Array] | None:
-    """What a BatchNorm multiplies by and adds in inference."""
-    if module.running_mean is None or module.running_var is None:
-        return None
-    mean, variance, gamma, beta = (
-        None if each is None else numpy(each).astype(np.float64)
-        for each in (module.running_mean, module.running_var, module.weight, module.bias)
-    )
-    factor = (1.0 if gamma is None else gamma) / np.sqrt(variance + module.eps)
-    return np.asarray(factor), np.asarray((0.0 if beta is None else beta) - mean * factor)

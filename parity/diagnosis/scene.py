@@ -257,7 +257,8 @@ class Scene:
 def _slack(stored: Stored, source: Array, axes: Sequence[str]) -> float:
     """How far rounding may bring a weight from its value, relative to its size. A bias is stored in finer steps."""
     if stored.top is not None and source.ndim < 2:
-        return FINE
+        size = float(np.sqrt(np.mean(np.square(source, dtype=np.float64)))) if source.size else 0.0
+        return max(FINE, stored.bias_step / size if size else 0.0)
     kept = [axis for axis, name in enumerate(axes) if name in CHANNELS] or [source.ndim - 1]
     return ROUNDED * distance(stored.rounded(source, kept, None), source)
 

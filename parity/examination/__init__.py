@@ -107,6 +107,7 @@ class Examination:
         self.pictures: dict[str, dict[str, ErrorPicture]] = {mode: {} for mode in modes}
         self.not_reversed = set[str]()
         self.lowered: Lowered | None = None
+        self._others: dict[str, bool] = {}
         self.scene = Scene(
             subject.reference,
             subject.port,
@@ -351,7 +352,11 @@ class Examination:
         self.witness(*found)
 
     def _limits(self, segment: Segment) -> Limits:
-        return self.judge.limits(segment.layer, segment, self.alignment.inside.get(segment.layer, ()))
+        """What a segment's own error may be. Weights of low precision that are not the reference's are no chance."""
+        inside = self.alignment.inside.get(segment.layer, ())
+        weighted = any(self.judge.taps[name].weighted for name in (segment.layer, *inside))
+        other = self.lowered is not None and weighted and self._carries_other_values(segment)
+        return self.judge.limits(segment.layer, segment, inside, by_chance=not other)
 
     # -- end to end ---------------------------------------------------------------------------------------------------
 
@@ -462,9 +467,12 @@ class Examination:
             yield f"the weights of {names}{more} are not the reference's, which does not show on this input"
 
     def _carries_other_values(self, segment: Segment) -> bool:
-        operation = segment.tap.operation
-        sources = self.scene.sources(segment.layer, operation)
-        return carries_other_values(sources, operation, self.scene.slacks(segment.layer, operation, sources))
+        if segment.layer not in self._others:
+            operation = segment.tap.operation
+            sources = self.scene.sources(segment.layer, operation)
+            slacks = self.scene.slacks(segment.layer, operation, sources)
+            self._others[segment.layer] = carries_other_values(sources, operation, slacks)
+        return self._others[segment.layer]
 
     def _idle_bounds(self, mode: str) -> Iterator[str]:
         """A sentence on a ReLU that is bounded at 6 on one side only, where nothing on this input comes as far."""

@@ -1,5 +1,6 @@
 """Files in int8, float16 and dynamic range: faithful ones pass, a fault in the file itself is found at its layer."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from parity.artifacts.precision import RMSE_RATIO
 from parity.artifacts.tflite.cut import packed
 from parity.axes import Array
 from parity.export import FORMATS, served, write
+from parity.frameworks import keras, tf, torch
 from parity.inputs import noise
 from parity.models import Settings, load
 from parity.pairs import Input, Pair
@@ -220,3 +222,87 @@ def test_low_precision_is_told_in_decibels(classifier: Case) -> None:
     assert measure is not None
     assert 10 ** (-measure.sqnr / 20) == pytest.approx(measure.relative)
     assert measure.sqnr_allowed < measure.sqnr
+
+
+class Head(torch.nn.Module):
+    """A classifier of three classes: a convolution with a norm of unequal factors, the mean of its map, a layer."""
+
+    def __init__(self) -> None:
+        """Weights of a fixed seed."""
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm, self.fc = torch.nn.Conv2d(2, 6, 3), torch.nn.BatchNorm2d(6), torch.nn.Linear(6, 3)
+        norm: Any = self.norm
+        with torch.no_grad():
+            norm.weight.copy_(torch.tensor([0.05, 0.2, 0.5, 1.0, 2.0, 4.0]))
+            norm.running_mean.uniform_(-0.3, 0.3)
+
+    def forward(self, image: Any) -> Any:
+        """The classes of an image (N C H W)."""
+        return self.fc(torch.relu(self.norm(self.conv(image))).mean((2, 3)))
+
+
+def head() -> Pair:
+    """The pair of that classifier, whose port is in Keras."""
+
+    def port() -> Any:
+        image = keras.Input((11, 14, 2), batch_size=1, name="image")
+        value = keras.layers.Conv2D(6, 3, name="conv")(image)
+        value = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(epsilon=1e-5, name="norm")(value))
+        value = keras.layers.GlobalAveragePooling2D(name="mean")(value)
+        return keras.Model(image, keras.layers.Dense(3, name="fc")(value))
+
+    return Pair(name="head", reference=lambda: Head().eval(), port=port, transfer=True)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, list[Input], Path]:
+    """That pair, inputs for it, and its port in int8, with one step for each kernel as a whole."""
+    pair = head()
+    given = [noise((1, 2, 11, 14), seed=seed, low=-1, high=1) for seed in range(4)]
+    model = served(Verifier(pair).filled(given[0]).port).model
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.representative_dataset = lambda: ([each.array.transpose(0, 2, 3, 1)] for each in given)
+    converter._experimental_disable_per_channel = True
+    path = tmp_path_factory.mktemp("small") / "small.tflite"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path.write_bytes(converter.convert())
+    return pair, given, path
+
+
+def of_small(small: tuple[Pair, list[Input], Path], file: Path) -> Report:
+    """The report of a file in the place of the small pair's port."""
+    pair, given, _ = small
+    return verify(replace(pair, port=file, transfer=False, inputs=()), given, modes=("tflite",))
+
+
+def test_a_norm_folded_into_a_kernel_of_one_step_has_the_noise_that_is_expected_of_it(
+    small: tuple[Pair, list[Input], Path],
+) -> None:
+    """A file with one step for each whole kernel, a norm of unequal factors in one, passes, as far off as expected."""
+    report = of_small(small, small[2])
+    assert report.passed, summary(report)
+    ratios = [run.layers[0].introduced.ratio for run in report.runs if run.layers[0].introduced]
+    assert ratios == pytest.approx([1.0] * 4, abs=0.15)
+    assert not [warning for run in report.runs for warning in run.warnings if "not the reference's" in warning]
+
+
+def test_weights_that_are_not_the_references_are_no_chance_where_values_are_few(
+    small: tuple[Pair, list[Input], Path], tmp_path: Path
+) -> None:
+    """A last layer of three values whose kernel is 5 % too large is at fault, whatever chance makes of three."""
+    of = patched_tflite.flat(small[2])
+    kernel = of.graph.tensors[int(patched_tflite.operator(of, "fc").inputs[patched_tflite.KERNEL])]
+    kernel.quantization.scale = np.asarray(kernel.quantization.scale, np.float32) * np.float32(1.05)
+    wrong = tmp_path / "wrong.tflite"
+    wrong.write_bytes(packed(of.model))
+    report = of_small(small, wrong)
+    assert {finding.layer for finding in report.findings} == {"fc"}
+    for run in report.runs:
+        measure = run.layers[-1].introduced
+        assert measure is not None
+        assert measure.passed == (run.layers[-1].verdict == "pass")
+        assert measure.allowed == pytest.approx(RMSE_RATIO * run.layers[-1].floor, rel=0.01)

@@ -1,5 +1,6 @@
 """The noise that number formats make of a reference: what rounding makes of it, and nothing that excuses a fault."""
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -241,3 +242,58 @@ def test_a_recorded_reference_cannot_be_run_in_other_formats() -> None:
     """Without the network itself there is nothing to round: the error says which precision asks for it."""
     with pytest.raises(PairError, match="int8, which is judged by running the reference"):
         Expected(object(), image(), Formats(precision="int8", ends=ENDS))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_norm_that_is_folded_into_a_kernel_is_in_what_is_rounded(transposed: bool) -> None:
+    """With one step for a whole kernel, a BatchNorm of unequal factors makes the noise that it makes of the kernel with
+    these factors in it; a kernel that the file does not fold has that of its own values."""
+    torch.manual_seed(2)
+    kernel = torch.nn.ConvTranspose2d(3, 5, 2, bias=False) if transposed else torch.nn.Conv2d(3, 5, 2, bias=False)
+    apart: Any = torch.nn.Sequential(kernel, torch.nn.BatchNorm2d(5), torch.nn.ReLU()).eval()
+    factors = torch.tensor([0.01, 0.3, -1.0, 5.0, 0.0])
+    joined: Any = torch.nn.Sequential(copy.deepcopy(apart[0])).eval()
+    with torch.no_grad():
+        apart[1].weight.copy_(factors * math.sqrt(1 + apart[1].eps))
+        joined[0].weight.mul_(factors.reshape((1, 5, 1, 1) if transposed else (5, 1, 1, 1)))
+
+    def noise_at(name: str, module: Any, ends: frozenset[str], *, folds: bool) -> float:
+        weights = {"0": Stored(top=127, folds=folds)}
+        return expected(Formats(precision="int8", ends=ends, weights=weights), module).noise(name, anchored=True).rmse
+
+    folded = noise_at("1", apart, frozenset({"1", "2"}), folds=True)
+    assert folded == pytest.approx(noise_at("0", joined, frozenset({"0"}), folds=False), rel=0.01)
+    assert folded > 1.2 * noise_at("1", apart, frozenset({"1", "2"}), folds=False)
+    compared_before = noise_at("1", apart, frozenset({"0", "1", "2"}), folds=True)
+    assert compared_before < folded, "a kernel whose own values the file has is not folded"
+
+
+def test_few_values_are_allowed_nothing_by_chance_where_a_layer_is_known_to_be_another() -> None:
+    """Of two values chance may make several times the noise; where nothing is left to chance the plain ratios hold."""
+    torch.manual_seed(3)
+    found = expected(
+        Formats(precision="int8", ends=frozenset({"0"}), weights={"0": Stored(top=127, by_channel=True)}),
+        torch.nn.Sequential(torch.nn.Linear(7, 2)).eval(),
+        noise((1, 7), seed=1, low=-1, high=1),
+    )
+    made = found.noise("0", anchored=True)
+    limits = [
+        found.widened(Limits(rmse=0, gain=0, max_abs=0), "0", anchored=True, by_chance=each) for each in (False, True)
+    ]
+    assert limits[0].rmse == pytest.approx(RMSE_RATIO * made.rmse)
+    assert limits[0].max_abs == pytest.approx(MAX_RATIO * made.max_abs)
+    assert limits[1].rmse > 1.5 * limits[0].rmse
+    assert limits[1].gain > 1.5 * limits[0].gain
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_float16_cannot_hold_is_no_noise() -> None:
+    """Weights and values beyond float16's range are rounded by nothing, and looked at without a warning of NumPy's."""
+    module: Any = torch.nn.Sequential(torch.nn.Linear(7, 2)).eval()
+    with torch.no_grad():
+        module[0].weight.fill_(65_510.0)
+        module[0].bias.fill_(0.0)
+    given = noise((3, 7), seed=1, low=1, high=2)
+    formats = Formats(precision="float16", ends=frozenset({"0"}), halves=frozenset({"0"}), weights={"0": Stored()})
+    made = expected(formats, module, given).noise("0", anchored=True)
+    assert (made.rmse, made.max_abs) == (0.0, 0.0)
