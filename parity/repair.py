@@ -26,7 +26,7 @@ from parity.errors import RepairError, UsageError
 from parity.examination import Progress
 from parity.numbers import short
 from parity.pairs import Input, Pair
-from parity.report import Cause, Finding, Report, merge, write_whole
+from parity.report import Cause, Finding, Report, merge, place_of, write_whole
 from parity.runners.edits import Edit, edited_copy
 from parity.verification import Verifier
 
@@ -185,7 +185,7 @@ def save(repaired: Repaired, path: Path, pair: Pair, inputs: Sequence[Input], mo
             written = Path(folder) / "copy.keras"
             report = _written(repaired, written, path, pair, inputs, modes)
             write_whole(path.with_suffix(".changes.md"), changes_in_words(repaired, pair.name, path.name))
-            os.replace(written, path)
+            os.replace(written, place_of(path))
     except OSError as error:
         raise RepairError(f"cannot write {path}: {error.strerror or error}") from error
     return report

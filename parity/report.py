@@ -17,6 +17,7 @@ Nothing here knows a model, and nothing here prints.
 import importlib
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -418,6 +419,7 @@ def merge(reports: Sequence[Report]) -> Report:
         unmatched_reference=_union(report.coverage.unmatched_reference for report in reports),
         unmatched_port=_union(report.coverage.unmatched_port for report in reports),
     )
+    seen = _union((report.settings["seen"],) for report in reports if "seen" in report.settings)
     return Report(
         pair=first.pair,
         coverage=coverage,
@@ -425,7 +427,7 @@ def merge(reports: Sequence[Report]) -> Report:
         findings=tuple(finding for report in reports for finding in report.findings),
         first_divergence=next((r.first_divergence for r in reports if r.first_divergence), None),
         environment=first.environment,
-        settings=first.settings,
+        settings={**first.settings, **({"seen": "; ".join(seen)} if seen else {})},
         deaths=tuple(death for report in reports for death in report.deaths),
         gradients=tuple(run for report in reports for run in report.gradients),
         setups={layer: setup for report in reversed(reports) for layer, setup in report.setups.items()},
@@ -436,13 +438,34 @@ def _union(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for group in names for name in group))
 
 
-def write_whole(path: Path, text: str) -> Path:
-    """Write `text` to `path` through a temporary file beside it, so that no reader ever sees half of it."""
+def place_of(path: Path) -> Path:
+    """Where a file of that name is written: the file itself, or the one that a link leads to.
+
+    Raises ReportFolderError where something is there that is no file: a folder, a device, a pipe.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _nameless(path, text) or _hidden(path, text)
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return path.resolve() if path.is_symlink() else path
+    except OSError as error:
+        raise ReportFolderError(f"cannot write {path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        raise ReportFolderError(f"cannot write {path}: {path.name} is {kind}, and no file")
+    return path.resolve() if path.is_symlink() else path
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write `text` to `path` through a temporary file beside it, so that no reader ever sees half of it.
+
+    A link stays, and what it leads to is written. Raises ReportFolderError where that is no file, or cannot be written.
+    """
+    place = place_of(path)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _nameless(place, text) or _hidden(place, text)
         try:
-            os.replace(temporary, path)
+            os.replace(temporary, place)
         except BaseException:
             os.unlink(temporary)
             raise

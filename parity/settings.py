@@ -23,7 +23,7 @@ from parity.errors import ReportFolderError, UsageError
 from parity.models import Settings, is_own
 from parity.pairs import Input, Pair
 from parity.render.progress import Show, silent
-from parity.report import Report, merge
+from parity.report import Report, merge, place_of
 from parity.runners.taps import MODES
 from parity.tolerance import NoiseFloor, Policy, Tolerance, policy_from
 
@@ -351,9 +351,9 @@ def ensure_writable(folder: Path) -> None:
     while not os.path.lexists(existing):
         existing = existing.parent
     report = folder / REPORT_FILE
+    for each in (report, report.with_suffix(".html")):
+        place_of(each)
     try:
-        if report.is_dir():
-            raise IsADirectoryError(0, f"{report} is a folder")
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
@@ -366,8 +366,7 @@ def ensure_target(file: Path, source: Path | None, *, force: bool) -> None:
         raise UsageError(f"{file} is not named as a Keras file; give it the ending .keras")
     if source is not None and file.exists() and source.exists() and file.samefile(source):
         raise UsageError(f"{file} is the port itself, which is never touched; give another file")
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder")
+    place_of(file)
     if file.exists() and not force:
         raise UsageError(f"{file} exists; --force overwrites it")
     ensure_writable(file.parent)

@@ -301,6 +301,13 @@ def test_merged_reports_hold_all_runs_in_order() -> None:
     assert (both.pair, both.environment, both.settings) == (first.pair, first.environment, first.settings)
 
 
+def test_how_a_later_part_was_seen_survives_merging() -> None:
+    """What had to be said of the second report's run is said of both; what both say is said once."""
+    plain, noted = report(), replace(report(), settings={"seen": "by other kernels"})
+    assert merge([plain, noted, noted]).settings["seen"] == "by other kernels"
+    assert "seen" not in merge([plain, plain]).settings
+
+
 def test_merging_one_report_changes_nothing() -> None:
     """One report, merged, is itself."""
     assert merge([unusual()]) == unusual()
@@ -343,6 +350,34 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     report(faulty=["cat"]).save(path)
     assert Report.load(path).verdict == DIVERGED
     assert [found.name for found in tmp_path.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop"])
+def test_what_is_no_file_is_never_replaced(tmp_path: Path, kind: str) -> None:
+    """A pipe, a device, a folder, also behind a link, and a link to itself stay what they are; one sentence says so."""
+    path = tmp_path / "report.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/null" if kind == "device" else path)
+    before = path.lstat().st_mode
+    with pytest.raises(ReportFolderError, match=r"cannot write .*report\.json: "):
+        write_whole(path, "text")
+    assert path.lstat().st_mode == before
+    assert Path("/dev/null").is_char_device()
+
+
+def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
+    """The link stays; what it leads to is made where it is not there yet."""
+    (tmp_path / "there").mkdir()
+    target, path = tmp_path / "there" / "real.json", tmp_path / "report.json"
+    path.symlink_to("there/real.json")
+    for text in ("first", "second"):
+        write_whole(path, text)
+        assert (path.is_symlink(), target.is_symlink(), target.read_text()) == (True, False, text)
+    assert [found.name for found in target.parent.iterdir()] == ["real.json"]
 
 
 def test_others_may_read_a_report(tmp_path: Path) -> None:

@@ -248,3 +248,12 @@ def test_versions_need_no_import() -> None:
     """Each engine's version is known from its metadata."""
     assert set(engine_versions()) == {"torch", "tensorflow", "keras"}
     assert all(version[0].isdigit() for version in engine_versions().values())
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.html", "fixed.keras"])
+def test_what_is_no_file_is_refused_before_the_run(tmp_path: Path, name: str) -> None:
+    """A pipe in the place of what a run writes is refused, whatever may be overwritten, and stays."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ReportFolderError, match=f"{name} is a device, a pipe or a socket"):
+        ensure_target(tmp_path / "fixed.keras", None, force=True)
+    assert (tmp_path / name).is_fifo()

@@ -10,7 +10,7 @@ from parity.artifacts.lifting import lifted
 from parity.artifacts.model import ArtifactModel
 from parity.artifacts.program import Engine
 from parity.artifacts.shipped import shipped
-from parity.axes import Array
+from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, Array
 from parity.ends import all_paired
 from parity.errors import ArtifactError, PairError, UsageError
 from parity.runners.keras_model import KerasModel
@@ -159,7 +159,21 @@ class ArtifactPort:
         if not fits or str(array.dtype) != takes:
             wanted = ", ".join("any" if size is None else str(size) for size in shape or ())
             given = f"it is given {array.dtype} of shape {array.shape}"
-            raise ArtifactError(f"{self.path} takes {name!r} as {takes} of shape ({wanted}); {given}")
+            hint = "" if fits or shape is None else _other_axes(shape, array.shape)
+            raise ArtifactError(f"{self.path} takes {name!r} as {takes} of shape ({wanted}); {given}{hint}")
+
+
+def _other_axes(takes: Sequence[int | None], given: tuple[int, ...]) -> str:
+    """What to declare where the file takes the same sizes with the channels elsewhere; "" where it does not."""
+    if len(given) != len(takes) or not 3 <= len(given) <= 5:
+        return ""
+    batch, *rest = given
+    rank = len(given)
+    layouts = {CHANNELS_FIRST[rank]: (batch, rest[-1], *rest[:-1]), CHANNELS_LAST[rank]: (batch, *rest[1:], rest[0])}
+    for layout, moved in layouts.items():
+        if all(own in (None, size) for own, size in zip(takes, moved, strict=True)):
+            return f'; a file that has its channels there needs Pair(axes=Axes(port={{{rank}: "{layout}"}}))'
+    return ""
 
 
 def _opened(path: Path, kind: str) -> Engine:

@@ -10,6 +10,9 @@ from parity.errors import UsageError
 from parity.lookup import is_spec
 from parity.runners.taps import MODES
 
+FALLBACK = "it was run by TFLite's other kernels"
+"""How a report's sentence ends on a file that TFLite's default delegate refuses, as its engine writes it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:

@@ -42,10 +42,12 @@ def _map(name: str, options: "Options", output: Path | None, *, force: bool) -> 
     """Align, and print or write the map."""
     from parity.models import load
     from parity.render.progress import progress_bar
+    from parity.report import place_of
     from parity.settings import RunSettings, ensure_writable
 
     settings = RunSettings.of(name, options)
     if output is not None:
+        place_of(output)
         if output.exists() and not force:
             raise UsageError(f"{output} exists; --force overwrites it")
         ensure_writable(output.parent)

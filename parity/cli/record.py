@@ -49,12 +49,14 @@ def _record(name: str, side: str, options: "Options", output: Path, *, force: bo
     from parity.golden import ENGINES
     from parity.models import as_recorded, load
     from parity.render.progress import progress_bar
+    from parity.report import place_of
     from parity.settings import RunSettings, ensure_writable
 
     if side not in ENGINES:
         raise UsageError(f"side {side!r} is not one of {', '.join(ENGINES)}")
     if output.suffix != ".safetensors":
         raise UsageError(f"{output} is not named as a recording; give it the ending .safetensors")
+    place_of(output)
     if output.exists() and not force:
         raise UsageError(f"{output} exists; --force overwrites it")
     settings = RunSettings.of(name, options)

@@ -4,6 +4,7 @@ A file is made in a folder of its own beside its place. What passes is moved int
 is left nowhere, unless it is asked for. So no file under its name is half-written, or was not verified.
 """
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -24,7 +25,7 @@ from parity.isolation.digests import described, digest_of_weights
 from parity.models import load
 from parity.pairs import Input, Pair
 from parity.render.progress import Show, part, silent
-from parity.report import merge, write_whole
+from parity.report import merge, place_of, write_whole
 from parity.settings import Options, RunSettings
 
 FOLDER = Path("exports")
@@ -32,6 +33,9 @@ FOLDER = Path("exports")
 
 FAILED = "failed"
 """The folder inside, for what does not pass, where it is kept."""
+
+WORKSHOP = ".export."
+"""What the folder begins with in which a file is made."""
 
 RECORD = ".record.json"
 """What a file's record has behind the file's name."""
@@ -61,6 +65,8 @@ class Wanted:
             for taken in (place, record_of(place)):
                 if taken.exists() and not self.force:
                     raise UsageError(f"{taken} exists; --force overwrites it")
+                if not taken.is_dir() or taken == record_of(place):
+                    place_of(taken)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
@@ -205,9 +211,35 @@ def _made(port: _Port, form: Format, file: Path, place: Path, show: Show) -> Exp
 
 @contextmanager
 def _workshop(folder: Path) -> Iterator[Path]:
-    """A folder beside the places of the files, gone afterwards."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export.") as made:
+    """A folder beside the places of the files, gone afterwards; those that killed processes have left go now.
+
+    A process holds a lock on its own for as long as it lives.
+    """
+    for left in folder.glob(f"{WORKSHOP}*"):
+        with _locked(left) as dead:
+            if dead:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=WORKSHOP) as made, _locked(Path(made)):
         yield Path(made)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold the lock on a folder; False where another process has it, or there is none to have."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
 
 
 def _put(file: Path, place: Path, record: Record) -> None:
@@ -216,7 +248,7 @@ def _put(file: Path, place: Path, record: Record) -> None:
     record_of(place).unlink(missing_ok=True)
     if place.is_dir() or file.is_dir():
         _remove_into(place, file.parent)
-    os.replace(file, place)
+    os.replace(file, place if file.is_dir() or place.is_dir() else place_of(place))
     write_whole(record_of(place), record.sealed())
 
 

@@ -1,5 +1,6 @@
 """One thing that a gate looks at, and what came of it; the result of all of them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ LAYER, OUTPUT, LIMIT, GROWTH, WATCHING = "layer", "output", "limit", "growth", "
 """Kinds of checks, of one input in one mode each."""
 ARTIFACT, COVERAGE, WAIVER, PROCESS = "artifact", "coverage", "waiver", "process"
 """Kinds of checks of the whole run."""
+ENGINE = "engine"
+"""The check of an artifact whether it runs as its engine is started by default."""
 NOT_VERIFIED = "not verified"
 """The verdict of a result that is neither "pass" nor "fail"."""
 
@@ -52,6 +55,13 @@ class Check(_Record):
         return f"{self.input} ({self.mode})" if self.mode else ""
 
     @property
+    def is_wide(self) -> bool:
+        """Whether a layer may be as far off as its values are large: any value would do."""
+        limits = [self.figures.get(name) for name in ("introduced_allowed", "propagated_allowed")]
+        known = [limit for limit in limits if isinstance(limit, (int, float)) and math.isfinite(limit)]
+        return bool(known) and min(known) >= 1
+
+    @property
     def key(self) -> tuple[str, str, str, str]:
         """What it is of: the same thing in another run of the gate has the same key."""
         return self.kind, self.name, self.input, self.mode
@@ -76,6 +86,18 @@ class Result(_Record):
     def exit_code(self) -> int:
         """0 pass, 1 fail, 3 not verified."""
         return {PASS: 0, FAIL: 1, NOT_VERIFIED: 3}[self.verdict]
+
+    @property
+    def caution(self) -> str:
+        """What must be said of a pass where at least half of the layers were held to nothing; else ""."""
+        layers = [check for check in self.checks if check.kind == LAYER]
+        waived = sum(check.verdict == WAIVED for check in layers)
+        wide = sum(check.verdict == PASS and check.is_wide for check in layers)
+        if self.verdict != PASS or 2 * (waived + wide) < len(layers):
+            return ""
+        counts = {"waived": waived, "have limits wider than their signal": wide}
+        told = " and ".join(f"{count} of {len(layers)} layers {what}" for what, count in counts.items() if count)
+        return told.replace("layers waived", "layers are waived") + ": this policy holds them to nothing"
 
     def having(self, *verdicts: str) -> list[Check]:
         """The checks with these verdicts."""

@@ -40,12 +40,15 @@ def facts_of(path: Path, policy: Artifact) -> Facts:
     return Facts(path=str(path), kind=found.kind, sha256=_sum_of(sums), size=found.size, files=sums)
 
 
-def sum_of(path: Path, files: Mapping[str, str]) -> str:
+def sum_of(path: Path, facts: Facts) -> str:
     """The sum of an artifact as it is now: of all that is in its folder, or of the files that it had; "" where one of
-    them is gone."""
+    them is gone. What it is called itself does not count."""
     there = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else []
+    own = Path(facts.path).name
     try:
-        return _sum_of(dict(_sums(path, there or [path.parent / name for name in files])))
+        if there:
+            return _sum_of(dict(_sums(path, there)))
+        return _sum_of({name: _sum_of_file(path if name == own else path.parent / name) for name in facts.files})
     except ArtifactError:
         return ""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from parity.errors import ReportFolderError, UsageError
 from parity.publishing import PAGE_FILE
-from parity.report import write_whole
+from parity.report import place_of, write_whole
 from parity.settings import ensure_writable
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -58,17 +58,16 @@ class Targets:
         The report's page goes with the report; the history of the pair stays. Raises ReportFolderError for a place that
         cannot be written: at the end of a long run it would be too late.
         """
-        places = self.all().values()
-        for folder in {path.parent for path in places}:
+        paths = (*self.all().values(), self.report.with_name(PAGE_FILE))
+        places = {path: place_of(path) for path in paths}
+        for folder in {place.parent for place in places.values()}:
             ensure_writable(folder)
-        for path in (*places, self.report.with_name(PAGE_FILE)):
+        for path, place in places.items():
             if is_shared(path):
                 continue
             try:
-                if path.is_dir():
-                    raise IsADirectoryError(0, f"{path} is a folder")
-                path.unlink(missing_ok=True)
-                for left in _half_written(path):
+                place.unlink(missing_ok=True)
+                for left in _half_written(place):
                     with suppress(FileNotFoundError):
                         left.unlink()
             except OSError as error:

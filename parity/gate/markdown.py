@@ -18,6 +18,7 @@ def markdown(record: Record) -> str:
     result = record.result
     parts = [
         f"## parity gate: {result.verdict.upper()}: {_text(result.pair)}, `{_code(result.artifact.path)}`",
+        *([f"**Caution**: {_text(result.caution)}"] if result.caution else []),
         _table(("input", "mode", "layers", "worst layer", "output error", "end-point error"), rows(result)),
         *_listed("Failed", result.grouped(FAIL)),
         *_listed("Not verified", result.grouped(UNKNOWN)),

@@ -93,7 +93,8 @@ def gate_verdict(result: Result) -> str:
     counts = f"{passed} of {len(result.checks)} checks pass"
     if result.verdict == PASS:
         waived = len(result.having(WAIVED))
-        return f"PASS: {result.artifact.path} may go out; {counts}" + (f", {waived} are waived" if waived else "")
+        said = f"PASS: {result.artifact.path} may go out; {counts}" + (f", {waived} are waived" if waived else "")
+        return f"{said}; CAUTION: {caution}" if (caution := result.caution) else said
     if result.verdict == FAIL:
         first = result.having(FAIL)[0]
         return (

@@ -71,6 +71,17 @@ class Inputs(Table):
     pairs: list[Words] = []
     most: Annotated[int, Field(ge=1)] | None = None
 
+    @model_validator(mode="after")
+    def _each_once(self) -> "Inputs":
+        for name in ("names", "seeds", "sizes", "files", "pairs"):
+            values = getattr(self, name)
+            if name in self.model_fields_set and not values:
+                raise ValueError(f"{name} = [] asks for nothing; leave it out")
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"{name} has {value!r} more than once")
+        return self
+
 
 class Runs(Table):
     """How it is run. `modes` are for a .keras file ("eager", "graph", "xla"): any other artifact has one of its own.
@@ -169,7 +180,7 @@ class Limits(Limit):
 
 class Artifact(Table):
     """What the file may be. `allow` names operations, or a .keras file's layers, that are refused otherwise, since they
-    touch more than numbers.
+    touch more than numbers; and "no-delegate", that a .tflite file may be one which TFLite's default delegate refuses.
 
     With more than `size_mb` megabytes (of 10^6 bytes) it fails; with more than `load_mb` it is not even loaded.
     """

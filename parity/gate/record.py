@@ -178,9 +178,11 @@ class Difference:
 def differences(record: Record, artifact: Path, today: date) -> Iterator[Difference]:
     """What is not as a record has it: the artifact at that path first."""
     facts: Facts = record.result.artifact
-    now = sum_of(artifact, facts.files)
+    now = sum_of(artifact, facts)
     if now != facts.sha256:
         yield Difference(what=f"artifact {artifact}", then=facts.sha256, now=now or "not there", fails=True)
+    elif artifact.name != Path(facts.path).name:
+        yield Difference(what="name of the artifact", then=Path(facts.path).name, now=artifact.name)
     if record.policy.file and (was := Path(record.policy.file)).is_file():
         text = hashlib.sha256(was.read_bytes()).hexdigest()
         if text != record.policy.sha256:

@@ -5,10 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from parity.artifacts.shipped import FALLBACK
 from parity.errors import UsageError
 from parity.gate.checks import (
     ARTIFACT,
     COVERAGE,
+    ENGINE,
     FAIL,
     FOLLOWS,
     LAYER,
@@ -46,6 +48,8 @@ from parity.tolerance import fits
 
 IN_SIZE = "@"
 """What is between the name of an input and its size, where there are several sizes."""
+NO_DELEGATE = "no-delegate"
+"""What a policy allows where TFLite's default delegate refuses the file."""
 WIDTH = 68
 """Columns of what a check says: the same on every terminal, so that records of one thing are the same; on one of 80
 columns they stand under a heading."""
@@ -62,7 +66,7 @@ def checks_of(
     if not report.deaths and not unfinished:
         _refuse_unknown(report, policy)
         _refuse_flowless(report, policy)
-    checks = [*_of_artifact(artifact, policy), *_of_processes(report, unfinished)]
+    checks = [*_of_artifact(artifact, policy), *_of_engine(report, policy), *_of_processes(report, unfinished)]
     for run in report.runs:
         checks += _OfRun(report, run, policy, waivers).checks()
     if report.coverage.matched or not report.deaths:
@@ -73,7 +77,8 @@ def checks_of(
         says = f"{report.pair}: {'the report says no more' if report.runs else 'nothing was compared'}"
         checks.append(Check(kind=COVERAGE, name="runs", verdict=FAIL, says=says))
     warnings = dict.fromkeys(f"{run.input}: {warning}" for run in report.runs for warning in run.warnings)
-    return checks, list(warnings)
+    fallen = _fallback(report)
+    return checks, [*([f"{fallen}, which the policy allows"] if fallen and _is_allowed(policy) else []), *warnings]
 
 
 # -- the whole run ----------------------------------------------------------------------------------------------------
@@ -87,6 +92,26 @@ def _of_artifact(artifact: Facts, policy: Policy) -> Iterator[Check]:
     too_large = artifact.size > allowed * MEGABYTE
     says = f"{artifact.path} has {artifact.size / MEGABYTE:.1f} MB, and {allowed:g} MB are allowed" if too_large else ""
     yield Check(kind=ARTIFACT, name="size", verdict=FAIL if too_large else PASS, says=says, figures=figures)
+
+
+def _of_engine(report: Report, policy: Policy) -> Iterator[Check]:
+    """A failure where the engine as its users start it does not run the file, unless the policy allows that."""
+    if (fallen := _fallback(report)) and not _is_allowed(policy):
+        says = (
+            f"{fallen}; a product that starts the engine as it is cannot run the file. Where yours starts it without "
+            f'that delegate, say so in the policy: [artifact] allow = ["{NO_DELEGATE}"]'
+        )
+        yield Check(kind=ARTIFACT, name=ENGINE, verdict=FAIL, says=says)
+
+
+def _fallback(report: Report) -> str:
+    """The sentence on what was run otherwise than by default; "" where nothing was."""
+    seen = report.settings.get("seen", "").split("; ")
+    return next((note for note in seen if note.endswith(FALLBACK)), "")
+
+
+def _is_allowed(policy: Policy) -> bool:
+    return NO_DELEGATE in policy.artifact.allow
 
 
 def _of_processes(report: Report, unfinished: str) -> Iterator[Check]:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from parity.axes import Array
 from parity.errors import RecordingError
+from parity.report import place_of
 
 KEY = "parity"
 """Where the metadata of the file has the recording's own."""
@@ -87,7 +88,7 @@ def written(path: Path) -> Iterator[tuple[Writer, list[str]]]:
                 with temporary.open("xb") as stream:
                     stream.write(writer.head(header[0]))
                     shutil.copyfileobj(arrays, stream, 1 << 24)
-                os.replace(temporary, path)
+                os.replace(temporary, place_of(path))
             finally:
                 temporary.unlink(missing_ok=True)
     except OSError as error:

@@ -17,10 +17,12 @@ from onnx_models import every, graph_of, kinds, largest_difference, node, saved,
 
 from parity.artifacts.onnx.engine import OnnxEngine, opened
 from parity.artifacts.program import FLOAT16
-from parity.axes import Array
+from parity.axes import Array, Axes
 from parity.errors import ArtifactError, PairError
 from parity.export import FORMATS, served, write
-from parity.frameworks import keras
+from parity.frameworks import keras, torch
+from parity.inputs import noise
+from parity.pairs import Pair
 from parity.verification import verify
 
 IMAGE = (2, 10, 6, 3)
@@ -445,6 +447,23 @@ def test_inputs_of_other_sizes_are_refused(engine: OnnxEngine) -> None:
     """What a file does not take is said by the input's name and both shapes."""
     with pytest.raises(PairError, match=r"takes 'image' of shape \(any, 10, 6, 3\); it is given \(2, 10, 7, 3\)"):
         engine.shaped({"image": (2, 10, 7, 3)})
+
+
+def test_a_file_with_its_channels_elsewhere_is_told_what_to_declare(tmp_path: Path) -> None:
+    """A file in torch's own layout is run once the pair says so; other sizes have no such hint."""
+    kernel, bias = values((4, 3, 3, 2)), values((4,))
+    nodes = [node("Conv", ["x", "kernel", "bias"], ["y"])]
+    path = saved(tmp_path / "x.onnx", nodes, {"x": (1, 3, 7, 6)}, ["y"], {"kernel": kernel, "bias": bias})
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, (3, 2))).eval()
+    with torch.no_grad():
+        for parameter, value in zip(net.parameters(), (kernel, bias), strict=True):
+            parameter.copy_(torch.from_numpy(value))
+    pair = Pair(name="first", reference=net, port=path, inputs=[noise((1, 3, 7, 6), seed=0)])
+    with pytest.raises(ArtifactError, match=r"needs Pair\(axes=Axes\(port=\{4: \"NCHW\"\}\)\)$"):
+        verify(pair)
+    assert verify(replace(pair, axes=Axes(port={4: "NCHW"}))).passed
+    with pytest.raises(ArtifactError, match=r"\(1, 8, 6, 3\)$"):
+        verify(replace(pair, inputs=[noise((1, 3, 8, 6), seed=0)]))
 
 
 # -- in the place of a port --------------------------------------------------------------------------------------------

@@ -708,7 +708,7 @@ def foreign(model: Any) -> None:
 
 
 ONNX_DAMAGE: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "domain": (foreign, "asks for operators of the domain 'my.own', which run code from outside"),
+    "domain": (foreign, "asks for operators of the domain 'my.own', which ONNX Runtime does not have"),
     "undeclared domain": (lambda m: setattr(m.graph.node[-1], "domain", "x"), "of the domain 'x'"),
     "absolute": (lambda m: outside(m, "/etc/passwd"), "weights in '/etc/passwd'; only files in its own folder"),
     "parent": (lambda m: outside(m, "../weights.bin"), "weights in '../weights.bin'; only"),
@@ -734,6 +734,19 @@ def test_an_onnx_model_stays_in_its_folder(files: Files, tmp_path: Path, name: s
     assert words in refusal(path)
     if "domain" in name:
         assert checked(path, allowed=["my.own", "x"]).kind == "onnx"
+
+
+def test_a_domain_that_no_operator_is_of_asks_for_nothing(files: Files, tmp_path: Path) -> None:
+    """What ONNX Runtime saves lists all of its domains; one of the standard's may be used as well."""
+
+    def change(model: Any) -> None:
+        for domain in ("ai.onnx.training", "org.pytorch.aten", "my.own"):
+            model.opset_import.add(domain=domain, version=1)
+        model.graph.node[0].domain = "ai.onnx.preview.training"
+
+    assert checked(onnx_model(files, change, tmp_path / "net.onnx")).kind == "onnx"
+    path = onnx_model(files, lambda m: setattr(m.graph.node[0], "domain", "org.pytorch.aten"), tmp_path / "aten.onnx")
+    assert "of the domain 'org.pytorch.aten'" in refusal(path)
 
 
 def test_weights_beside_an_onnx_model_are_parts_of_it(files: Files, tmp_path: Path) -> None:

@@ -227,6 +227,28 @@ def test_an_interruption_leaves_nothing_half_done(invoke: Invoke, moment: str, m
     assert "interrupted before pb" in result.output
 
 
+def test_what_killed_processes_left_goes_and_what_is_in_use_stays(tmp_path: Path) -> None:
+    """A folder whose process is gone has no lock; that of a live one has, whoever asks."""
+    left = tmp_path / ".export.left"
+    left.mkdir()
+    (left / "half.pb").write_bytes(b"half")
+    with exporting._workshop(tmp_path) as first:
+        assert not left.exists()
+        with exporting._workshop(tmp_path) as second:
+            assert {path.name for path in tmp_path.iterdir()} == {first.name, second.name}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["net.pb", "net.pb.record.json"])
+def test_what_is_no_file_is_not_replaced(invoke: Invoke, name: str) -> None:
+    """A pipe in the place of a file stays, with --force too."""
+    Path("out").mkdir()
+    os.mkfifo(Path("out", name))
+    result = invoke("net", "pb", "--force")
+    assert (result.exit_code, Path("out", name).is_fifo()) == (2, True)
+    assert "a device, a pipe or a socket, and no file" in result.output
+
+
 def test_an_interruption_before_the_first_file_writes_nothing(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped before anything is finished, there is nothing."""
 

@@ -77,6 +77,33 @@ def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
         targets(tmp_path).clear()
 
 
+@pytest.mark.parametrize("name", ["report.json", "report.html", "record.json", *OPTIONS])
+def test_what_is_no_file_is_refused_before_the_run(tmp_path: Path, name: str) -> None:
+    """A pipe in any place is refused before anything else is removed, and stays."""
+    where = targets(tmp_path)
+    write(record(), made(), where)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ReportFolderError, match=f"{name} is a device, a pipe or a socket, and no file"):
+        where.clear()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_link_stays_and_what_it_leads_to_is_the_runs(tmp_path: Path) -> None:
+    """An earlier result behind a link is removed, and the new one is written there."""
+    (tmp_path / "kept").mkdir()
+    target = tmp_path / "kept" / "last.json"
+    target.write_text("of an earlier run")
+    (tmp_path / "record.json").symlink_to(target)
+    where = targets(tmp_path)
+    where.clear()
+    assert not target.exists()
+    write(record(), made(), where)
+    assert where.record.is_symlink()
+    assert json.loads(target.read_text())["kind"] == "parity gate record"
+
+
 def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
     """A file where a folder has to be: nothing that an earlier run has left is removed for it."""
     (tmp_path / "file").write_text("")

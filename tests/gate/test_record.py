@@ -138,6 +138,21 @@ def test_an_artifact_that_was_changed_is_told(tmp_path: Path) -> None:
     assert told.now == "not there"
 
 
+def test_another_name_is_no_other_artifact(tmp_path: Path) -> None:
+    """The sum decides; what the file is called now is told. Files beside it are found by their own names."""
+    found, artifact = of_file(tmp_path)
+    renamed = artifact.rename(tmp_path / "renamed.pb")
+    told = [each for each in differences(found, renamed, TODAY) if "artifact" in each.what]
+    assert [(each.then, each.now, each.fails) for each in told] == [("net.pb", "renamed.pb", False)]
+    sums = {"net.pb": sum_of_text(b"as verified"), "weights.bin": sum_of_text(b"weights")}
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    facts = replace(found.result.artifact, sha256=_sum_of(sums), files=sums)
+    found = replace(found, result=replace(found.result, artifact=facts))
+    assert not [each for each in differences(found, renamed, TODAY) if each.fails]
+    (tmp_path / "weights.bin").write_bytes(b"others")
+    assert [each for each in differences(found, renamed, TODAY) if each.fails]
+
+
 def test_a_file_more_in_a_folder_is_told(tmp_path: Path) -> None:
     """A SavedModel is all that is in its folder: what was put into it later is part of it now."""
     folder = tmp_path / "saved"
@@ -205,6 +220,8 @@ def test_a_changed_artifact_is_exit_1(tmp_path: Path) -> None:
     moved = tmp_path / "moved.pb"
     moved.write_bytes(b"as verified")
     assert checked(path)[0] == 1
+    code, said = checked(path, "--artifact", moved)
+    assert (code, "name of the artifact: was net.pb, is moved.pb" in " ".join(said.split())) == (0, True)
     (tmp_path / "there").mkdir()
     same = tmp_path / "there" / "net.pb"
     same.write_bytes(b"as verified")

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 from gate_made import DEVIATION, check, made, policy, record, verdicts
-from records import COVERAGE, layer, measure, with_run
+from records import COVERAGE, LAYERS, layer, measure, with_run
 
+from parity.artifacts.tflite.engine import BARE
 from parity.errors import UsageError
+from parity.gate.markdown import markdown
+from parity.gate.page import gate_page, gate_verdict
 from parity.report import DIED, NOT_COMPARED, Death, Report, Watching
 
 WAIVER = '[[waivers]]\nlayer = "{}"\nwhy = "decided"\nexpires = {}\n'
@@ -152,6 +155,40 @@ def test_an_artifact_that_is_too_large_fails(tmp_path: Path) -> None:
     assert check(found, "artifact[size]").says == "net.pb has 181.5 MB, and 181.5 MB are allowed"
     assert found.result.exit_code == 1
     assert record(in_force=policy(tmp_path, "[artifact]\nsize_mb = 182")).result.exit_code == 0
+
+
+def test_a_file_that_its_engine_refuses_by_default_fails_unless_that_is_allowed(tmp_path: Path) -> None:
+    """Run by other kernels it computes the same, but a product may not have these; allowed, it is told. What else is to
+    be said of how a file was seen fails nothing."""
+    seen = "layers are those of a copy; " + BARE.format("net.tflite")
+    report = replace(made(), settings={"seen": seen})
+    found = record(report)
+    assert found.result.exit_code == 1
+    assert check(found, "artifact[engine]").says.startswith(BARE.format("net.tflite"))
+    allowed = record(report, policy(tmp_path, '[artifact]\nallow = ["no-delegate"]'))
+    assert allowed.result.exit_code == 0
+    assert allowed.result.notes == (BARE.format("net.tflite") + ", which the policy allows",)
+    other = record(replace(made(), settings={"seen": "layers are those of a copy"}))
+    assert (other.result.exit_code, other.result.notes) == (0, ())
+
+
+def test_a_pass_that_holds_layers_to_nothing_says_so(tmp_path: Path) -> None:
+    """Where half of the layers or more are waived, or may be as far off as they are large, the last line has a caution
+    with their number; one layer of seven needs none, and no failure has one."""
+    text = WAIVER.format("*", "2027-01-31")
+    waived = record(made(faulty=["cat"]), policy(tmp_path, text))
+    assert "CAUTION: 7 of 7 layers" in " ".join(gate_page(waived).split()[-20:])
+    assert "CAUTION: 7 of 7 layers are waived: this policy holds them to nothing" in gate_verdict(waived.result)
+    assert "**Caution**: 7 of 7 layers are waived" in markdown(waived)
+
+    def wide(count: int) -> Report:
+        loose = replace(measure(2), allowed=1.0)
+        layers = [replace(layer(name), introduced=loose, propagated=loose) for name in list(LAYERS)[:count]]
+        return with_run(made(), 0, layers=(*layers, *(layer(name) for name in list(LAYERS)[count:])))
+
+    assert "CAUTION: 4 of 7 layers have limits wider than their signal" in gate_verdict(record(wide(4)).result)
+    assert "CAUTION" not in gate_verdict(record(wide(3)).result)
+    assert "CAUTION" not in gate_verdict(record(made(faulty=["cat"])).result)
 
 
 def test_a_process_that_died_is_not_verified(tmp_path: Path) -> None:
