@@ -349,10 +349,15 @@ class _Aligning:
         index, layer_of = self.port.index, {theirs: ours for ours, theirs in self.matched.items()}
         for layer, activation in built_in(self.port.taps).items():
             theirs, ours = index[activation], layer_of.get(index[layer])
-            if theirs in layer_of or theirs in self.without[1] or ours is None:
+            if theirs in layer_of or theirs in self.without[1] or ours is None or self._has_own(ours, theirs):
                 continue
             if is_bare(self.reference, ours, self.matched):
                 self._move(ours, index[layer], ours, theirs)
+
+    def _has_own(self, ours: int, theirs: int) -> bool:
+        """Whether the reference applies the port's activation next, which answers to what a file stores it by."""
+        after = activation_after(self.reference, ours)
+        return after is not None and self.reference.taps[after].kind == self.port.taps[theirs].kind
 
     def _split_as_one(self) -> dict[int, int]:
         """For what several layers of the port do together, the tap that stands for all of them on either side."""

@@ -14,9 +14,11 @@ def covered(
 ) -> Coverage:
     """What was compared; `not_reversed` names layers of a recorded port that the reference could not be run for.
 
-    Layers with weights that a segment holds on both sides, as many here as there, are compared as parts of it; so
-    is one of the port that does a part of a weighted one, before a crop, and what the port computes from weights
-    without a layer.
+    A layer of the reference with weights is compared as a part of another only where the alignment says which layer of
+    the port does the work of both: that a segment's end is right proves little of what lies in it. A function of a
+    Keras port that computes with weights and has no layers can only be compared by what it returns; a file is read
+    step by step, and has no such. A layer of the port that does a part of a weighted one, before a crop, is compared
+    with it.
     """
     coverage = matching.alignment.coverage
     port = subject.port
@@ -26,20 +28,18 @@ def covered(
         if judge.taps[segment.layer].weighted and not segment.tap.weighted
         for name in port.taps_of(segment.nodes)
     }
-    held = dict(coverage.inside)
+    held: dict[str, str] = {}
     for segment in matching.segments:
-        theirs = _unmatched_before(segment.layer, coverage, scene, subject, judge)
-        ours = {name for name in port.taps_of(segment.nodes) if name in coverage.unmatched_port}
-        ours |= {segment.tap.name} if segment.tap.weighted and not judge.taps[segment.layer].weighted else set()
-        if len(theirs) == len(ours) > 0 or (theirs and segment.reads_weights):
-            within |= ours
+        if segment.reads_weights and not port.stands_for:
+            theirs = _unmatched_before(segment.layer, coverage, scene, subject, judge)
             held |= dict.fromkeys(theirs, segment.layer)
     lacking = [name for name in judge.trace.output_taps if name not in matching.outputs]
     surplus = [name for name in port.output_taps if name not in matching.outputs.values()]
     twins = {name for name in coverage.unmatched_reference if scene.twin(name) in coverage.matched}
     return replace(
         coverage,
-        inside=held,
+        inside={**coverage.inside, **held},
+        fused={**coverage.fused, **held},
         propagated_only=tuple(
             segment.layer for segment in matching.segments if not segment.is_alone or segment.layer in not_reversed
         ),

@@ -11,6 +11,7 @@ import pytest
 from patched_tflite import BIAS, KERNEL, with_constant, with_setting
 
 import parity
+from parity.artifacts.tflite import rules as tflite_rules
 from parity.axes import Array
 from parity.converters import transfer
 from parity.export import FORMATS, served, write
@@ -278,3 +279,53 @@ def test_faults_in_the_file_of_flownet_are_found(flownet: tuple[Any, Any, Path],
     assert [(found.layer, found.cause.slug) for found in report.findings] == [(where, cause)]
     assert report.first_divergence is not None
     assert report.first_divergence.layer == where
+
+
+# -- Layers in the segments of others ----------------------------------------------------------------------------------
+
+
+def _classifier() -> Any:
+    return torch.nn.Sequential(
+        torch.nn.Linear(12, 16), torch.nn.ReLU(), torch.nn.Linear(16, 5), torch.nn.Softmax(1)
+    ).eval()
+
+
+def _integers(path: Path, kind: Any) -> Any:
+    """The pair of a classifier and its int8 file, which takes and gives numbers of a kind."""
+    torch.manual_seed(0)
+    reference = _classifier()
+    layers = keras.layers
+    x = keras.Input((12,), name="x")
+    hidden = layers.ReLU(name="r")(layers.Dense(16, name="inn")(x))
+    model = keras.Model(x, layers.Dense(5, activation="softmax", name="out")(hidden))
+    for name, place in (("inn", 0), ("out", 2)):
+        weights = [parameter.detach().numpy() for parameter in reference[place].parameters()]
+        model.get_layer(name).set_weights([weights[0].T, weights[1]])
+    rng = np.random.default_rng(0)
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([rng.uniform(-1, 1, (1, 12)).astype("f")] for _ in range(50))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = kind
+        path.write_bytes(converter.convert())
+    given = parity.inputs.noise((4, 12), seed=0, low=-1, high=1)
+    return parity.Pair(name="classifier", reference=reference, port=path, inputs=[given])
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+def test_both_layers_of_an_integer_classifier_are_compared_for_another_batch(tmp_path: Path, kind: str) -> None:
+    """Layers whose sizes a delegate keeps to itself are layers, and storing the output as other numbers is none."""
+    report = parity.verify(_integers(tmp_path / "it.tflite", getattr(tf, kind)))
+    assert report.passed
+    assert report.coverage.weighted + len(report.coverage.fused) == 2
+    assert dict(report.coverage.fused) == {"0": "1"}
+
+
+def test_layers_that_a_file_has_no_layers_for_are_unmatched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the softmax at the end is right within the steps of int8 does not say that the layers before it are."""
+    monkeypatch.delitem(tflite_rules.RULES, "FULLY_CONNECTED")
+    report = parity.verify(_integers(tmp_path / "it.tflite", tf.int8))
+    assert not report.passed
+    assert report.coverage.unmatched_reference == ("0", "2")

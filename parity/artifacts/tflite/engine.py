@@ -79,9 +79,16 @@ class TFLite(Engine):
         return (BARE.format(self.flat.name),) if self._bare else ()
 
     def shaped(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
-        """The program for inputs of these shapes. Raises PairError where the file has others."""
+        """The program for inputs of these shapes. Raises PairError where the file has others.
+
+        The sizes are those of an interpreter that keeps all tensors: of what a delegate has to itself, any other tells
+        the sizes that the file was written with.
+        """
         given = {self.flat.places[name]: shape for name, shape in shapes.items()}
-        interpreter = self._interpreter(given)
+        self._interpreter(given)
+        interpreter = _interpreter(self.flat.content, keep_all=True, bare=self._bare)
+        with _refusals(self.flat.name):
+            self._sized(interpreter, given)
         if any(self.flat.kind(each) in OF_SIZES for each in self.flat.graph.operators):
             with _refusals(self.flat.name):
                 for place, shape in given.items():
