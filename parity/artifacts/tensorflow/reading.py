@@ -298,11 +298,13 @@ class GraphReading:
 
     @cached_property
     def _varying(self) -> frozenset[str]:
-        found = set[str]()
-        for node in self._in_order:
-            names = (tensor.rpartition(":")[0] for tensor in self.read_by(node))
-            if self._is_input(node) or node.op in LOOPS or any(name in found for name in names):
-                found.add(node.name)
+        found, before = set[str](), -1
+        while len(found) != before:  # a loop leads back to what comes before
+            before = len(found)
+            for node in self._in_order:
+                names = (tensor.rpartition(":")[0] for tensor in self.read_by(node))
+                if self._is_input(node) or node.op in LOOPS or any(name in found for name in names):
+                    found.add(node.name)
         return frozenset(found)
 
     def _tensor(self, name: str) -> Any:
