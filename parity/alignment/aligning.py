@@ -34,6 +34,9 @@ GIVEN, OUTPUT, ORDER, PLACE = "given", "output", "order, kind and shape", "the a
 Pairs = Mapping[str, str] | tuple[str, str] | Sequence[tuple[str, str]]
 """(reference, port) names: one pair, several, or a mapping."""
 
+STORES = frozenset({"quantize", "dequantize", "cast"})
+"""Kinds that compute nothing: a file stores a value in other numbers by them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
@@ -357,7 +360,9 @@ class _Aligning:
     def _has_own(self, ours: int, theirs: int) -> bool:
         """Whether the reference applies the port's activation next, which answers to what a file stores it by."""
         after = activation_after(self.reference, ours)
-        return after is not None and self.reference.taps[after].kind == self.port.taps[theirs].kind
+        if after is None or self.reference.taps[after].kind != self.port.taps[theirs].kind:
+            return False
+        return after in self.matched and self.port.taps[self.matched[after]].kind in STORES
 
     def _split_as_one(self) -> dict[int, int]:
         """For what several layers of the port do together, the tap that stands for all of them on either side."""

@@ -289,10 +289,10 @@ def test_pieces_are_kept_up_to_a_size(engines: Mapping[str, TFLite], monkeypatch
     """A piece that is asked for again is the same interpreter; when the kept ones grow too large the oldest goes."""
     engine, made = engines["tflite"], []
     values = every(engine, noise(7))
+    first, second = [step for step in shaped(engine).steps if step.op == "CONV_2D"]
     build: Callable[..., Any] = engine_file._interpreter
     monkeypatch.setattr(engine_file, "_interpreter", lambda *args, **kwargs: made.append(1) or build(*args, **kwargs))
     monkeypatch.setattr(engine, "_pieces", engine_file._Pieces())
-    first, second = [step for step in shaped(engine).steps if step.op == "CONV_2D"]
 
     def run(step: Step) -> None:
         engine.part({step.inputs[0]: values[step.inputs[0]]}, step.outputs[0])
