@@ -6,20 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import (
-    Checkpoint,
-    DataFormat,
-    Images,
-    Inputs,
-    Limit,
-    Map,
-    PairName,
-    Range,
-    Seed,
-    Shapes,
-    Size,
-    takes,
-)
+from parity.cli.options import PairName, request, takes
 from parity.cli.program import INTERRUPTED, errors_as_sentences, in_colour
 
 if TYPE_CHECKING:
@@ -27,41 +14,7 @@ if TYPE_CHECKING:
     from parity.settings import Options
 
 
-def request(
-    inputs: Inputs = None,
-    images: Images = None,
-    size: Size = None,
-    data_format: DataFormat = None,
-    checkpoint: Checkpoint = None,
-    seed: Seed = None,
-    port: Annotated[
-        Path | None,
-        typer.Option("--port", metavar="FILE", help="A .keras file to export in place of the pair's own port."),
-    ] = None,
-    layer_map: Map = None,
-    shapes: Shapes = None,
-    values: Range = None,
-    limit: Limit = None,
-) -> "Options":
-    """What was asked for, but for modes: a file has one of its own."""
-    from parity.settings import Options
-
-    return Options(
-        inputs=inputs or (),
-        images=images,
-        size=size,
-        data_format=data_format,
-        checkpoint=checkpoint,
-        seed=seed,
-        port=port,
-        map=layer_map,
-        shapes=shapes or (),
-        range=values,
-        limit=limit,
-    )
-
-
-@takes(request)
+@takes(request, without="modes")
 def export(
     pair: PairName,
     options: "Options",

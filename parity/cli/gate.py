@@ -9,21 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import (
-    Against,
-    Checkpoint,
-    DataFormat,
-    Images,
-    Inputs,
-    Limit,
-    Map,
-    Modes,
-    Range,
-    Seed,
-    Shapes,
-    Size,
-    takes,
-)
+from parity.cli.options import Against, request, takes
 from parity.cli.program import DIVERGED, errors_as_sentences, in_colour
 
 if TYPE_CHECKING:
@@ -31,38 +17,7 @@ if TYPE_CHECKING:
     from parity.settings import Options
 
 
-def request(
-    inputs: Inputs = None,
-    images: Images = None,
-    size: Size = None,
-    modes: Modes = None,
-    data_format: DataFormat = None,
-    checkpoint: Checkpoint = None,
-    seed: Seed = None,
-    layer_map: Map = None,
-    shapes: Shapes = None,
-    values: Range = None,
-    limit: Limit = None,
-) -> "Options":
-    """What was asked for, but for the artifact: the pair's weights, and inputs where no policy says them."""
-    from parity.settings import Options
-
-    return Options(
-        inputs=inputs or (),
-        images=images,
-        size=size,
-        modes=modes or (),
-        data_format=data_format,
-        checkpoint=checkpoint,
-        seed=seed,
-        map=layer_map,
-        shapes=shapes or (),
-        range=values,
-        limit=limit,
-    )
-
-
-@takes(request)
+@takes(request, without="port")
 def gate(
     options: "Options",
     pair: Annotated[

@@ -42,7 +42,7 @@ Checkpoint = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="For noise, and weights without a checkpoint.")]
 Port = Annotated[
     Path | None,
-    typer.Option("--port", metavar="FILE", help="A .keras file to judge in place of the pair's own port."),
+    typer.Option("--port", metavar="FILE", help="A file, .keras or another that ships, in place of the pair's port."),
 ]
 Shapes = Annotated[
     list[str] | None,
@@ -127,11 +127,13 @@ def request(
     )
 
 
-def takes(read: Callable[..., "Options"]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command whose parameter `options` is made by `read`, and is given as the options that `read` has."""
+def takes(read: Callable[..., "Options"], *, without: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose parameter `options` is made by `read`, and is given as the options that `read` has, `without` the
+    one that would mean nothing to it."""
 
     def mark(command: Callable[..., None]) -> Callable[..., None]:
-        shared, own = inspect.signature(read).parameters, inspect.signature(command).parameters
+        shared, own = dict(inspect.signature(read).parameters), inspect.signature(command).parameters
+        shared.pop(without, None)
 
         def called(**given: Any) -> None:
             options = read(**{name: given.pop(name) for name in shared})
