@@ -24,14 +24,14 @@ MOST_VALUES = 1 << 22
 Floats = npt.NDArray[np.float32]
 
 
-class _Record:
+class Record:
     """What all records share: infinities and NaN are written as strings, since JSON has no numbers for them."""
 
     __pydantic_config__ = ConfigDict(ser_json_inf_nan="strings")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid(_Record):
+class Grid(Record):
     """An array of float32, to three digits, as text: `data` is base64 of zlib of little-endian values in C order.
 
     >>> Grid.of(np.array([[1.0, 2.5]])).array()
@@ -64,7 +64,7 @@ class Grid(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightRelation(_Record):
+class WeightRelation(Record):
     """One weight of the layer on both sides: how far apart, and what one is of the other, as far as that is known."""
 
     name: str
@@ -74,7 +74,7 @@ class WeightRelation(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup(_Record):
+class Setup(Record):
     """A layer as both sides' code has it: the reference's, the port's operations, how each weight relates."""
 
     reference: str
@@ -83,7 +83,7 @@ class Setup(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Histogram(_Record):
+class Histogram(Record):
     """How many values are off by how much: `counts` over equal steps of the decimal logarithm from `low` to `high`.
 
     An error is in units of the RMS of the reference's values; `exact` values have none at all.
@@ -96,7 +96,7 @@ class Histogram(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorPicture(_Record):
+class ErrorPicture(Record):
     """Where the error of a layer's value is, on the reference's values, in units of the RMS of the reference's values.
 
     `space` is the RMS error over batch and channels in cells of a map of `height` x `width`; None for a value without
@@ -115,7 +115,7 @@ class ErrorPicture(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputPicture(_Record):
+class OutputPicture(Record):
     """One output of both sides, in cells, with the error between them; in the output's own units.
 
     `difference` is the port's value minus the reference's, `expected`. Of a map of two channels, such as an optical

@@ -24,11 +24,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from parity.errors import ParityError, ReportFileError, ReportFolderError
 from parity.numbers import decibels
-from parity.portraits import ErrorPicture, OutputPicture, Setup
+from parity.portraits import ErrorPicture, OutputPicture, Record, Setup
 
 SCHEMA = 1
 
@@ -39,14 +39,8 @@ VALUES, GRADIENTS, TRAINING, TRAINABLE = "values", "gradients", "training", "tra
 """What a finding is about."""
 
 
-class _Record:
-    """What all records share: infinities and NaN are written as strings, since JSON has no numbers for them."""
-
-    __pydantic_config__ = ConfigDict(ser_json_inf_nan="strings")
-
-
 @dataclass(frozen=True, kw_only=True)
-class Measure(_Record):
+class Measure(Record):
     """One error of one layer. `relative` is RMSE over the RMS of the reference's values; `allowed` is its limit there.
 
     `gain` is the part of it that is a constant factor; `ratio` is the error in noise floors. `max_abs` is the
@@ -78,7 +72,7 @@ class Measure(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerResult(_Record):
+class LayerResult(Record):
     """One layer in one run. `inside` names reference operations without a counterpart that this layer's segment holds,
     `reads` the compared layers and inputs that it reads, by the reference's names.
 
@@ -104,7 +98,7 @@ class LayerResult(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial(_Record):
+class Trial(Record):
     """A hypothesis that was put to the test: the relative error it leaves, and whether that is within the limits."""
 
     slug: str
@@ -114,7 +108,7 @@ class Trial(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cause(_Record):
+class Cause(Record):
     """Why a layer differs: a stable slug, the evidence in words, and what a replay without the fault leaves.
 
     `residual_before` and `residual_after` are relative errors of that one layer on the reference's activations; both
@@ -141,7 +135,7 @@ class Cause(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding(_Record):
+class Finding(Record):
     """A layer that differs in one run. `error` is what it introduces (or, for a first divergence, what reached it).
 
     `about` says in what it differs: "values", "gradients", "training" (what it computes and keeps in training mode), or
@@ -165,7 +159,7 @@ class Finding(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watching(_Record):
+class Watching(Record):
     """The uninstrumented port against the instrumented one, on the whole output.
 
     `same` is bitwise equality; `relative` the RMSE over RMS between the two; `within` whether that stays inside the
@@ -179,7 +173,7 @@ class Watching(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deviation(_Record):
+class Deviation(Record):
     """How far one output is from the reference's, in the output's own units: what a task is limited in.
 
     `rms` is the size of the reference's values. Of a map of two channels, such as an optical flow in pixels, there is
@@ -194,7 +188,7 @@ class Deviation(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(_Record):
+class Run(Record):
     """One input in one mode. `warnings` say where the input leaves a layer blind.
 
     `output` is the error of the output, of several the worst; `outputs` has each by its name where there are several.
@@ -224,7 +218,7 @@ class Run(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ambiguity(_Record):
+class Ambiguity(Record):
     """A match that nothing decided: `layer` might as well answer to each of `alternatives`, and `port_layer` to each of
     `rivals`."""
 
@@ -241,7 +235,7 @@ class Ambiguity(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Death(_Record):
+class Death(Record):
     """A process that ended before its work was done: how, and what it was doing.
 
     `side` is the side of the pair that was at work, "port" or "reference", "" for neither; `doing` what it had last
@@ -259,7 +253,7 @@ class Death(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerGradients(_Record):
+class LayerGradients(Record):
     """One layer in one run, differentiated: the port's gradients against the reference's, in the reference's layout.
 
     `arriving` is the gradient of the loss that arrives at its value, end to end. Alone, with the reference's values
@@ -285,7 +279,7 @@ class LayerGradients(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientRun(_Record):
+class GradientRun(Record):
     """One input in one mode, differentiated. `inputs` has the gradient that arrives at each input, end to end."""
 
     input: str
@@ -303,7 +297,7 @@ class GradientRun(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coverage(_Record):
+class Coverage(Record):
     """Which taps were compared. `inside` maps an operation without a counterpart to the layer that holds it; `fused`
     has those of them with weights, which the port computes in one layer with that one.
 
@@ -333,7 +327,7 @@ class Coverage(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(_Record):
+class Report(Record):
     """A whole verification. `verdict` is "pass" or "diverged", or "died" where a process did not live to the end.
 
     `setups` says of each compared layer how both sides have it.
