@@ -15,6 +15,7 @@ ParityError                 exit 3: could not verify
 ├── UserCodeError           the code that defines or builds a pair has failed
 ├── RecordingError          a recording that cannot be written, or read as what it should be
 ├── GateRecordError         a record of a gate's run that is none, or was changed since it was written
+├── ConversionError         torch modules that have no exact counterpart in Keras, each named with its reason
 ├── ExportError             a port that cannot be exported, or a file of it that cannot be written
 └── RepairError             a repaired copy that cannot be written
 """
@@ -86,6 +87,10 @@ class GateRecordError(ParityError):
 
 class RepairError(ParityError):
     """A repaired copy that cannot be written, or is not what was verified once it is."""
+
+
+class ConversionError(ParityError):
+    """Torch modules or calls that have no exact counterpart in Keras; the message names each, and why."""
 
 
 class ExportError(ParityError):

@@ -1,0 +1,1 @@
+"""Attention, and the layers of encoders that are made of it."""

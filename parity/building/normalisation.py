@@ -1,0 +1,1 @@
+"""Normalisations over batches, layers, groups, instances and channels."""

@@ -1,0 +1,1 @@
+"""Poolings over windows: maximum, average and power average."""

@@ -1,0 +1,1 @@
+"""Sampling of maps at places that are given."""

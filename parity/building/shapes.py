@@ -1,0 +1,1 @@
+"""What only changes shapes: flattening and its opposite, pixel and channel shuffles."""

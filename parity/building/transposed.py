@@ -1,0 +1,1 @@
+"""Transposed convolutions: groups, output padding and dilation included."""

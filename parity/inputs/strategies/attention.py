@@ -1,0 +1,1 @@
+"""Cases of attention and of encoder layers."""
