@@ -36,7 +36,7 @@ def built(
     `layouts` says, by the inputs' names, which axes they have in torch (`{"input": "NCHW"}`).
     Raises ConversionError with all that cannot be built.
     """
-    args: list[Value] = []
+    values: dict[str, Value] = {}
     tensors, declared = [], {}
     for name, array in given.arrays.items():
         layout = layouts[name]
@@ -44,10 +44,11 @@ def built(
         order = tuple(layout.index(letter) for letter in target)
         shape = [None if letter == "N" else array.shape[axis] for letter, axis in zip(target, order, strict=True)]
         tensors.append(keras.Input(batch_shape=shape, dtype=str(array.dtype), name=name))
-        args.append(Value(tensors[-1], order))
+        values[name] = Value(tensors[-1], order)
         declared[name] = (layout, target)
     site = Site(path="", data_format=data_format)
-    results = list(each_value(build(module, site, *args)))
+    args, kwargs = given.filled(lambda name, _: values[name])
+    results = list(each_value(build(module, site, *args, **kwargs)))
     letters = "".join(letter for layout in layouts.values() for letter in layout)
     for i, value in enumerate(results):
         name = "output" if len(results) == 1 else f"output[{i}]"

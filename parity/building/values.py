@@ -5,10 +5,10 @@ comes first. So a tensor of the port carries its `order`, and nothing is ever in
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parity.axes import CHANNELS_FIRST, DATA_FORMATS
+from parity.axes import CHANNELS_FIRST, DATA_FORMATS, Array
 from parity.converters import convert
 from parity.frameworks import keras, torch
 
@@ -82,14 +82,25 @@ class Site:
         """The name of the Keras layer for it, or for a part of it."""
         return "/".join(filter(None, (self.path, part))).replace("/", "_") or "layer"
 
-    def layer(self, layer: Any, weights_of: torch.nn.Module | None = None) -> Callable[..., Any]:
-        """A call of a Keras layer that was made for this place; once it is built it is given the module's weights."""
+    def part(self, name: str) -> "Site":
+        """The place of a module that the one here has: `self_attn` of `layers.0` is `layers.0.self_attn`."""
+        return replace(self, path=".".join(filter(None, (self.path, name))))
+
+    def layer(
+        self, layer: Any, weights_of: torch.nn.Module | None = None, arrays: Sequence[Array] = ()
+    ) -> Callable[..., Any]:
+        """A call of a Keras layer that was made for this place; once it is built it is given the module's weights.
+
+        `arrays` are its weights where a module is several layers in Keras, each with a part of what the module has.
+        """
         self.made.append(layer)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             result = layer(*args, **kwargs)
             if weights_of is not None:
                 layer.set_weights(convert(weights_of, self.path, layer))
+            elif arrays:
+                layer.set_weights(arrays)
             return result
 
         return call

@@ -51,6 +51,9 @@ def _port(port: Built, given: Input, mode: str) -> dict[str, Array]:
 
 
 def _flat(result: Any) -> list[Any]:
+    """Every tensor of a result; what a module was not asked for is None there, and nothing in the port."""
+    if result is None:
+        return []
     if isinstance(result, (tuple, list)):
         return [leaf for each in result for leaf in _flat(each)]
     return [result]
