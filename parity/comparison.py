@@ -80,7 +80,8 @@ def compare(actual: Array, expected: Array, limits: Limits | None = None) -> Com
     if actual.shape != expected.shape:
         raise ValueError(f"shapes differ: actual {actual.shape}, expected {expected.shape}")
     limits = limits or Limits()
-    actual, expected = (a if a.dtype.kind == "f" else a.astype(np.float64) for a in (actual, expected))
+    # Halves are widened like whole numbers: a sum of their squares is rounded to a half.
+    actual, expected = (a if a.dtype in (np.float32, np.float64) else a.astype(np.float64) for a in (actual, expected))
     walk = _Walk(limits)
     block = BLOCK if actual.itemsize == expected.itemsize == 4 else BLOCK_OF_DOUBLES
     flat_actual, flat_expected = actual.reshape(-1), expected.reshape(-1)

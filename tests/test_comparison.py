@@ -80,6 +80,12 @@ def test_a_float64_reference_is_not_rounded(one: tuple[Array, Array], other: tup
     assert_agrees(compare(*other), *other)
 
 
+def test_sums_of_halves_are_not_rounded_to_halves() -> None:
+    """The sizes of float16 values are as exact as those of others: the sum of their squares is no float16."""
+    halves = np.array([23.5, 2.875, 0.3], np.float16)
+    assert_agrees(compare(halves * np.float16(2), halves), halves * np.float16(2), halves)
+
+
 @given(two_arrays(), st.integers(1, 13))
 def test_blocks_do_not_show(both: tuple[Array, Array], block: int) -> None:
     """However small the blocks, the numbers and the place of the greatest difference are those of one block."""
