@@ -1,7 +1,8 @@
 """A case: a torch module with settings and weights, and an input for it. One registry of how to draw them by kind."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -16,17 +17,23 @@ from parity.pairs import INPUT, Input
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A module in inference mode with seeded weights, an input for it, and the axes that the input has, by name."""
+    """A module in inference mode with seeded weights, an input for it, and the axes that the input has, by name; `kind`
+    is what cases of it are called."""
 
     module: torch.nn.Module
     given: Input
     layouts: Mapping[str, str]
+    kind: str = ""
 
     def __repr__(self) -> str:
         shapes = ", ".join(
             f"{name} {array.dtype} {array.shape} {self.layouts[name]}" for name, array in self.given.arrays.items()
         )
         return f"Case({self.module!r} on {shapes}; {self.given.origin})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Have Hypothesis print it in one line, not field by field."""
+        printer.text(repr(self))
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -53,7 +60,7 @@ def cases(kind: Any) -> st.SearchStrategy[Case]:
     """Cases of a kind, by its class (`torch.nn.Conv2d`), function or short name (`"conv2d"`)."""
     for name, (of, strategy) in _CASES.items():
         if kind in (name, of):
-            return strategy()
+            return strategy().map(partial(replace, kind=name))
     raise UsageError(f"no cases of {kind!r}; add them with @parity.inputs.strategies.cases_of")
 
 
