@@ -16,12 +16,12 @@ def short(value: float) -> str:
 
 
 def decibels(relative: float) -> float:
-    """The ratio of a signal to an error that is `relative` to it, in dB.
+    """The ratio of a signal to an error that is `relative` to it, in dB; NaN of an error that is no number.
 
-    >>> decibels(0.1), decibels(0.0)
-    (20.0, inf)
+    >>> decibels(0.1), decibels(0.0), decibels(math.nan)
+    (20.0, inf, nan)
     """
-    return -20 * math.log10(relative) if relative > 0 else math.inf
+    return math.inf if relative <= 0 else -20 * math.log10(relative)
 
 
 def times(ratio: float) -> str:
