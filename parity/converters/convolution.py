@@ -1,4 +1,4 @@
-"""Convolutions. A kernel has the axes o output channels, i input channels, kh and kw (k in one dimension).
+"""Convolutions. A kernel has the axes o output channels, i input channels, kt, kh and kw (k in one dimension).
 
 Stride, padding and dilation leave weights alone. A bias (o,) stays as it is; where a layer has none, the Keras layer
 needs `use_bias=False`, or the counts of weights differ.
@@ -6,6 +6,7 @@ needs `use_bias=False`, or the counts of weights differ.
 
 from typing import Any
 
+import numpy as np
 from einops import rearrange
 
 from parity.axes import Array
@@ -13,8 +14,8 @@ from parity.converters.registry import kind_name, numpy, optional, register
 from parity.errors import WeightError
 from parity.frameworks import torch
 
-Convolution = torch.nn.Conv1d | torch.nn.Conv2d
-Transposed = torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d
+Convolution = torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d
+Transposed = torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d | torch.nn.ConvTranspose3d
 
 
 @register(torch.nn.Conv1d)
@@ -29,6 +30,13 @@ def conv2d(layer: torch.nn.Conv2d, target: Any) -> list[Array]:
     """Kernel (o, i/groups, kh, kw) to (kh, kw, i/groups, o) and bias (o,) for `keras.layers.Conv2D`."""
     _same_groups(layer, target)
     return [rearrange(numpy(layer.weight), "o i kh kw -> kh kw i o"), *optional(layer.bias)]
+
+
+@register(torch.nn.Conv3d)
+def conv3d(layer: torch.nn.Conv3d, target: Any) -> list[Array]:
+    """Kernel (o, i/groups, kt, kh, kw) to (kt, kh, kw, i/groups, o) and bias (o,) for `keras.layers.Conv3D`."""
+    _same_groups(layer, target)
+    return [rearrange(numpy(layer.weight), "o i kt kh kw -> kt kh kw i o"), *optional(layer.bias)]
 
 
 @register(torch.nn.Conv1d, to="DepthwiseConv1D")
@@ -59,14 +67,51 @@ def conv_transpose2d(layer: torch.nn.ConvTranspose2d, target: Any) -> list[Array
     return [rearrange(numpy(layer.weight), "i o kh kw -> kh kw o i"), *optional(layer.bias)]
 
 
-def _same_groups(layer: Convolution, target: Any) -> None:
+@register(torch.nn.ConvTranspose3d)
+def conv_transpose3d(layer: torch.nn.ConvTranspose3d, target: Any) -> list[Array]:
+    """Kernel (i, o, kt, kh, kw) to (kt, kh, kw, o, i) and bias (o,) for `keras.layers.Conv3DTranspose`."""
+    _refuse_groups(layer)
+    return [rearrange(numpy(layer.weight), "i o kt kh kw -> kt kh kw o i"), *optional(layer.bias)]
+
+
+@register(torch.nn.ConvTranspose1d, to="Conv1D")
+@register(torch.nn.ConvTranspose2d, to="Conv2D")
+@register(torch.nn.ConvTranspose3d, to="Conv3D")
+def conv_of_spread(layer: Transposed, target: Any) -> list[Array]:
+    """Kernel (i, o/groups, kh, kw) turned round, (kh, kw, i/groups, o), and bias (o,) for `keras.layers.Conv2D`.
+
+    That layer computes the same of an input that has the stride's zeros between its values.
+    """
+    _same_groups(layer, target)
+    kernel = rearrange(_turned(layer), "(g i) o ... -> ... i (g o)", g=layer.groups)
+    return [kernel, *optional(layer.bias)]
+
+
+@register(torch.nn.ConvTranspose1d, to="DepthwiseConv1D")
+@register(torch.nn.ConvTranspose2d, to="DepthwiseConv2D")
+def depthwise_conv_of_spread(layer: Transposed, target: Any) -> list[Array]:
+    """Kernel (c, m, kh, kw) turned round, (kh, kw, c, m), and bias (c * m,) for `keras.layers.DepthwiseConv2D`.
+
+    That layer computes the same of an input that has the stride's zeros between its values.
+    """
+    _refuse_mixing(layer)
+    return [rearrange(_turned(layer), "c m ... -> ... c m"), *optional(layer.bias)]
+
+
+def _turned(layer: Transposed) -> Array:
+    """The kernel with its last value first along each axis of space."""
+    kernel = numpy(layer.weight)
+    return np.flip(kernel, tuple(range(2, kernel.ndim)))
+
+
+def _same_groups(layer: Convolution | Transposed, target: Any) -> None:
     """Kernels of other groups may have the same shape, when the layers take other channels."""
     groups = getattr(target, "groups", layer.groups)
     if groups != layer.groups:
         raise WeightError(f"{kind_name(type(layer))} has groups={layer.groups}, and the port's layer groups={groups}")
 
 
-def _refuse_mixing(layer: Convolution) -> None:
+def _refuse_mixing(layer: Convolution | Transposed) -> None:
     """A depthwise layer computes each output channel from one input channel."""
     if layer.groups != layer.in_channels:
         raise WeightError(

@@ -1,4 +1,4 @@
-"""Fully connected layers and tables: o output features, i input features, v entries of a vocabulary."""
+"""Fully connected layers and tables: o output features, i (and j) input features, v entries of a vocabulary."""
 
 from typing import Any
 
@@ -17,6 +17,12 @@ def linear(layer: torch.nn.Linear, target: Any) -> list[Array]:
     After a flattening the port must hand the features over in torch's order: channels, height, width.
     """
     return [rearrange(numpy(layer.weight), "o i -> i o"), *optional(layer.bias)]
+
+
+@register(torch.nn.Bilinear)
+def bilinear(layer: torch.nn.Bilinear, target: Any) -> list[Array]:
+    """Kernel (o, i, j) to (i * j, o) and bias (o,) for `keras.layers.Dense` of all products of two features."""
+    return [rearrange(numpy(layer.weight), "o i j -> (i j) o"), *optional(layer.bias)]
 
 
 @register(torch.nn.Embedding)

@@ -1,1 +1,42 @@
-"""Cases of transposed convolutions."""
+"""Cases of transposed convolutions in one, two and three dimensions: of all crops, strides, dilations and groups."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from parity.frameworks import torch
+from parity.inputs.strategies.cases import Case, case, cases_of
+from parity.inputs.strategies.convolution import LAYOUTS, channels, each
+
+
+@cases_of(torch.nn.ConvTranspose1d, "conv_transpose1d")
+def conv_transpose1d(draw: st.DrawFn) -> Case:
+    """Lengths from 1, kernels of up to 5."""
+    return _transposed(draw, torch.nn.ConvTranspose1d, 1, longest=5)
+
+
+@cases_of(torch.nn.ConvTranspose2d, "conv_transpose2d")
+def conv_transpose2d(draw: st.DrawFn) -> Case:
+    """Sizes from 1, kernels of up to 4."""
+    return _transposed(draw, torch.nn.ConvTranspose2d, 2, longest=4)
+
+
+@cases_of(torch.nn.ConvTranspose3d, "conv_transpose3d")
+def conv_transpose3d(draw: st.DrawFn) -> Case:
+    """Sizes from 1, kernels of up to 3."""
+    return _transposed(draw, torch.nn.ConvTranspose3d, 3, longest=3)
+
+
+def _transposed(draw: st.DrawFn, kind: Any, rank: int, longest: int) -> Case:
+    """A transposed convolution whose settings fit together, and an input of which something is left."""
+    i, o, groups = channels(draw)
+    kernel, dilation = each(draw, rank, 1, longest), each(draw, rank, 1, 3)
+    stride, padding = each(draw, rank, 1, 4), each(draw, rank, 0, 3)
+    more = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True))
+    sizes = []
+    for k, d, s, p, q in zip(kernel, dilation, stride, padding, more, strict=True):
+        least = max(1, 1 - (d * (k - 1) - 2 * p + q) // s)
+        sizes.append(draw(st.integers(least, least + 4)))
+    settings = {"stride": stride, "padding": padding, "output_padding": more, "dilation": dilation, "groups": groups}
+    module = kind(i, o, kernel, **settings, bias=draw(st.booleans()))
+    return case(draw, module, (draw(st.integers(1, 3)), i, *sizes), LAYOUTS[rank])
