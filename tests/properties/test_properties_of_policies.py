@@ -129,7 +129,7 @@ def test_a_tolerance_is_the_formula_that_it_says(both: tuple[Array, Array], rtol
 @examples(200)
 @given(NAMES, NAMES, NAMES)
 def test_patterns_fit_what_they_are_made_of(before: str, name: str, after: str) -> None:
-    """Every name fits itself, and a star in place of any part of it; a policy is that of the first pattern that fits."""
+    """Every name fits itself, and a star in place of any part; a policy is that of the first pattern that fits."""
     whole = before + name + after
     assert fits(whole, whole)
     assert fits(f"{before}*{after}", whole)

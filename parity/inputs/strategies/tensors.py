@@ -3,7 +3,8 @@
 These are for tests of what compares, moves and judges values; `cases` has the inputs of networks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from hypothesis import strategies as st
@@ -14,12 +15,14 @@ from parity.tolerance import NoiseFloor, Policy, Tolerance
 
 DTYPES = ("float32", "float64", "float16", "int32", "int64", "uint8", "bool", ">f4")
 """Kinds of numbers that networks take and return, simplest first; the last is of the other byte order."""
-WIDTHS = {"float16": 16, "float64": 64}
+WIDTHS: Mapping[str, Literal[16, 32, 64]] = {"float16": 16, "float64": 64}
 LETTERS = "N" + CHANNELS + SPACE + "ABKXYZOI"
 """What axes are called: every letter that means something to parity, and some that do not."""
 
 
-def shapes(ranks: tuple[int, int] = (1, 4), sides: Sequence[int] = (1, 2, 3, 5, 7)) -> st.SearchStrategy[Sequence[int]]:
+def shapes(
+    ranks: tuple[int, int] = (1, 4), sides: Sequence[int] = (1, 2, 3, 5, 7)
+) -> st.SearchStrategy[tuple[int, ...]]:
     """Shapes of so many axes, the least and the most; of `sides` none is a multiple of another but one's."""
     return st.lists(st.sampled_from(sides), min_size=ranks[0], max_size=ranks[1]).map(tuple)
 
@@ -29,7 +32,7 @@ def values(dtype: str = "float32", *, finite: bool = True) -> st.SearchStrategy[
     as well, where they need not be `finite`."""
     if np.dtype(dtype).kind != "f":
         return st.integers(0, 1 if dtype == "bool" else 100)
-    bits = WIDTHS.get(dtype, 32)
+    bits: Literal[16, 32, 64] = WIDTHS.get(dtype, 32)
     if not finite:
         return st.floats(width=bits)
     most, least = (2.0**7, 2.0**-7) if bits == 16 else (2.0**50, 2.0**-50)
