@@ -117,7 +117,7 @@ def _gated(asked: "Asked", chosen: dict[str, Path | None], *, quiet: bool) -> in
     from parity.render.progress import progress_bar
 
     targets = asked.targets(**chosen)
-    with progress_bar(sys.stderr) as show:
+    with progress_bar(sys.stderr, quiet=quiet) as show:
         record = run(asked, targets, show)
     colour = in_colour()
     if quiet:

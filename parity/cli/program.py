@@ -71,5 +71,8 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def in_colour() -> bool:
-    """Whether what is printed may be coloured."""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    """Whether what is printed may be coloured: on a terminal that has colours, unless NO_COLOR says otherwise.
+
+    An empty NO_COLOR says nothing (https://no-color.org).
+    """
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

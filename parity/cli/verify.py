@@ -97,7 +97,7 @@ def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Re
 
     settings = RunSettings.of(name, options)
     ensure_writable(report_folder(settings.report_dir, name))
-    with progress_bar(sys.stderr) as show:
+    with progress_bar(sys.stderr, quiet=quiet) as show:
         show(f"loading {name}", 0.0)
         report, interrupted = _made(settings, show)
     path = report_folder(settings.report_dir, report.pair) / REPORT_FILE
@@ -137,7 +137,7 @@ def _finished(settings: "RunSettings", source: "Source", show: "Show") -> "tuple
     finished: list[Report] = []
     try:
         for index, given in enumerate(source.inputs):
-            finished.append(source.verify(given.name, source.modes, part(show, index, len(source.inputs))))
+            finished.append(source.verify(given.name, source.modes, part(show, index, len(source.inputs), given.name)))
     except KeyboardInterrupt:
         if not finished:
             raise

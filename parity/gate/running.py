@@ -184,7 +184,7 @@ def _reports(ready: Ready, source: Source, show: Show) -> tuple[list[Report], st
     reports: list[Report] = []
     for index, given in enumerate(source.inputs):
         try:
-            reports.append(source.verify(given.name, source.modes, part(show, index, len(source.inputs))))
+            reports.append(source.verify(given.name, source.modes, part(show, index, len(source.inputs), given.name)))
         except ProcessDiedError as died:
             if not reports:
                 raise

@@ -48,6 +48,8 @@ from parity.report import (
 
 NARROW = 100
 """Below this width a table puts the port's names under the reference's."""
+USUAL, NARROWEST = 80, 56
+"""Below these widths tables leave out what a reader misses least."""
 SHORTEST = 8
 """To how many characters a name in a table may be cut."""
 STYLES = {PASS: "green", DIVERGED: "bold red", DIED: "bold red", INTRODUCES: "bold red", INHERITS: "yellow"}
@@ -66,15 +68,16 @@ def _output_lines(report: Report) -> list[str]:
 
 
 def summary(report: Report, *, width: int | None = None, colour: bool = False) -> str:
-    """The whole verification on one page: settings, runs, coverage, findings, warnings, verdict."""
+    """The whole verification on one page, the essential first: runs, coverage, findings, warnings; then the settings.
+
+    The verdict is the last line, above the prompt.
+    """
     page = Page(width, colour)
     page.line(f"parity: {report.pair}", style="bold")
     for death in report.deaths:
         page.item("died", *how_it_died(death), style=STYLES[DIED])
         page.item("kept", what_was_found(report, death))
         page.item("again", again(report, death))
-    for key, value in _header(report).items():
-        page.item(key, value)
     page.gap()
     if report.runs:
         page.table(_runs_table(report, page.width))
@@ -111,6 +114,9 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
     elif failed:
         page.item("next", next_command(report, failed.input, failed.mode))
     page.gap()
+    for key, value in _header(report).items():
+        page.item(key, value)
+    page.gap()
     page.line(verdict(report), style=STYLES[report.verdict])
     return page.text()
 
@@ -122,22 +128,31 @@ def _header(report: Report) -> dict[str, str]:
 
 
 def _runs_table(report: Report, width: int) -> Table:
+    narrow = width < USUAL
     table = plain_table()
-    names = max(12, (width - 52) // 2)
-    table.add_column("input", no_wrap=True)
-    table.add_column("mode", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column(f"worst layer, in {unit_of(report)}s", no_wrap=True)
-    table.add_column("output error", no_wrap=True, justify="right")
-    table.add_column("watching", no_wrap=True)
-    for run in report.runs:
-        table.add_row(
-            Text(clip(run.input, names)),
-            Text(run.mode),
-            Text(run.verdict, style=STYLES.get(run.verdict, "")),
-            Text(_worst(run, names)),
-            *_ends(run),
+    names = max(SHORTEST, (width - 40) // 2) if narrow else max(12, (width - 52) // 2)
+    rows = [(run, _ends(run)) for run in report.runs]
+    columns: dict[str, list[Text]] = {
+        "input": [Text(clip(run.input, names)) for run in report.runs],
+        "mode": [Text(run.mode) for run in report.runs],
+        "verdict": [Text(run.verdict, style=STYLES.get(run.verdict, "")) for run in report.runs],
+        f"worst layer, in {unit_of(report)}s": [Text(_worst(run, names)) for run in report.runs],
+        "output error": [output for _, (output, _) in rows],
+        "watching": [watching for _, (_, watching) in rows],
+    }
+    if narrow and all(run.watching.within for run in report.runs):
+        del columns["watching"]
+    if width < NARROWEST:
+        columns = {heading: cells for heading, cells in columns.items() if not heading.startswith("worst")}
+    for heading in columns:
+        table.add_column(
+            heading if not narrow else heading.replace(", ", "\n").replace(" error", "\nerror"),
+            no_wrap=True,
+            justify="right" if heading == "output error" else "left",
+            vertical="bottom",
         )
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     return table
 
 
@@ -265,17 +280,21 @@ def layer_table(report: Report, run: Run, *, width: int | None = None, colour: b
     wide = page.width >= NARROW
     cells = [_numbers(layer) for layer in run.layers]
     headings = ("propagated", "introduced", "floor", "verdict")
-    taken = sum(2 + max(map(len, column)) for column in zip(headings, *cells, strict=True))
+    widths = {column[0].plain: 2 + max(map(len, column)) for column in zip(map(Text, headings), *cells, strict=True)}
+    while page.width - sum(widths.values()) - 2 < SHORTEST and len(widths) > 2:
+        del widths["floor" if "floor" in widths else "propagated"]
+    taken = sum(widths.values())
     names = max(SHORTEST, (page.width - taken) // 2 - 2 if wide else page.width - taken - 2)
     table = plain_table()
     table.add_column("layer", no_wrap=True)
     if wide:
         table.add_column("port layer", no_wrap=True)
-    for heading in headings:
+    for heading in widths:
         justify = "left" if heading == "verdict" else "right"
         table.add_column(heading, no_wrap=True, justify=justify, vertical="bottom")  # type: ignore[arg-type]
     for layer, row in zip(run.layers, cells, strict=True):
-        table.add_row(*(Text(name) for name in _names(layer, names, wide)), *row)
+        shown = (cell for heading, cell in zip(headings, row, strict=True) if heading in widths)
+        table.add_row(*(Text(name) for name in _names(layer, names, wide)), *shown)
     page.table(table)
     ratio = "the ratio of signal to noise" if any(layer.precision for layer in run.layers) else "relative"
     page.item("", f"each error is {ratio}, followed by how many {unit_of(report)}s it is")

@@ -192,8 +192,6 @@ def test_the_summary_of_a_pass_is_this_page() -> None:
     report = records.report(("noise",), MODES, settings=COMMAND)
     assert summary(report, width=80).splitlines() == [
         "parity: small",
-        "  policy    noise floor of a float64 run (RMSE 8x, maximum 32x)",
-        "  versions  torch 2.13.0, tensorflow 2.21.0, keras 3.15.1",
         "",
         "  input  mode   verdict  worst layer, in floors  output error  watching",
         "  noise  eager  pass        2.0x cat                   8.0e-7  same",
@@ -201,6 +199,9 @@ def test_the_summary_of_a_pass_is_this_page() -> None:
         "  noise  xla    pass        2.0x cat                   8.0e-7  same",
         "",
         "  3 of 3 weighted layers and 4 operations between them matched, 0 unmatched",
+        "",
+        "  policy    noise floor of a float64 run (RMSE 8x, maximum 32x)",
+        "  versions  torch 2.13.0, tensorflow 2.21.0, keras 3.15.1",
         "",
         "PASS: the port of small computes what its reference computes, in 3 of 3 runs",
     ]
@@ -256,6 +257,32 @@ def test_nothing_is_wider_than_the_terminal(width: int, *, long: bool) -> None:
     for text in (summary(report, width=width), layer_table(report, report.runs[0], width=width)):
         lines = [line for line in text.splitlines() if "parity verify" not in line]
         assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(("width", "missing"), [(70, "watching"), (60, "watching"), (40, "worst")])
+def test_a_narrow_terminal_has_fewer_columns_and_whole_words(width: int, missing: str) -> None:
+    """Below 80 columns a table leaves out what is missed least: what is there is not cut down to "diver" or "2.5e"."""
+    report = faulty("conv1.0")
+    text = summary(report, width=width) + "\n" + layer_table(report, report.runs[0], width=width)
+    assert missing not in text
+    assert "\u2026" not in text
+    for words in ("diverged", "introduces", "2.0e-3", "5 000x"):
+        assert words in text
+    lines = [line for line in text.splitlines() if "parity explain" not in line]
+    assert max(map(len, lines)) <= width
+
+
+def test_what_watching_changes_is_said_on_a_narrow_terminal_too() -> None:
+    """Where watching changed a run beyond its limits, its column stays."""
+    report = records.with_run(records.report(), 0, watching=Watching(same=False, relative=0.012, within=False))
+    assert "1.2e-2 !" in summary(report, width=60)
+
+
+def test_the_essential_comes_first() -> None:
+    """Runs and findings come before settings and versions; the verdict is the last line."""
+    text = summary(replace(faulty("conv1.0"), settings={**COMMAND, "policy": "noise floor"}), width=80)
+    order = [text.index(words) for words in ("  noise  ", "  finding ", "  next ", "  policy ", "  versions ", "DIVERGED")]
+    assert order == sorted(order)
 
 
 def test_colour_changes_nothing_but_colour() -> None:
