@@ -4,13 +4,23 @@ In torch every tensor has its axes where torch puts them. In the port a map's ch
 comes first. So a tensor of the port carries its `order`, and nothing is ever inferred from sizes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parity.axes import CHANNELS_FIRST, DATA_FORMATS, Array
 from parity.converters import convert
 from parity.frameworks import keras, torch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A size that is the network's batch, or `factor` times it."""
+
+    factor: int = 1
+
+    def __str__(self) -> str:
+        return "N" if self.factor == 1 else f"{self.factor}N"
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,12 @@ class Site:
     data_format: str = "channels_last"
     order: tuple[int, ...] = ()
     made: list[Any] = field(default_factory=list)
+    earlier: Sequence[Any] = ()
+    """The Keras layers that were made for the same module when it was called before: they are called again."""
+    sizes: Mapping[int, Sequence[Any]] = field(default_factory=dict)
+    """What torch makes there: the sizes of each tensor of the result, by its number; a size may be a Batch."""
+    batch: "Value | None" = None
+    """A tensor that has the batch of the network, for what has to be repeated as often."""
 
     @property
     def channels_last(self) -> bool:
@@ -93,6 +109,9 @@ class Site:
 
         `arrays` are its weights where a module is several layers in Keras, each with a part of what the module has.
         """
+        place = len(self.made)
+        if place < len(self.earlier) and _alike(layer, self.earlier[place]):
+            layer = self.earlier[place]
         self.made.append(layer)
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -104,6 +123,11 @@ class Site:
             return result
 
         return call
+
+
+def _alike(layer: Any, other: Any) -> bool:
+    """Whether two Keras layers are of one kind with the same settings, whatever they are called."""
+    return type(layer) is type(other) and {**layer.get_config(), "name": ""} == {**other.get_config(), "name": ""}
 
 
 def each_value(nested: Any) -> Iterator[Value]:

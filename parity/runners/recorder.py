@@ -90,6 +90,32 @@ class Recorder(TorchFunctionMode):
             raise PairError(f"the reference's {output} is its {name}, untouched; there is nothing to compare")
         raise PairError(f"the reference's {output} is not the value of its last operation, so it has no tap")
 
+    @contextmanager
+    def watching(self, wanted: bool) -> Iterator[None]:
+        """Record what the block calls, or do not, whether or not this recorder is at work around it."""
+        if not wanted:
+            self._silent += 1
+            try:
+                yield
+            finally:
+                self._silent -= 1
+        elif any(mode is self for mode in _modes_at_work()):
+            yield
+        else:
+            with self:
+                yield
+
+    def known_as(self, value: torch.Tensor) -> str:
+        """The tap that a tensor is the value of; nothing if it is none's."""
+        return self._names.of(value) or ""
+
+    def left(self, name: str, module: torch.nn.Module, made: Any) -> None:
+        """A module that was followed on values which only stood for its own: what it made."""
+        leaf = _is_leaf(module)
+        if not self._silent:
+            kind = kind_of(class_of(module).__name__)
+            self._show(name, kind, made, self._call(module, (), {}), weighted=leaf and holds_weights(module))
+
     def _enter(self, name: str, leaf: bool) -> Callable[..., None]:
         def enter(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
             self._scope.append((name, self._call(module, args, kwargs)))
@@ -201,6 +227,12 @@ class Recorder(TorchFunctionMode):
 
     def _is_last(self, value: Any) -> bool:
         return self._last is not None and value is self._last[0] and value._version == self._last[1]
+
+
+def _modes_at_work() -> list[Any]:
+    """The modes that see what torch is called with now."""
+    stack: list[Any] = torch.overrides._get_current_function_mode_stack()
+    return stack
 
 
 def _parts(value: Any) -> list[tuple[int | str, str, Any]]:

@@ -1,0 +1,394 @@
+"""What a torch module does, as a list of steps: torch.fx traces it, and each step is run on the way.
+
+Every kind that has a builder is one step; what is inside other modules is traced. The steps are run twice, on batches
+of two sizes: what is the same number both times is a constant of the network, and Python may decide by it; what grows
+with the batch is the batch. A recorder watches, so that each value has the name that a verification will have for it.
+"""
+
+import builtins
+import operator
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parity.building.values import Batch
+from parity.errors import ConversionError
+from parity.frameworks import torch
+from parity.pairs import Input
+from parity.parametrized import class_of
+from parity.runners.calls import Call
+from parity.runners.recorder import Recorder
+
+NUMBERS = (bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.layout)
+"""What a step may make that is no tensor, and is a constant if it is the same for any batch."""
+PROPERTIES = frozenset({"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "is_sparse"})
+"""Attributes of tensors that are no tensors."""
+
+
+@dataclass(kw_only=True)
+class Step:
+    """One call: `of` is the module, function or method's name; `args` and `kwargs` hold the Steps whose results it takes.
+
+    `scope` is the module that it is called in; `tap` the name that a run's recorder has for its result, if it has one.
+    `values` are its results on both batches. `constant` says that no input of the network has a part in it.
+    """
+
+    kind: str
+    of: Any
+    path: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    values: tuple[Any, ...]
+    batch: int
+    constant: bool
+    tap: str = ""
+    written: bool = False
+    """Whether it writes its result into what it is given."""
+
+    @property
+    def sizes(self) -> dict[int, tuple[Any, ...]]:
+        """The sizes of each tensor that it makes, by its number; what is the batch is a Batch."""
+        lanes = [_tensors(value) for value in self.values]
+        return {
+            number: tuple(
+                size_of([each[number].shape[axis] for each in lanes], self.batch)
+                for axis in range(lanes[0][number].dim())
+            )
+            for number in range(len(lanes[0]))
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """The steps of a module, in order; `inputs` are those that stand for its inputs, by name; `output` what it returns,
+    with Steps in it. `calls` are what a run's recorder names, in order."""
+
+    steps: Sequence[Step]
+    inputs: Mapping[str, Step]
+    output: Any
+    calls: Mapping[str, Call]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def traced(
+    module: torch.nn.Module, lanes: Sequence[Input], is_leaf: Callable[[torch.nn.Module], bool], batch: int
+) -> Traced:
+    """The steps of a module on inputs that differ in their batch: `batch`, and one more.
+
+    Raises ConversionError where torch.fx cannot follow what the module's Python does, with the line that stopped it.
+    """
+    tracer = Tracer(module, lanes, is_leaf, batch)
+    with torch.no_grad():
+        return tracer.traced()
+
+
+def size_of(sizes: Sequence[int], batch: int) -> Any:
+    """What a size is that is these on `batch` and on one more (or on one batch alone): a number, or the Batch.
+
+    None where it follows the batch in another way.
+
+    >>> size_of((6, 6), 2), size_of((6, 9), 2), size_of((3, 4), 2)
+    (6, Batch(factor=3), None)
+    """
+    first, *others = sizes
+    if all(other == first for other in others):
+        return first
+    factor = others[0] - first
+    return Batch(factor) if first == factor * batch else None
+
+
+class StoppedError(Exception):
+    """What Python would have to know of a traced value, and cannot."""
+
+
+class Known(torch.fx.Proxy):
+    """A traced value, of which more is known than torch.fx does: it was run."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in PROPERTIES:
+            return self.tracer.create_proxy("call_function", builtins.getattr, (self, name), {})
+        return super().__getattr__(name)
+
+    def __len__(self) -> int:
+        return int(self._number("takes its length"))
+
+    def __index__(self) -> int:
+        return int(self._number("takes it as a number"))
+
+    __int__ = __index__
+
+    def __float__(self) -> float:
+        return float(self._number("takes it as a number"))
+
+    def _number(self, why: str) -> Any:
+        raise StoppedError(f"{why}, which follows the size of the batch or the values of a tensor")
+
+
+class Tracer(torch.fx.Tracer):
+    """torch.fx's tracer, which runs every step as soon as it is made."""
+
+    proxy_buffer_attributes = True
+
+    def __init__(
+        self, module: torch.nn.Module, lanes: Sequence[Input], is_leaf: Callable[[torch.nn.Module], bool], batch: int
+    ) -> None:
+        super().__init__()
+        self._batch = batch
+        self._module = module
+        self._lanes = lanes
+        self._is_leaf = is_leaf
+        self._inside = False
+        self._steps: dict[Any, Step] = {}
+        self._inputs: dict[str, Any] = {}
+        self._given: Sequence[Any] = ()
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._recorder = Recorder(module, lambda tap, value: self._shapes.__setitem__(tap.name, tuple(value.shape)))
+
+    def traced(self) -> Traced:
+        """Trace and run; a module that is itself of a known kind is one step."""
+        before = set(vars(self._module))
+        try:
+            with self._recorder.hooked():
+                if self._is_leaf(self._module):
+                    output = self._alone()
+                else:
+                    graph = self.trace(self._module)
+                    (end,) = (node for node in graph.nodes if node.op == "output")
+                    output = end.args[0]
+        except StoppedError as error:
+            raise ConversionError(f"{self._where(error)}: it {error}") from error
+        except torch.fx.proxy.TraceError as error:
+            raise ConversionError(f"{self._where(error)}: torch.fx cannot follow it: {_first_line(error)}") from error
+        except ConversionError:
+            raise
+        except Exception as error:  # the user's Python may do anything with what is no tensor
+            raise ConversionError(
+                f"{self._where(error)}: it cannot be traced: {type(error).__name__}: {_first_line(error)}"
+            ) from error
+        finally:
+            for name in set(vars(self._module)) - before:  # what torch.fx keeps constants in
+                delattr(self._module, name)
+        return Traced(
+            steps=list(self._steps.values()),
+            inputs={name: self._steps[node] for name, node in self._inputs.items()},
+            output=_with_steps(output, self._steps),
+            calls=self._recorder.calls,
+            shapes=self._shapes,
+        )
+
+    def _where(self, error: BaseException) -> str:
+        """The line of the module's code that cannot be traced."""
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if "/torch/" not in frame.filename and not frame.filename.endswith("building/tracing.py")
+        ]
+        frame = frames[-1] if frames else None
+        scope = self.scope.module_path if self.scope.module_path else type(self._module).__name__
+        return f"{scope} ({frame.filename}, line {frame.lineno}: {frame.line})" if frame else scope
+
+    def _alone(self) -> Any:
+        """The module as one step."""
+        self.root = self._module
+        self.graph = torch.fx.Graph(tracer_cls=type(self))
+        args, kwargs = self._placeholders()
+        plain = lambda tree: torch.fx.node.map_aggregate(tree, lambda x: x.node if isinstance(x, torch.fx.Proxy) else x)  # noqa: E731
+        return self.create_node("call_module", "", plain(args), plain(kwargs))
+
+    def _placeholders(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def start(name: str, array: Any) -> Any:
+            self._given = [torch.from_numpy(np.array(lane.arrays[name], order="C", copy=True)) for lane in self._lanes]
+            self._recorder.start(name, self._given[0])
+            proxy = self.create_proxy("placeholder", f"input_{len(self._inputs)}", (), {})
+            self._inputs[name] = proxy.node
+            return proxy
+
+        return self._lanes[0].filled(start)
+
+    # -- what torch.fx asks its tracers -------------------------------------------------------------------------------
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """The inputs as they are given, in whatever structure."""
+        args, kwargs = self._placeholders()
+
+        def call(*given: Any) -> Any:
+            return root_fn(*given, **kwargs)
+
+        return call, [self.root, *args]
+
+    def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is one step."""
+        return self._is_leaf(m)
+
+    def proxy(self, node: Any) -> Known:
+        """What stands for a value while the module's Python runs."""
+        return Known(node, self)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
+        """A parameter or buffer is a value of the trace; but not to what a step does inside."""
+        return attr_val if self._inside else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def call_module(self, m: torch.nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """A step, or a module to be traced into."""
+        if self._inside:
+            return forward(*args, **kwargs)
+        made = super().call_module(m, forward, args, kwargs)
+        if not self._is_leaf(m):
+            self._recorder.left(self.path_of_module(m), m, self._concrete(made))
+        return made
+
+    def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
+        """Add a step, and run it."""
+        node = super().create_node(kind, target, args, kwargs, *rest, **more)
+        if kind != "output":
+            self._steps[node] = self._step(node)
+        return node
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
+        """What stands for a new value: itself where it is a constant."""
+        return self._known(super().create_proxy(*args, **kwargs))
+
+    def to_bool(self, obj: Any) -> bool:
+        """What decides must not depend on the network's inputs."""
+        step = self._steps[obj.node]
+        if step.constant and torch.is_tensor(step.values[0]) and len({bool(each) for each in step.values}) == 1:
+            return bool(step.values[0])
+        raise StoppedError("decides by the values of a tensor, or by the size of the batch")
+
+    def iter(self, obj: Any) -> Iterator[Any]:
+        """One after the other along the first axis, where that is not the batch."""
+        step = self._steps[obj.node]
+        size = size_of([len(each) for each in step.values], step.batch)
+        if not isinstance(size, int):
+            raise StoppedError("loops over the batch")
+        return iter([obj[index] for index in range(size)])
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def _step(self, node: Any) -> Step:
+        """Run a node on both batches."""
+        results, tap = [], ""
+        for lane in range(len(self._lanes)):
+            result = self._run(node, lane)
+            results.append(result)
+            if lane == 0 and torch.is_tensor(result):
+                tap = self._recorder.known_as(result)
+        read = [self._steps[each] for each in node.all_input_nodes]
+        first = read[0].values[0] if read else None
+        of = node.target if node.op != "call_module" else self.root.get_submodule(node.target)
+        written = torch.is_tensor(first) and results[0] is first and _writes(node, of)
+        return Step(
+            kind=node.op,
+            of=of,
+            path=node.target if node.op == "call_module" else tap or self._named(node),
+            args=_with_steps(node.args, self._steps),
+            kwargs=_with_steps(node.kwargs, self._steps),
+            values=tuple(results),
+            batch=self._batch,
+            constant=node.op != "placeholder" and all(each.constant or _is_number(each) for each in read),
+            tap=tap if tap in self._recorder.calls else "",
+            written=written,
+        )
+
+    def _named(self, node: Any) -> str:
+        scope = self.scope.module_path
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "call")
+        return ".".join(filter(None, (scope, name.strip("_"))))
+
+    def _run(self, node: Any, lane: int) -> Any:
+        """The result of a node on one batch; the recorder watches the first."""
+        if node.op == "placeholder":
+            return self._given[lane]
+        args, kwargs = (
+            torch.fx.node.map_arg(each, lambda n: self._steps[n].values[lane]) for each in (node.args, node.kwargs)
+        )
+        self._inside = True
+        try:
+            with self._recorder.watching(lane == 0):
+                if node.op == "get_attr":
+                    return _attribute(self.root, node.target)
+                if node.op == "call_method":
+                    return getattr(args[0], node.target)(*args[1:], **kwargs)
+                if node.op == "call_module":
+                    return self.root.get_submodule(node.target)(*args, **kwargs)
+                return node.target(*args, **kwargs)
+        finally:
+            self._inside = False
+
+    def _known(self, proxy: Any) -> Any:
+        """A constant itself; a tuple with each part by itself; else what stands for it."""
+        values = self._steps[proxy.node].values
+        if all(isinstance(each, NUMBERS) for each in values) and all(each == values[0] for each in values):
+            return values[0]
+        first = values[0]
+        if isinstance(first, (tuple, list)) and not hasattr(first, "_fields"):
+            if any(len(each) != len(first) for each in values):
+                return proxy
+            parts = [self._known(Known(self._part(proxy, index), self)) for index in range(len(first))]
+            return tuple(parts) if isinstance(first, tuple) else parts
+        return proxy
+
+    def _part(self, proxy: Any, index: int) -> Any:
+        return self.create_node("call_function", operator.getitem, (proxy.node, index), {})
+
+    def _concrete(self, made: Any) -> Any:
+        """What a module returned, on the first batch."""
+        if isinstance(made, torch.fx.Proxy):
+            return self._steps[made.node].values[0]
+        if isinstance(made, Mapping):
+            return {key: self._concrete(each) for key, each in made.items()}
+        if isinstance(made, (tuple, list)):
+            return tuple(self._concrete(each) for each in made)
+        return made
+
+
+def _attribute(root: Any, target: str) -> Any:
+    found = root
+    for atom in target.split("."):
+        found = getattr(found, atom)
+    return found
+
+
+def _writes(node: Any, of: Any) -> bool:
+    """Whether a call that gave back what it was given wrote into it: it is inplace, or has a name that ends in `_`."""
+    if isinstance(of, torch.nn.Module):
+        return bool(getattr(of, "inplace", False))
+    name = of if isinstance(of, str) else getattr(of, "__name__", "")
+    inplace = bool(node.kwargs.get("inplace", False)) or (name.endswith("_") and not name.endswith("__"))
+    return inplace or (of.__name__ if callable(of) else "").startswith("i") and getattr(operator, name, None) is of
+
+
+def _is_number(step: Step) -> bool:
+    return isinstance(step.values[0], NUMBERS)
+
+
+def _with_steps(tree: Any, steps: Mapping[Any, Step]) -> Any:
+    return _mapped(tree, lambda leaf: steps[leaf] if isinstance(leaf, torch.fx.Node) else leaf)
+
+
+def _mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """`tree` (tuples, lists, dicts, slices) with `change` of each leaf."""
+    if isinstance(tree, dict):
+        return {key: _mapped(each, change) for key, each in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        found = [_mapped(each, change) for each in tree]
+        return type(tree)(*found) if hasattr(tree, "_fields") else tuple(found) if isinstance(tree, tuple) else found
+    if isinstance(tree, slice):
+        return slice(*(_mapped(each, change) for each in (tree.start, tree.stop, tree.step)))
+    return change(tree)
+
+
+def _tensors(made: Any) -> list[torch.Tensor]:
+    """The tensors of a result, in order."""
+    if torch.is_tensor(made):
+        return [made]
+    if isinstance(made, (tuple, list)):
+        return [tensor for each in made for tensor in _tensors(each)]
+    return []
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]
