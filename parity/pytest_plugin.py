@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+LAYERS = "layers"
+"""In place of a pair: every kind of layer there is."""
+
 _OPTIONS: dict[str, dict[str, Any]] = {
     "--parity-input": {
         "action": "append",
@@ -46,6 +49,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--parity-grad": {"action": "store_true", "help": "one test per layer and input more, of their gradients"},
     "--parity-isolate": {"action": "store_true", "help": "verify in a process of its own; if it dies, report the rest"},
     "--parity-timeout": {"type": float, "metavar": "SECONDS", "help": "end a step that takes longer; isolates as well"},
+    "--parity-examples": {
+        "type": int,
+        "metavar": "N",
+        "help": "cases of each kind with --model layers; 25 by default",
+    },
     "--parity-export": {
         "action": "append",
         "metavar": "FORM",
@@ -67,7 +75,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--model",
         dest="parity_model",
         metavar="NAME",
-        help="the pair to verify: a name that `parity models` lists, pkg.module:attr, or file.py:attr",
+        help="the pair to verify: a name that `parity models` lists, pkg.module:attr, or file.py:attr; or `layers`, "
+        "every kind of layer that can be converted",
     )
     for option, told in _OPTIONS.items():
         group.addoption(option, dest=_dest(option), default=None, **told)
@@ -79,7 +88,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     model = early_config.known_args_namespace.parity_model
     if model is not None and any((early_config.invocation_params.dir).glob("conftest.py")):
         from parity.models import engines_first, names
+        from parity.switches import allow_channels_first
 
+        if model == LAYERS:
+            allow_channels_first()
         if model not in names():
             engines_first()
 
@@ -93,6 +105,13 @@ def pytest_configure(config: pytest.Config) -> None:
         if idle:
             raise pytest.UsageError(f"{idle[0]} given without --model; say which pair with --model NAME")
         return
+    if model == LAYERS:
+        from parity.plugin.layers import LayersSession
+
+        config.pluginmanager.register(LayersSession.of(config, given), "parity-layers")
+        return
+    if given.pop("examples") is not None:
+        raise pytest.UsageError(f"--parity-examples has no meaning with --model {model}; it is for --model {LAYERS}")
     from parity.plugin.session import ModelSession
 
     config.pluginmanager.register(ModelSession.of(config, model, given), "parity-model")

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from parity.errors import ParityError, UsageError
+from parity.errors import ParityError
 from parity.isolation import Source
 from parity.isolation.journal import Described
+from parity.plugin.asked import chosen
 from parity.plugin.figures import figures_of
 from parity.plugin.gated import Gate, Outcome
 from parity.plugin.results import Results
@@ -69,12 +70,7 @@ class Model(pytest.Collector):
         super().__init__(**kwargs)
         self.plan = plan
         self.results = results
-        self.tests = list(self._all())
-        for wanted in selected:
-            if not any(_asks_for(wanted, test.nodeid) for test in self.tests):
-                raise UsageError(f"not found: {wanted}; {listed_by} lists what there is")
-        if selected:
-            self.tests = [test for test in self.tests if any(_asks_for(each, test.nodeid) for each in selected)]
+        self.tests = chosen(self._all(), selected, listed_by)
 
     def collect(self) -> Iterator[pytest.Item]:
         """The layers' tests, then the network's."""
@@ -111,10 +107,6 @@ class Model(pytest.Collector):
         nodeid: Any = f"{self.name}::{name}"
         made: Test = kind.from_parent(self, name=name, nodeid=nodeid, **about)
         return made
-
-
-def _asks_for(wanted: str, nodeid: str) -> bool:
-    return nodeid == wanted or nodeid.startswith((f"{wanted}[", f"{wanted}::"))
 
 
 class Test(pytest.Item):

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from parity.gate.page import gate_page
 from parity.gate.record import Record
 from parity.gate.sizes import InSizes
 from parity.isolation import ProcessDiedError, Source, opened
+from parity.plugin.asked import Asked
 from parity.plugin.gated import Gate
 from parity.plugin.items import Model, Plan, Test, nodeid_of
 from parity.plugin.results import Finished, Results, calm
@@ -41,12 +42,12 @@ class ModelSession:
 
     config: pytest.Config
     settings: RunSettings
+    asked: Asked
     is_worker: bool
     shared: Path | None = None
     results: Results | None = None
     report: Report | None = None
     written: str = ""
-    selected: list[str] = field(default_factory=list)
     title: str = ""
     gate: Gate | None = None
     record: Record | None = None
@@ -63,39 +64,18 @@ class ModelSession:
             ensure_writable(report_folder(settings.report_dir, model))
         except ParityError as error:
             raise pytest.UsageError(str(error)) from None
-        if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
-            # The header must not announce test paths that nothing is collected from.
-            config.args_source = pytest.Config.ArgsSource.INVOCATION_DIR
+        asked = Asked(config, settings.name)
+        asked.hide_paths()
         shared = Path(workerinput[SHARED]) if workerinput else None
-        return cls(config=config, settings=settings, is_worker=workerinput is not None, shared=shared, gate=gate)
+        is_worker = workerinput is not None
+        return cls(config=config, settings=settings, asked=asked, is_worker=is_worker, shared=shared, gate=gate)
 
     # -- collection ---------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session: pytest.Session) -> None:
         """Leave pytest nothing of its own to collect, whatever folder it is in."""
-        if self.config.args_source is pytest.Config.ArgsSource.ARGS:
-            self.selected = [arg for arg in self.config.args if not self._is_folder(arg)]
-            for arg in self.selected:
-                if "::" not in arg:
-                    raise pytest.UsageError(self._cannot_be_run(arg))
-        self.config.args = []
-
-    def _is_folder(self, arg: str) -> bool:
-        """Whether an argument only says where to be."""
-        return "::" not in arg and (self.config.invocation_params.dir / arg).is_dir()
-
-    def _wanted(self, arg: str, name: str) -> str:
-        """The id an argument asks for, of the pair called `name`."""
-        path, _, rest = arg.partition("::")
-        # In a folder below the root pytest prints ids with ../ before them.
-        if Path(path).name == name:
-            return f"{name}::{rest}"
-        raise UsageError(self._cannot_be_run(arg))
-
-    def _cannot_be_run(self, arg: str) -> str:
-        model = self.settings.name
-        return f"{arg} cannot be run with --model {model}; what can is listed by pytest --model {model} --co -q"
+        self.asked.take()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> pytest.CollectReport | None:
@@ -126,8 +106,8 @@ class ModelSession:
             nodeid=nodeid,
             plan=plan,
             results=self.results,
-            selected=[self._wanted(arg, self.title) for arg in self.selected],
-            listed_by=f"pytest --model {self.settings.name} --co -q",
+            selected=self.asked.of(self.title),
+            listed_by=self.asked.listed_by,
         )
         return model
 
