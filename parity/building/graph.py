@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.axes import Array, Axes, in_port
 from parity.building.registry import BUILDERS, Builder, apply, name_of
-from parity.building.tracing import Step, Traced, traced
+from parity.building.tracing import Step, Traced, tensors_in, traced
 from parity.building.values import Batch, Site, Value
 from parity.errors import ConversionError, ParityError
 from parity.frameworks import keras, torch
@@ -209,6 +209,7 @@ class _Building:
             path=self._names.path(step.path),
             data_format=self._format,
             sizes=step.sizes,
+            dtypes=step.dtypes,
             earlier=self._made.get(id(step.of), ()) if isinstance(step.of, torch.nn.Module) else (),
             batch=self._batch,
         )
@@ -275,7 +276,7 @@ class _Building:
                     [each if isinstance(each, int) else None for each in sizes[number]], dtype=_dtype(tensor)
                 )
             )
-            for number, tensor in enumerate(_flat(step.values[0]))
+            for number, tensor in enumerate(tensors_in(step.values[0]))
         ]
         return _like(step.values[0], iter(found))
 
@@ -283,12 +284,13 @@ class _Building:
         """Call what was made for a place by its name: the last operation, and those that Keras has numbered."""
         made = [each for value in _values(result) for each in self._new_operations(value.tensor)]
         ends = {id(_operation(value.tensor)) for value in _values(result)}
-        named = any(each.name == site.name() for each in made)
+        own, called = site.name(), False
         for each in made:
-            own = each.name if each.name.startswith(site.name()) and each.name != "layer" else ""
-            if not own and id(each) in ends and not named:
-                own = named = site.name() or each.name
-            each.name = self._names.new(str(own or f"{site.name()}_{_kind_of(each)}"))
+            is_own = isinstance(each, keras.layers.Layer) and (each.name == own or each.name.startswith(f"{own}_"))
+            called = called or (is_own and each.name == own)
+            if not is_own:
+                each.name = own if id(each) in ends and not called else f"{own}_{_kind_of(each)}"
+            each.name = self._names.new(each.name)
 
     def _new_operations(self, tensor: Any) -> Iterator[Any]:
         """The operations on the way to a tensor that have not been named, the first first."""
@@ -399,7 +401,7 @@ class _Names:
 
 def _plain_name(path: str) -> str:
     """A path in the letters that names of TensorFlow have, which begin with no `_`."""
-    return "".join(each if each.isalnum() or each in "._-" else "_" for each in path).strip("_")
+    return "".join(each if each.isalnum() or each in "._-" else "_" for each in path).strip("_") or "layer"
 
 
 def _one_more(array: Array, layout: str) -> Array:
@@ -491,7 +493,7 @@ def _kind_name(step: Step) -> str:
 
 def _is_size(step: Step) -> bool:
     """Whether a step makes numbers, or tuples of them."""
-    return not _flat(step.values[0])
+    return not tensors_in(step.values[0])
 
 
 def _as_size(step: Step) -> Any:
@@ -510,14 +512,6 @@ def _number(values: Sequence[Any], step: Step) -> Any:
         if first == factor * step.batch:
             return Batch(factor)
     raise ConversionError(f"{step.path} makes a number that follows the size of the batch: {first} of {step.batch}")
-
-
-def _flat(made: Any) -> list[torch.Tensor]:
-    if torch.is_tensor(made):
-        return [made]
-    if isinstance(made, (tuple, list)):
-        return [tensor for each in made for tensor in _flat(each)]
-    return []
 
 
 def _like(made: Any, values: Iterator[Value]) -> Any:

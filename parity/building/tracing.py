@@ -30,10 +30,11 @@ PROPERTIES = frozenset({"shape", "ndim", "dtype", "device", "is_cuda", "layout",
 
 @dataclass(kw_only=True)
 class Step:
-    """One call: `of` is the module, function or method's name; `args` and `kwargs` hold the Steps whose results it takes.
+    """One call: `of` is the module, function or method's name, `path` what it is called; `args` and `kwargs` hold the
+    Steps whose results it takes.
 
-    `scope` is the module that it is called in; `tap` the name that a run's recorder has for its result, if it has one.
-    `values` are its results on both batches. `constant` says that no input of the network has a part in it.
+    `tap` is the name that a run's recorder has for its result, if it has one; `values` are its results on `batch` and
+    on one more. `constant` says that no input of the network has a part in it.
     """
 
     kind: str
@@ -51,7 +52,7 @@ class Step:
     @property
     def sizes(self) -> dict[int, tuple[Any, ...]]:
         """The sizes of each tensor that it makes, by its number; what is the batch is a Batch."""
-        lanes = [_tensors(value) for value in self.values]
+        lanes = [tensors_in(value) for value in self.values]
         return {
             number: tuple(
                 size_of([each[number].shape[axis] for each in lanes], self.batch)
@@ -59,6 +60,11 @@ class Step:
             )
             for number in range(len(lanes[0]))
         }
+
+    @property
+    def dtypes(self) -> dict[int, str]:
+        """What kind of numbers each of these tensors has."""
+        return {i: str(each.dtype).removeprefix("torch.") for i, each in enumerate(tensors_in(self.values[0]))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,16 +276,17 @@ class Tracer(torch.fx.Tracer):
 
     def _step(self, node: Any) -> Step:
         """Run a node on both batches."""
+        read = [self._steps[each] for each in node.all_input_nodes]
+        first = read[0].values[0] if read else None
+        version = first._version if torch.is_tensor(first) else 0
         results, tap = [], ""
         for lane in range(len(self._lanes)):
             result = self._run(node, lane)
             results.append(result)
             if lane == 0 and torch.is_tensor(result):
                 tap = self._recorder.known_as(result)
-        read = [self._steps[each] for each in node.all_input_nodes]
-        first = read[0].values[0] if read else None
         of = node.target if node.op != "call_module" else self.root.get_submodule(node.target)
-        written = torch.is_tensor(first) and results[0] is first and _writes(node, of)
+        written = torch.is_tensor(first) and results[0] is first and first._version != version
         return Step(
             kind=node.op,
             of=of,
@@ -352,15 +359,6 @@ def _attribute(root: Any, target: str) -> Any:
     return found
 
 
-def _writes(node: Any, of: Any) -> bool:
-    """Whether a call that gave back what it was given wrote into it: it is inplace, or has a name that ends in `_`."""
-    if isinstance(of, torch.nn.Module):
-        return bool(getattr(of, "inplace", False))
-    name = of if isinstance(of, str) else getattr(of, "__name__", "")
-    inplace = bool(node.kwargs.get("inplace", False)) or (name.endswith("_") and not name.endswith("__"))
-    return inplace or (of.__name__ if callable(of) else "").startswith("i") and getattr(operator, name, None) is of
-
-
 def _is_number(step: Step) -> bool:
     return isinstance(step.values[0], NUMBERS)
 
@@ -381,12 +379,12 @@ def _mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
     return change(tree)
 
 
-def _tensors(made: Any) -> list[torch.Tensor]:
+def tensors_in(made: Any) -> list[torch.Tensor]:
     """The tensors of a result, in order."""
     if torch.is_tensor(made):
         return [made]
     if isinstance(made, (tuple, list)):
-        return [tensor for each in made for tensor in _tensors(each)]
+        return [tensor for each in made for tensor in tensors_in(each)]
     return []
 
 

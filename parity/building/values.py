@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from parity.axes import CHANNELS_FIRST, DATA_FORMATS, Array
 from parity.converters import convert
 from parity.frameworks import keras, torch
@@ -44,6 +46,8 @@ class Value:
         """The tensor itself with its axes in that order; as it is where they are."""
         if tuple(order) == self.order:
             return self.tensor
+        if isinstance(self.tensor, np.ndarray):  # a constant of the network
+            return np.transpose(self.tensor, [self.order.index(axis) for axis in order])
         return keras.ops.transpose(self.tensor, [self.order.index(axis) for axis in order])
 
 
@@ -72,6 +76,8 @@ class Site:
     """The Keras layers that were made for the same module when it was called before: they are called again."""
     sizes: Mapping[int, Sequence[Any]] = field(default_factory=dict)
     """What torch makes there: the sizes of each tensor of the result, by its number; a size may be a Batch."""
+    dtypes: Mapping[int, str] = field(default_factory=dict)
+    """What kind of numbers each of these tensors has in torch, such as "float32"."""
     batch: "Value | None" = None
     """A tensor that has the batch of the network, for what has to be repeated as often."""
 

@@ -1,0 +1,175 @@
+"""Functions that have a module of the same meaning: they are built as it is, with the weights that they are given."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from parity.building.calls import array_of, calls
+from parity.building.registry import build
+from parity.building.values import Site, Value
+from parity.errors import ConversionError
+from parity.frameworks import keras, torch
+
+F = torch.nn.functional
+
+
+def filled(module: torch.nn.Module, **arrays: Any) -> torch.nn.Module:
+    """A module in evaluation mode with these arrays as its parameters and statistics; None takes one away."""
+    for name, array in arrays.items():
+        value = None if array is None else torch.from_numpy(array.copy())
+        if name in module._buffers:
+            module._buffers[name] = value
+        else:
+            module._parameters[name] = None if value is None else torch.nn.Parameter(value, requires_grad=False)
+    return module.eval()
+
+
+@calls(F.linear, how="Dense")
+def linear(site: Site, x: Value, weight: Any, bias: Any = None) -> Any:
+    """(..., i) to (..., o)."""
+    weight, bias = array_of(weight, "weight"), array_of(bias, "bias")
+    made = torch.nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    return build(filled(made, weight=weight, bias=bias), site, x)
+
+
+@calls(F.embedding, how="Embedding")
+def embedding(site: Site, x: Value, weight: Any, padding_idx: Any = None, *unused: Any, **settings: Any) -> Any:
+    """(...) to (..., features)."""
+    weight = array_of(weight, "weight")
+    made = torch.nn.Embedding(*weight.shape, device="meta")
+    return build(filled(made, weight=weight), site, x)
+
+
+def _convolution(kind: Any) -> Callable[..., Any]:
+    def convolution(
+        site: Site, x: Value, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+        groups: int = 1,
+    ) -> Any:  # fmt: skip
+        """(N, i, ...) to (N, o, ...)."""
+        weight, bias = array_of(weight, "weight"), array_of(bias, "bias")
+        made = kind(
+            weight.shape[1] * groups, weight.shape[0], weight.shape[2:], stride=stride, padding=padding,
+            dilation=dilation, groups=groups, device="meta",
+        )  # fmt: skip
+        return build(filled(made, weight=weight, bias=bias), site, x)
+
+    return convolution
+
+
+def _transposed(kind: Any) -> Callable[..., Any]:
+    def transposed(
+        site: Site, x: Value, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
+        output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+    ) -> Any:  # fmt: skip
+        """(N, i, ...) to (N, o, ...)."""
+        weight, bias = array_of(weight, "weight"), array_of(bias, "bias")
+        made = kind(
+            weight.shape[0], weight.shape[1] * groups, weight.shape[2:], stride=stride, padding=padding,
+            output_padding=output_padding, groups=groups, dilation=dilation, device="meta",
+        )  # fmt: skip
+        return build(filled(made, weight=weight, bias=bias), site, x)
+
+    return transposed
+
+
+for _rank in (1, 2, 3):
+    calls(getattr(F, f"conv{_rank}d"), how=f"Conv{_rank}D")(_convolution(getattr(torch.nn, f"Conv{_rank}d")))
+    calls(getattr(F, f"conv_transpose{_rank}d"), how=f"Conv{_rank}DTranspose")(
+        _transposed(getattr(torch.nn, f"ConvTranspose{_rank}d"))
+    )
+
+
+@calls(F.layer_norm, torch.layer_norm, how="LayerNormalization")
+def layer_norm(
+    site: Site, x: Value, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5,
+    *unused: Any,
+) -> Any:  # fmt: skip
+    """(...) to (...)."""
+    weight, bias = array_of(weight, "weight"), array_of(bias, "bias")
+    made = torch.nn.LayerNorm(list(normalized_shape), eps=eps, elementwise_affine=weight is not None)
+    return build(filled(made, weight=weight, bias=bias), site, x)
+
+
+@calls(F.group_norm, torch.group_norm, how="GroupNormalization")
+def group_norm(
+    site: Site, x: Value, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *unused: Any
+) -> Any:
+    """(N, C, ...) to (N, C, ...)."""
+    weight, bias = array_of(weight, "weight"), array_of(bias, "bias")
+    made = torch.nn.GroupNorm(num_groups, _channels(x), eps=eps, affine=weight is not None)
+    return build(filled(made, weight=weight, bias=bias), site, x)
+
+
+def _channels(x: Value) -> int:
+    channels = x.shape[1]
+    assert channels is not None
+    return channels
+
+
+@calls(F.batch_norm, torch.batch_norm, how="BatchNormalization")
+def batch_norm(
+    site: Site, x: Value, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-5, *unused: Any,
+) -> Any:  # fmt: skip
+    """(N, C, ...) to (N, C, ...). Refused with the statistics of the batch."""
+    if training:
+        raise ConversionError("it normalises by the batch that it is given, in evaluation too")
+    kinds = {2: torch.nn.BatchNorm1d, 3: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d, 5: torch.nn.BatchNorm3d}
+    weight, bias = array_of(weight, "weight"), array_of(bias, "bias")
+    made = kinds[len(x.order)](_channels(x), eps=eps, affine=weight is not None)
+    statistics = {"running_mean": running_mean, "running_var": running_var}
+    arrays = {name: array_of(array, name) for name, array in statistics.items()}
+    return build(filled(made, weight=weight, bias=bias, **arrays), site, x)
+
+
+def _as_module(kind: Any, *names: str) -> Callable[..., Any]:
+    def function(site: Site, x: Value, *given: Any, **settings: Any) -> Any:
+        """As the module of its name."""
+        settings = {**dict(zip(names, given, strict=False)), **settings}
+        settings.pop("training", None)
+        return build(kind(**settings).eval(), site, x)
+
+    return function
+
+
+_WINDOW = ("kernel_size", "stride", "padding")
+for _rank in (1, 2, 3):
+    calls(getattr(F, f"max_pool{_rank}d"), getattr(torch, f"max_pool{_rank}d"), how=f"MaxPooling{_rank}D")(
+        _as_module(getattr(torch.nn, f"MaxPool{_rank}d"), *_WINDOW, "dilation", "ceil_mode")
+    )
+    calls(getattr(F, f"avg_pool{_rank}d"), how=f"AveragePooling{_rank}D")(
+        _as_module(
+            getattr(torch.nn, f"AvgPool{_rank}d"), *_WINDOW, "ceil_mode", "count_include_pad", "divisor_override"
+        )
+    )
+    for _kind in ("avg", "max"):
+        calls(getattr(F, f"adaptive_{_kind}_pool{_rank}d"), how="means or maxima of bins")(
+            _as_module(getattr(torch.nn, f"Adaptive{_kind.title()}Pool{_rank}d"), "output_size")
+        )
+calls(F.pixel_shuffle, torch.pixel_shuffle, how="ops.transpose")(_as_module(torch.nn.PixelShuffle, "upscale_factor"))
+calls(F.pixel_unshuffle, torch.pixel_unshuffle, how="ops.transpose")(
+    _as_module(torch.nn.PixelUnshuffle, "downscale_factor")
+)
+calls(torch.channel_shuffle, how="ops.transpose")(_as_module(torch.nn.ChannelShuffle, "groups"))
+calls(torch.cosine_similarity, F.cosine_similarity, how="ops.sum")(
+    lambda site, x, y, dim=1, eps=1e-8: build(torch.nn.CosineSimilarity(dim, eps), site, x, y)
+)
+
+_PADS = {"reflect": "ReflectionPad", "replicate": "ReplicationPad", "circular": "CircularPad"}
+
+
+@calls(F.pad, how="ops.pad", moves_only=True)
+def pad(site: Site, x: Value, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Any:
+    """(...) to (...), larger by pads at the ends of the last axes, the last axis first; smaller by negative ones."""
+    if mode != "constant":
+        return build(getattr(torch.nn, f"{_PADS[mode]}{len(pad) // 2}d")(tuple(pad)), site, x)
+    rank = len(x.order)
+    ends = {rank - 1 - number: (pad[2 * number], pad[2 * number + 1]) for number in range(len(pad) // 2)}
+    widths = [ends.get(axis, (0, 0)) for axis in x.order]
+    tensor = x.tensor
+    if any(end < 0 for both in widths for end in both):
+        cut = [slice(max(0, -before), (min(0, after) or None)) for before, after in widths]
+        tensor = tensor[tuple(cut)]
+    grown = [(max(0, before), max(0, after)) for before, after in widths]
+    if any(end for both in grown for end in both):
+        tensor = keras.ops.pad(tensor, grown, mode="constant", constant_values=value or 0)
+    return Value(tensor, x.order)
