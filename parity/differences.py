@@ -1,15 +1,18 @@
 """Two reports of one pair, held against each other: what appeared, what vanished, what got worse or better.
 
 A layer's error is counted in floors, so that runs on other machines, sizes or versions can be compared; a change counts
-where it is more than noise: by more than a factor of two, and beyond the floor.
+where it is more than noise: by more than a factor of two, and beyond the floor. Where one of them was judged by a fixed
+tolerance the counts mean other things, and only what is at fault in one of them and not in the other is a change.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from parity.report import INTRODUCES, Finding, LayerResult, Measure, Report
+from parity.errors import UsageError
+from parity.report import DIED, INTRODUCES, NOT_COMPARED, PASS, Finding, LayerResult, Measure, Report
 
+MOST_NAMED = 3
 APPEARED, VANISHED, WORSE, BETTER = "appeared", "vanished", "worse", "better"
 FACTOR = 2.0
 """By how much an error must change to be another one: faithful ports differ by as much between engines."""
@@ -37,7 +40,8 @@ class Change:
 class Difference:
     """All that is other in `after` than in `before`. `other` has the settings and versions that differ, both values.
 
-    `only_before` and `only_after` name runs ("noise (eager)") and layers that only one of them has.
+    `only_before` and `only_after` name runs ("noise (eager)") and layers that only one of them has; `turned` has the
+    runs of both whose verdicts differ, with both. Without a `common_unit` errors were not held against each other.
     """
 
     before: Report
@@ -47,26 +51,38 @@ class Difference:
     other: Mapping[str, tuple[str, str]]
     only_before: tuple[str, ...] = ()
     only_after: tuple[str, ...] = ()
+    turned: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    common_unit: bool = True
 
     @property
     def regressed(self) -> bool:
-        """Whether anything appeared or got worse, or the verdict did."""
+        """Whether anything appeared or got worse, or the verdict of a run or of the whole did."""
         bad = any(change.kind in (APPEARED, WORSE) for change in self.changes)
-        return bad or (self.before.passed and not self.after.passed)
+        verdicts = [(self.before.verdict, self.after.verdict), *self.turned.values()]
+        return bad or any(_rank(now) > _rank(was) for was, now in verdicts)
 
     def of(self, kind: str) -> list[Change]:
         """The changes of one kind."""
         return [change for change in self.changes if change.kind == kind]
 
 
+def _rank(verdict: str) -> int:
+    """How bad a verdict is: a run that died is worse than one that diverged."""
+    return {PASS: 0, DIED: 2}.get(verdict, 1)
+
+
 def difference(before: Report, after: Report) -> Difference:
-    """What is other in `after`. Runs are held against the run on the same input in the same mode."""
+    """What is other in `after`. Runs are held against the run on the same input in the same mode.
+
+    Raises UsageError for reports of two pairs, and for reports that have no run in common.
+    """
+    _ensure_comparable(before, after)
     old, new = _layers(before), _layers(after)
     found: dict[tuple[str, str], list[tuple[tuple[str, str], LayerResult, LayerResult]]] = {}
     both = [key for key in new if key in old]
     for place, layer in both:
         earlier, later = old[place, layer], new[place, layer]
-        kind = _kind(earlier, later)
+        kind = _kind(earlier, later, (_unit(before, earlier), _unit(after, later)))
         if kind:
             found.setdefault((kind, layer), []).append((place, earlier, later))
     causes = _causes(before), _causes(after)
@@ -83,7 +99,31 @@ def difference(before: Report, after: Report) -> Difference:
         other=_other_settings(before, after),
         only_before=(*sorted(runs[0] - runs[1]), *sorted(names[0] - names[1])),
         only_after=(*sorted(runs[1] - runs[0]), *sorted(names[1] - names[0])),
+        turned=_turned(before, after),
+        common_unit=all(_unit(before, old[key]) == _unit(after, new[key]) for key in both),
     )
+
+
+def _ensure_comparable(before: Report, after: Report) -> None:
+    if before.pair != after.pair:
+        raise UsageError(f"one report is of {before.pair}, the other of {after.pair}; compare two runs of one pair")
+    places = [[f"{run.input} ({run.mode})" for run in report.runs] for report in (before, after)]
+    if all(places) and not set(places[0]) & set(places[1]):
+        had, has = (", ".join(names[:MOST_NAMED]) + (", ..." if names[MOST_NAMED:] else "") for names in places)
+        raise UsageError(f"the two have no run in common: one has {had}, the other {has}")
+
+
+def _turned(before: Report, after: Report) -> dict[str, tuple[str, str]]:
+    """The runs of both whose verdict is another one."""
+    was = {(run.input, run.mode): run.verdict for run in before.runs}
+    now = {(run.input, run.mode): run.verdict for run in after.runs}
+    return {f"{key[0]} ({key[1]})": (was[key], now[key]) for key in now if was.get(key, now[key]) != now[key]}
+
+
+def _unit(report: Report, layer: LayerResult) -> str:
+    """What a layer's errors are counted in: floors, or a fixed tolerance."""
+    policy = layer.policy or report.settings.get("policy", "")
+    return policy if policy.startswith("rtol=") else "floor"
 
 
 ORDER = (APPEARED, WORSE, VANISHED, BETTER)
@@ -105,10 +145,12 @@ def floors(measure: Measure | None) -> float:
     return math.inf if measure.note or not math.isfinite(measure.ratio) else measure.ratio
 
 
-def _kind(earlier: LayerResult, later: LayerResult) -> str:
+def _kind(earlier: LayerResult, later: LayerResult, units: tuple[str, str]) -> str:
     was, now = earlier.verdict == INTRODUCES, later.verdict == INTRODUCES
     if was != now:
         return APPEARED if now else VANISHED
+    if units[0] != units[1] or NOT_COMPARED in (earlier.verdict, later.verdict):
+        return ""
     old, new = floors(measured(earlier)), floors(measured(later))
     if new > FACTOR * max(old, 1.0):
         return WORSE

@@ -5,15 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from records import finding, layer, report, run, with_run
+from records import finding, layer, measure, report, run, with_run
 from typer.testing import CliRunner
 
 from parity.cli import app
 from parity.differences import APPEARED, BETTER, VANISHED, WORSE, difference
+from parity.errors import UsageError
 from parity.history import KEPT, Past, recall, remember
+from parity.portraits import ErrorPicture, Grid, Histogram
 from parity.render.difference import difference_markdown, difference_text, headline
 from parity.render.html import difference_page
-from parity.report import Report
+from parity.report import Death, Report
 
 NASTY = "a|b <script>alert(1)</script> `c` \u00fc"
 
@@ -70,6 +72,68 @@ def test_it_is_said_in_80_columns() -> None:
     kinds = [line.split()[0] for line in lines if line.strip().startswith((APPEARED, VANISHED))]
     assert kinds == [APPEARED, VANISHED]
     assert headline(found).startswith("WORSE: small, diverged -> diverged; 1 appeared, 0 worse, 1 vanished")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_long_names_and_large_errors_fit_as_well(width: int) -> None:
+    """Names of layers and causes make room for both errors, which are never cut."""
+    name = "encoder.stages.3.blocks.17.attention.projection.dropout"
+    worse = report(faulty=["conv1.0"])
+    layers = tuple(
+        replace(each, layer=name, verdict="introduces", introduced=measure(9.7e5)) for each in worse.runs[0].layers[:1]
+    )
+    old = with_run(worse, 0, layers=layers)
+    new = with_run(
+        worse, 0, layers=tuple(replace(each, introduced=measure(7.6e9), verdict="introduces") for each in layers)
+    )
+    text = difference_text(difference(old, new), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "\u2026" not in text
+    assert "970 000x" in text
+    assert "7.6e9x" in text
+
+
+def test_reports_of_two_pairs_are_not_held_against_each_other() -> None:
+    """Another pair's report, or one without a run in common, is wrong use: nothing compared is not a pass."""
+    with pytest.raises(UsageError, match="one report is of small, the other of other"):
+        difference(report(), replace(report(), pair="other"))
+    with pytest.raises(UsageError, match=r"no run in common: one has noise \(eager\), the other ramp \(eager\)"):
+        difference(report(inputs=("noise",)), report(inputs=("ramp",)))
+
+
+def test_errors_in_tolerances_are_not_held_against_errors_in_floors() -> None:
+    """Under other policies a count means something else: only faults that come or go are changes, and that is said."""
+    old = replace(report(), settings={"policy": "noise floor"})
+    layers = tuple(replace(each, introduced=measure(7.0)) for each in old.runs[0].layers)
+    new = replace(with_run(old, 0, layers=layers), settings={"policy": "rtol=0.001, atol=1e-05"})
+    found = difference(old, new)
+    assert (found.changes, found.common_unit) == ((), False)
+    assert all(
+        "judged by other policies" in text.lower() for text in (difference_text(found), difference_markdown(found))
+    )
+    assert "Judged by other policies" in difference_page(found)
+    same = difference(old, replace(new, settings=old.settings))
+    assert same.common_unit
+    assert {change.kind for change in same.changes} == {WORSE}
+
+
+def test_a_run_whose_verdict_turns_is_named() -> None:
+    """A run that diverges where no layer does, in its output alone, is a regression, and the run is named."""
+    new = with_run(report(), 0, verdict="diverged", output=replace(measure(900.0), passed=False))
+    found = difference(report(), new)
+    assert found.turned == {"noise (eager)": ("pass", "diverged")}
+    assert found.regressed
+    for text in (difference_text(found), difference_markdown(found), difference_page(found)):
+        assert "noise (eager)" in text.replace("\\", "")
+    assert not difference(new, report()).regressed
+
+
+def test_a_run_that_died_is_worse_than_one_that_diverged() -> None:
+    """What could not be verified any more is a regression, whatever was wrong before."""
+    bad = report(faulty=["conv1.0"])
+    died = replace(bad, deaths=(Death(side="port", how="was killed by signal 11", doing="end to end"),), verdict="")
+    assert difference(bad, died).regressed
+    assert not difference(died, bad).regressed
 
 
 def test_names_stay_text_in_markdown_and_html() -> None:
@@ -132,6 +196,51 @@ def test_a_report_is_shown_again_with_its_page(saved: Path) -> None:
     code, _, err = invoke("report", "good", "bad.json", "--html", "one.html")
     assert (code, Path("one.html").exists()) == (2, False)
     assert "there are 2 reports" in err
+
+
+@pytest.mark.parametrize("words", [["report", "bad.json"], ["diff", "good", "bad.json"]])
+def test_a_page_never_takes_the_place_of_its_report(saved: Path, words: list[str]) -> None:
+    """--html with the name of a report that is read is refused; the report stays."""
+    before = Path("bad.json").read_text()
+    code, _, err = invoke(*words, "--html", "bad.json")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "would replace the report bad.json" in err
+    assert Path("bad.json").read_text() == before
+
+
+def test_a_report_that_is_called_html_is_not_overwritten(saved: Path) -> None:
+    """A report in a file called .html is left alone: its page needs another name."""
+    Path("bad.json").rename("bad.html")
+    assert invoke("report", "bad.html")[0] == 2
+    assert invoke("report", "bad.html", "--html", "page.html")[0] == 1
+
+
+def test_a_picture_that_is_broken_names_the_file(saved: Path) -> None:
+    """A report whose picture is no picture is refused in one sentence, with its name."""
+    grid = Grid(shape=(2, 2), data="not base64!")
+    picture = ErrorPicture(
+        space=grid,
+        height=2,
+        width=2,
+        channels=Grid.of([0.5]),
+        channel_count=1,
+        histogram=Histogram(low=-1.0, high=0.0, counts=(1,), exact=0),
+        limit=1e-6,
+        words=("all of it",),
+    )
+    made = with_run(report(faulty=["conv1.0"]), 0, pictures={"conv1.0": picture})
+    made.save("picture.json")
+    code, out, err = invoke("report", "picture.json")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("parity: picture.json is not a whole report: a picture of shape (2, 2)")
+
+
+def test_quietly_two_runs_are_one_line(saved: Path) -> None:
+    """-q prints the verdict's line alone, in Markdown or not, with the same exit code."""
+    for words in ((), ("--markdown",)):
+        code, out, _ = invoke("diff", "good", "bad.json", "-q", *words)
+        assert (code, out.count("\n")) == (1, 1)
+        assert out.startswith("WORSE: small, pass -> diverged")
 
 
 def test_a_report_is_shown_without_a_framework(saved: Path, pytester: pytest.Pytester) -> None:

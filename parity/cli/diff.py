@@ -13,6 +13,7 @@ def diff(
     after: Annotated[Path, typer.Argument(metavar="B", help="A later one of the same pair.")],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a change.")] = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page as well.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line.")] = False,
 ) -> None:
     """Compare two runs: what appeared, what got worse, what vanished, what got better.
 
@@ -21,19 +22,26 @@ def diff(
       parity diff reports/flownet/report.json new/flownet/report.json
       parity diff before.json after.json --markdown >> $GITHUB_STEP_SUMMARY
 
-    The exit code is 1 where anything appeared or got worse, else 0; 2 for a file that is no report.
+    The exit code is 1 where anything appeared or got worse, else 0; 2 for a file that is no report, and
+    for reports of two pairs.
     """
-    from parity.cli.report import report_file
+    from parity.cli.report import report_file, spare
     from parity.differences import difference
-    from parity.render.difference import difference_markdown, difference_text
+    from parity.render.difference import difference_markdown, difference_text, headline
     from parity.render.html import difference_page
     from parity.report import Report, write_whole
 
     with errors_as_sentences():
-        found = difference(*(Report.load(report_file(path)) for path in (before, after)))
+        files = [report_file(path) for path in (before, after)]
+        for file in files:
+            spare(file, html or Path())
+        found = difference(*map(Report.load, files))
         if html is not None:
             write_whole(html, difference_page(found))
     colour = in_colour() and not markdown
-    text = difference_markdown(found) if markdown else difference_text(found, colour=colour)
+    if quiet:
+        text = headline(found) + "\n" * markdown
+    else:
+        text = difference_markdown(found) if markdown else difference_text(found, colour=colour)
     typer.echo(text, nl=not markdown, color=colour)
     raise typer.Exit(DIVERGED if found.regressed else 0)

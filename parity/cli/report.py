@@ -55,7 +55,18 @@ def _loaded(files: list[Path], html: Path | None) -> "list[tuple[Path, Report]]"
 
     if html is not None and len(files) > 1:
         raise UsageError(f"--html {html} is one page, and there are {len(files)} reports; leave it out")
-    return [(file, Report.load(file)) for file in map(report_file, files)]
+    found = [report_file(file) for file in files]
+    for file in found:
+        spare(file, html or file.with_suffix(".html"))
+    return [(file, Report.load(file)) for file in found]
+
+
+def spare(file: Path, target: Path) -> None:
+    """Raise UsageError where what is written to `target` would replace the report in `file`."""
+    from parity.errors import UsageError
+
+    if target.exists() and file.exists() and target.samefile(file):
+        raise UsageError(f"the page would replace the report {file}; give --html another name")
 
 
 def report_file(path: Path) -> Path:
@@ -66,8 +77,13 @@ def report_file(path: Path) -> Path:
 
 
 def _page(file: Path, html: Path | None, made: "Report") -> Path:
+    from parity.errors import ReportFileError
     from parity.history import recall
     from parity.render.html import page
     from parity.report import write_whole
 
-    return write_whole(html or file.with_suffix(".html"), page(made, recall(file.parent)))
+    try:
+        text = page(made, recall(file.parent))
+    except ReportFileError as error:  # of a picture in it, which knows no file
+        raise ReportFileError(f"{file} is not a whole report: {error}") from None
+    return write_whole(html or file.with_suffix(".html"), text)

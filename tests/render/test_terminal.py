@@ -281,7 +281,9 @@ def test_what_watching_changes_is_said_on_a_narrow_terminal_too() -> None:
 def test_the_essential_comes_first() -> None:
     """Runs and findings come before settings and versions; the verdict is the last line."""
     text = summary(replace(faulty("conv1.0"), settings={**COMMAND, "policy": "noise floor"}), width=80)
-    order = [text.index(words) for words in ("  noise  ", "  finding ", "  next ", "  policy ", "  versions ", "DIVERGED")]
+    order = [
+        text.index(words) for words in ("  noise  ", "  finding ", "  next ", "  policy ", "  versions ", "DIVERGED")
+    ]
     assert order == sorted(order)
 
 

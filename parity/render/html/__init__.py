@@ -19,7 +19,7 @@ from parity.differences import Difference
 from parity.history import Past
 from parity.numbers import short, times
 from parity.render.deaths import again, how_it_died, what_was_found
-from parity.render.difference import counted, in_words, places
+from parity.render.difference import OTHER_UNITS, counted, in_words, places
 from parity.render.html import images
 from parity.render.html.chart import chart
 from parity.render.html.figures import outputs_of, pictures_of, pixels
@@ -95,6 +95,7 @@ def difference_page(found: Difference) -> str:
             counted=counted(found),
             in_words=in_words,
             places=places,
+            other_units=OTHER_UNITS[:1].upper() + OTHER_UNITS[1:],
             style=Markup(_asset("style.css")),
             version=metadata.version("parity"),
         )
