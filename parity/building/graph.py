@@ -111,7 +111,8 @@ class _Building:
         if class_of(self._module) in BUILDERS:
             return self._alone()
         trace = self._trace()
-        inputs = {name: self._input(name, step.values[0]) for name, step in trace.inputs.items()}
+        names = [name for name in self._given.arrays if name in trace.inputs]
+        inputs = {name: self._input(name, trace.inputs[name].values[0]) for name in names}
         needed = _needed(trace)
         _ensure_no_views_written(trace)
         for step in trace.steps:
@@ -297,7 +298,7 @@ class _Building:
         stack, found = [tensor], list[Any]()
         while stack:
             history = getattr(stack.pop(), "_keras_history", None)
-            if history is None or id(history.operation) in self._renamed:
+            if history is None or history.operation is None or id(history.operation) in self._renamed:
                 continue
             operation, index, _ = history
             if isinstance(operation, keras.layers.InputLayer):
