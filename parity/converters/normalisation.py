@@ -9,20 +9,40 @@ from parity.converters.registry import kind_name, numpy, register
 from parity.errors import WeightError
 from parity.frameworks import torch
 
-Normalisation = torch.nn.BatchNorm1d | torch.nn.BatchNorm2d | torch.nn.LayerNorm | torch.nn.GroupNorm
+BatchNorm = torch.nn.BatchNorm1d | torch.nn.BatchNorm2d | torch.nn.BatchNorm3d
+InstanceNorm = torch.nn.InstanceNorm1d | torch.nn.InstanceNorm2d | torch.nn.InstanceNorm3d
+Normalisation = BatchNorm | InstanceNorm | torch.nn.LayerNorm | torch.nn.GroupNorm
 
 
+@register(torch.nn.InstanceNorm1d, to="BatchNormalization")
+@register(torch.nn.InstanceNorm2d, to="BatchNormalization")
+@register(torch.nn.InstanceNorm3d, to="BatchNormalization")
 @register(torch.nn.BatchNorm1d)
 @register(torch.nn.BatchNorm2d)
-def batch_norm(layer: torch.nn.BatchNorm1d | torch.nn.BatchNorm2d, target: Any) -> list[Array]:
+@register(torch.nn.BatchNorm3d)
+def batch_norm(layer: BatchNorm | InstanceNorm, target: Any) -> list[Array]:
     """Gamma, beta, moving mean and moving variance, each (c,), for `keras.layers.BatchNormalization`.
 
     A layer that is not affine has neither gamma nor beta; where the target has them, they become 1 and 0.
     """
     if layer.running_mean is None or layer.running_var is None:
-        raise WeightError(f"{kind_name(type(layer))} without running statistics normalises by each batch's own")
+        by = "map" if isinstance(layer, InstanceNorm) else "batch"
+        raise WeightError(f"{kind_name(type(layer))} without running statistics normalises by each {by}'s own")
     statistics = [numpy(layer.running_mean), numpy(layer.running_var)]
     return [*_scale_and_shift(layer, target, layer.num_features), *statistics]
+
+
+@register(torch.nn.InstanceNorm1d)
+@register(torch.nn.InstanceNorm2d)
+@register(torch.nn.InstanceNorm3d)
+def instance_norm(layer: InstanceNorm, target: Any) -> list[Array]:
+    """Gamma and beta, each (c,), for `keras.layers.GroupNormalization` of one channel a group."""
+    if layer.running_mean is not None:
+        raise WeightError(f"{kind_name(type(layer))} with running statistics is a BatchNormalization in Keras")
+    groups = getattr(target, "groups", layer.num_features)
+    if groups not in (layer.num_features, -1):
+        raise WeightError(f"{kind_name(type(layer))} has {layer.num_features} groups, and the port's layer {groups}")
+    return _scale_and_shift(layer, target, layer.num_features)
 
 
 @register(torch.nn.LayerNorm)
@@ -34,6 +54,14 @@ def layer_norm(layer: torch.nn.LayerNorm, target: Any) -> list[Array]:
             "the order of its axes in the port is not known"
         )
     return _scale_and_shift(layer, target, layer.normalized_shape[0])
+
+
+@register(torch.nn.RMSNorm)
+def rms_norm(layer: torch.nn.RMSNorm, target: Any) -> list[Array]:
+    """Scale, of the normalised axes as torch has them, for `keras.layers.RMSNormalization` over the last ones."""
+    if layer.weight is None:
+        return [np.ones(layer.normalized_shape, np.float32)]
+    return [numpy(layer.weight)]
 
 
 @register(torch.nn.GroupNorm)
