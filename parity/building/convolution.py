@@ -11,6 +11,7 @@ from typing import Any
 from parity.building.padding import padded
 from parity.building.registry import builds
 from parity.building.values import Site
+from parity.errors import ConversionError
 from parity.frameworks import keras, torch
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
@@ -23,9 +24,11 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "c
     torch.nn.Conv3d,
     layout="channels",
     how="Conv, DepthwiseConv where groups are channels; padded before, cut to strides after dilation",
+    limits="maps without a batch are refused",
 )
 def convolution(layer: torch.nn.Conv2d, site: Site, x: Any) -> Any:
     """(N, i, h, w) to (N, o, (h + 2p - d(k - 1) - 1) // s + 1, ...), in one, two or three dimensions."""
+    refuse_without_batch(layer, x)
     pads = _pads(layer)
     if layer.padding_mode != "zeros":
         x = padded(x, dict(zip(site.spatial, pads, strict=True)), MODES[layer.padding_mode])
@@ -41,13 +44,20 @@ def convolution(layer: torch.nn.Conv2d, site: Site, x: Any) -> Any:
     return convolved(layer, settings, site, x)
 
 
+def refuse_without_batch(layer: torch.nn.Conv2d | torch.nn.ConvTranspose2d, x: Any) -> None:
+    """Torch takes a map without a batch as well, and Keras does not."""
+    rank = len(layer.kernel_size) + 2
+    if len(x.shape) != rank:
+        raise ConversionError(f"{layer} is given {len(x.shape)} axes; in Keras it has {rank}, the batch being one")
+
+
 def _pads(layer: torch.nn.Conv2d) -> list[tuple[int, int]]:
     """How much is put before and after each axis; of an odd sum torch puts more after."""
     if layer.padding == "valid":
         return [(0, 0)] * len(layer.kernel_size)
     if layer.padding == "same":
         return [_halves(d * (k - 1)) for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
-    return [(p, p) for p in layer.padding]
+    return [(int(p), int(p)) for p in layer.padding]
 
 
 def _halves(total: int) -> tuple[int, int]:
@@ -79,7 +89,7 @@ class Settings:
 
 
 def convolved(module: torch.nn.Module, settings: Settings, site: Site, x: Any) -> Any:
-    """(N, i, h, w) to (N, o, ...) by a layer with the weights of a module, and strides cut out afterwards if need be."""
+    """(N, i, h, w) to (N, o, ...) by a layer with the weights of a module; strides are cut out after it if need be."""
     strides = settings.stride if settings.strides_at_once else [1] * len(settings.stride)
     same = settings.keeps_sizes and max(strides) == 1
     if not same:
@@ -119,9 +129,13 @@ def _maker(
 
 
 def in_format(make: Callable[[str, str], Any], site: Site, x: Any, module: torch.nn.Module) -> Any:
-    """A map through a layer in the site's data format, or with its channels last where Keras would do it wrong."""
+    """A map through a layer in the site's data format, or with its channels last where Keras does better by that.
+
+    Volumes with their channels first are such: Keras compiles their convolution anew with every eager call, and has XLA
+    inside every graph of it.
+    """
     layer = make(site.data_format, site.name())
-    if site.channels_last or not bias_goes_astray(layer, x.shape):
+    if site.channels_last or not (len(x.shape) == 5 or bias_goes_astray(layer, x.shape)):
         return site.layer(layer, weights_of=module)(x)
     rank = len(x.shape)
     layer = make("channels_last", site.name())

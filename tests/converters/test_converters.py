@@ -90,11 +90,11 @@ def test_axes_are_named() -> None:
 
 def test_missing_converter_says_where_to_add_it() -> None:
     """A layer kind without a converter is named as people write it, with its path and the room for a new one."""
-    module = torch.nn.Sequential(torch.nn.Bilinear(2, 3, 4))
+    module = torch.nn.Sequential(torch.nn.EmbeddingBag(2, 3))
     start = keras.Input((3, 4, 1))
-    model = keras.Model(start, keras.layers.PReLU(shared_axes=[1, 2], name="bilinear")(start))
-    assert messages(module, model, {"0": "bilinear"}) == [
-        "No converter for torch.nn.Bilinear (layer '0'). Add one in parity/converters/."
+    model = keras.Model(start, keras.layers.PReLU(shared_axes=[1, 2], name="bag")(start))
+    assert messages(module, model, {"0": "bag"}) == [
+        "No converter for torch.nn.EmbeddingBag (layer '0'). Add one in parity/converters/."
     ]
 
 

@@ -1,6 +1,7 @@
 """Cases of pads: of all modes, different on every side, and negative where torch cuts off."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -122,6 +123,10 @@ def circular_pad3d(draw: st.DrawFn) -> Case:
     return _pad(draw, torch.nn.CircularPad3d, 3, _of_what_is_left)
 
 
+def _fits(fits: Fits, size: int, both: tuple[int, int]) -> bool:
+    return fits(size, *both)
+
+
 def _value(draw: st.DrawFn) -> float:
     """What is put around: of float32, very large and very small too."""
     return draw(st.one_of(st.integers(-3, 3), st.floats(width=32, allow_nan=False, allow_infinity=False)))
@@ -133,7 +138,7 @@ def _pad(draw: st.DrawFn, kind: Any, rank: int, fits: Fits, *settings: float) ->
     pads: list[int] = []
     for size in reversed(sizes):
         both = st.tuples(st.integers(0, 4), st.integers(0, 4)) | st.tuples(st.integers(-4, 6), st.integers(-4, 6))
-        pads += draw(both.filter(lambda pair, size=size: fits(size, *pair)))
+        pads += draw(both.filter(partial(_fits, fits, size)))
     same = draw(st.booleans()) and len(set(pads)) == 1
     module = kind(pads[0] if same else tuple(pads), *settings)
     return case(draw, module, (draw(st.integers(1, 3)), draw(st.integers(1, 3)), *sizes), LAYOUTS[rank])
