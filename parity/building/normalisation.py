@@ -128,15 +128,11 @@ def local_response_norm(layer: nn.LocalResponseNorm, site: Site, x: Any) -> Any:
 
 def centred(x: Any, axes: Sequence[int]) -> Any:
     """x less its mean over those axes."""
-    if PLAIN:
-        return x
     return x - keras.ops.mean(x, axis=axes, keepdims=True)
 
 
 def _centred_by_group(x: Any, channels: int, groups: int) -> Any:
     """x less the mean of each group of channels."""
-    if PLAIN:
-        return x
     shape = [-1, *x.shape[1:]]
     grouped = [*shape[:channels], groups, shape[channels] // groups, *shape[channels + 1 :]]
     axes = [axis for axis in range(1, len(grouped)) if axis != channels]

@@ -125,7 +125,8 @@ class Windows:
         """(count,): what torch takes for the size of each: what is in the map, or in the map and its padding."""
         before, beyond = (self.padding, self.size + self.padding) if include_pad else (0, self.size)
         ends = self.starts + self.kernel
-        return np.minimum(ends, beyond) - np.maximum(self.starts, -before)
+        inside: Array = np.minimum(ends, beyond) - np.maximum(self.starts, -before)
+        return inside
 
 
 def windows_of(layer: Any, site: Site, x: Any) -> list[Windows]:

@@ -109,26 +109,28 @@ def _sides(rank: int) -> st.SearchStrategy[Sequence[int]]:
 
 
 def _batch_norm(draw: st.DrawFn, kind: Any, rank: int) -> Case:
-    module = draw(_with_statistics(kind, tracks=True))
-    shape = (draw(st.integers(1, 3)), module.num_features, *draw(_sides(rank)))
-    if module.running_mean is None and np.prod(shape) == module.num_features:
+    channels = draw(st.integers(1, 6))
+    module = draw(_with_statistics(kind, channels, tracks=True))
+    shape = (draw(st.integers(1, 3)), channels, *draw(_sides(rank)))
+    if module.running_mean is None and np.prod(shape) == channels:
         shape = (2, *shape[1:])
     return _moved(draw, case(draw, module, shape, MAPS[rank]))
 
 
 def _instance_norm(draw: st.DrawFn, kind: Any, rank: int) -> Case:
-    module = draw(_with_statistics(kind, tracks=False))
+    channels = draw(st.integers(1, 6))
+    module = draw(_with_statistics(kind, channels, tracks=False))
     sides = draw(_sides(rank))
     if np.prod(sides) == 1 and not module.track_running_stats:
         sides = (*sides[:-1], 2)
-    return _moved(draw, case(draw, module, (draw(st.integers(1, 3)), module.num_features, *sides), MAPS[rank]))
+    return _moved(draw, case(draw, module, (draw(st.integers(1, 3)), channels, *sides), MAPS[rank]))
 
 
 @st.composite
-def _with_statistics(draw: st.DrawFn, kind: Any, *, tracks: bool) -> torch.nn.Module:
+def _with_statistics(draw: st.DrawFn, kind: Any, channels: int, *, tracks: bool) -> Any:
     """A normalisation that can have running statistics; `tracks` is whether the simplest has."""
     affine, statistics = draw(st.booleans()), draw(st.sampled_from((tracks, not tracks)))
-    module = kind(draw(st.integers(1, 6)), eps=draw(_epsilons), affine=affine, track_running_stats=statistics)
+    module = kind(channels, eps=draw(_epsilons), affine=affine, track_running_stats=statistics)
     if affine and draw(st.booleans()):
         module.register_parameter("bias", None)
     return module
