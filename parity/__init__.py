@@ -11,8 +11,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parity import inputs, models
+    from parity import building, inputs, models
     from parity.axes import Axes
+    from parity.conversion import convert
     from parity.models import pair
     from parity.pairs import Input, Pair
     from parity.recording import record
@@ -31,6 +32,8 @@ __all__ = [
     "Pair",
     "Report",
     "Tolerance",
+    "building",
+    "convert",
     "inputs",
     "models",
     "pair",
@@ -47,6 +50,7 @@ _HOMES = {
     "Pair": "parity.pairs",
     "Report": "parity.report",
     "Tolerance": "parity.tolerance",
+    "convert": "parity.conversion",
     "pair": "parity.models",
     "record": "parity.recording",
     "verify": "parity.verification",
@@ -54,7 +58,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("inputs", "models"):
+    if name in ("building", "inputs", "models"):
         return importlib.import_module(f"parity.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)

@@ -19,6 +19,7 @@ from parity.building import (
     similarity,
     transposed,
 )
+
 from parity.building import calls, functional  # isort: skip: what has no builder by now
 from parity.building.graph import Built, built
 from parity.building.registry import BUILDERS, Builder, build, builds

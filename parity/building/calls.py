@@ -43,7 +43,7 @@ def is_constant(x: Any) -> bool:
 
 def array_of(x: Any, what: str) -> Any:
     """The array of a constant. Raises ConversionError for a value that inputs have a part in."""
-    if x is None or isinstance(x, Value) and isinstance(x.tensor, np.ndarray):
+    if x is None or (isinstance(x, Value) and isinstance(x.tensor, np.ndarray)):
         return None if x is None else x.moved(range(len(x.order)))
     raise ConversionError(f"its {what} is computed from the network's inputs")
 

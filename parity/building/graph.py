@@ -6,7 +6,7 @@ built on a stand-in, so that everything that is wrong is said at once, before th
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from parity.building.values import Batch, Site, Value
 from parity.errors import ConversionError, ParityError
 from parity.frameworks import keras, torch
 from parity.layouts import layouts as layouts_of
-from parity.pairs import INPUT, Input, Pair
+from parity.pairs import Input, Pair
 from parity.parametrized import class_of, plain
 from parity.runners.keras_model import KerasModel
 from parity.runners.taps import OUTPUT
@@ -45,7 +45,8 @@ class Built:
     """A Keras model built from a torch module, with its weights.
 
     `layers` maps the reference's taps to the port's, `axes` has those of each of them, `input_map` and `output_map` say
-    which of the model's inputs and outputs answers to which of the reference's.
+    which of the model's inputs and outputs answers to which of the reference's; `waived` names results of layers that
+    nothing reads, such as an LSTM's last states. `free` says that it takes batches of any size.
     """
 
     module: torch.nn.Module
@@ -54,6 +55,8 @@ class Built:
     axes: Axes
     input_map: Mapping[str, str] = field(default_factory=dict)
     output_map: Mapping[str, str] = field(default_factory=dict)
+    waived: frozenset[str] = frozenset()
+    free: bool = True
 
     def pair(self, name: str) -> Pair:
         """Both, to be verified."""
@@ -65,6 +68,7 @@ class Built:
             axes=self.axes,
             input_map=self.input_map,
             output_map=self.output_map,
+            waived=self.waived,
         )
 
 
@@ -119,7 +123,8 @@ class _Building:
             if id(step) in needed and step.kind != "placeholder" and not step.constant and not _is_size(step):
                 self._build(step)
         if self._refused:
-            raise ConversionError("\n".join(map(str, self._refused)))
+            count = f"{len(self._refused)} steps cannot" if len(self._refused) > 1 else "one step cannot"
+            raise ConversionError("\n  ".join([f"{count} be converted; nothing was built:", *map(str, self._refused)]))
         outputs = self._outputs(trace.output)
         model = keras.Model(_one_or_all(list(inputs.values())), outputs)
         return self._finished(trace, model, inputs)
@@ -328,14 +333,15 @@ class _Building:
         if isinstance(result, Value) and isinstance(result.tensor, keras.KerasTensor):
             self._ends.append(result)
             return result.tensor
-        raise ConversionError(f"{step.path}: what the module returns does not depend on its inputs")
+        raise ConversionError(f"{step.path}: what the module returns does not depend on what it computes of its inputs")
 
     @property
     def _ends(self) -> list[Value]:
         return self.__dict__.setdefault("ends", [])
 
     def _finished(self, trace: Traced, model: Any, inputs: Mapping[str, Any]) -> Built:
-        names = {tap.key: tap.name for tap in KerasModel(model).taps}
+        taps = KerasModel(model).taps
+        names = {tap.key: tap.name for tap in taps}
         port: dict[str, list[str]] = {}
         for tap in trace.calls:
             if tap in self._tapped and (name := names.get(id(self._tapped[tap].tensor))):
@@ -346,6 +352,8 @@ class _Building:
             model=model,
             layers=layers,
             axes=self._axes(trace),
+            waived=_unread(taps, {*port, *(names[id(value.tensor)] for value in self._ends)}),
+            free=self._free,
             input_map=self._input_map(inputs),
         )
 
@@ -375,6 +383,12 @@ def _lettered(value: Value, source: str) -> tuple[str, str]:
     """The layouts of a tensor: the reference's, with any letters where it is not known, and so the port's."""
     source = source if len(source) == len(value.order) else LETTERS[: len(value.order)]
     return source, "".join(source[axis] for axis in value.order)
+
+
+def _unread(taps: Sequence[Any], known: set[str]) -> frozenset[str]:
+    """Those of several results of one layer that nothing reads, and that answer to nothing."""
+    read = {name for tap in taps for name in tap.reads}
+    return frozenset(tap.name for tap in taps if tap.name.endswith("]") and tap.name not in read | known)
 
 
 def _one_or_all(tensors: list[Any]) -> Any:

@@ -9,7 +9,7 @@ import builtins
 import operator
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from parity.building.values import Batch
 from parity.errors import ConversionError
 from parity.frameworks import torch
 from parity.pairs import Input
-from parity.parametrized import class_of
 from parity.runners.calls import Call
 from parity.runners.recorder import Recorder
 

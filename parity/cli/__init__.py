@@ -7,6 +7,7 @@ command gets a line in COMMANDS.
 from collections.abc import Callable, Mapping
 
 from parity.cli import (
+    convert,
     diff,
     doctor,
     explain,
@@ -31,6 +32,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "init": init.init,
     "models": models.models,
     "verify": verify.verify,
+    "convert": convert.convert,
     "export": export.export,
     "gate": gate.gate,
     "report": report.report,
