@@ -152,9 +152,10 @@ def _finished(settings: "RunSettings", source: "Source", show: "Show") -> "tuple
 def show_report(report: "Report", path: Path, *, layers: bool, quiet: bool) -> None:
     """Print a report, with where it is written; quietly, its verdict alone."""
     from parity.render import layer_table, summary, verdict
+    from parity.render.page import visible
 
     if quiet:
-        typer.echo(verdict(report))
+        typer.echo(visible(verdict(report)))
         return
     colour = in_colour()
     for run in report.runs if layers else ():

@@ -6,12 +6,15 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 COMMANDS = ("parity ", "from parity.")
 """What a line that is to be copied whole begins with."""
+ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but for tabs and ends of lines, and those that set the direction of writing."""
 
 
 class Page:
@@ -71,12 +74,24 @@ def plain_table() -> Table:
     return Table(box=None, pad_edge=True, padding=(0, 0, 0, 2), header_style="dim")
 
 
+def visible(text: str) -> str:
+    """Text without the characters that would act instead of being seen, each written as in Python: what a terminal
+    obeys, and what turns the direction of its surroundings.
+
+    >>> visible("conv\\x1b[31m"), visible("a\\u202eb"), visible("\u5c64")
+    ('conv\\\\x1b[31m', 'a\\\\u202eb', '\u5c64')
+    """
+    return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
 def clip(name: str, width: int) -> str:
-    """A name cut in its middle to `width`: both ends tell more than the beginning alone."""
-    if len(name) <= width:
+    """A name cut in its middle to `width` columns: both ends tell more than the beginning alone."""
+    name = visible(name)
+    if cell_len(name) <= width:
         return name
     tail = (width - 2) * 2 // 3
-    return f"{name[: width - 2 - tail]}..{name[-tail:]}"
+    first, last = set_cell_size(name, width - 2 - tail), set_cell_size(name[::-1], tail)[::-1]
+    return f"{first}..{last}"
 
 
 def columns() -> int:
@@ -86,9 +101,9 @@ def columns() -> int:
 
 def packed(pieces: Iterable[str], width: int) -> list[str]:
     """Pieces beside each other where they fit into `width`, else each on lines of its own."""
-    pieces = [piece for piece in pieces if piece]
+    pieces = [visible(piece) for piece in pieces if piece]
     whole = "  ".join(pieces)
-    if len(whole) <= width:
+    if cell_len(whole) <= width:
         return [whole] if whole else []
     return [line for piece in pieces for line in _wrapped(piece, width)]
 

@@ -102,9 +102,23 @@ def two_axes_swapped(detail: str) -> str:
     found = PERMUTED.search(detail)
     if not found:
         return ""
-    letters, order = found[2].split(), [int(index) for index in found[3].split(",")]
+    letters, order = found[2].split(), _order(found)
     moved = [AXES.get(letter, letter) for place, letter in enumerate(letters) if order[place : place + 1] != [place]]
     return f"{' and '.join(moved)} of the {found[1]} are swapped" if len(moved) == 2 else ""
+
+
+def transposed_by_hand(detail: str) -> str:
+    """The code that puts permuted axes right; nothing where no permutation is told, or more than that.
+
+    >>> transposed_by_hand("the kernel's axes are permuted: it needs kh kw i o = its axes (1, 0, 2, 3)")
+    'kernel = kernel.transpose(1, 0, 2, 3)'
+    """
+    found = PERMUTED.fullmatch(detail)
+    return f"{found[1]} = {found[1]}.transpose({', '.join(map(str, _order(found)))})" if found else ""
+
+
+def _order(found: re.Match[str]) -> list[int]:
+    return [int(index) for index in found[3].split(",")]
 
 
 def what_is_left(finding: Finding) -> str:

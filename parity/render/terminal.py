@@ -8,12 +8,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from parity.numbers import decibels, short, times
 from parity.render.deaths import again, how_it_died, what_was_found, who_died
-from parity.render.page import Page, clip, plain_table
+from parity.render.page import Page, clip, plain_table, visible
 from parity.render.sentences import (
     SHOWN,
     badness,
@@ -130,7 +131,7 @@ def _header(report: Report) -> dict[str, str]:
 def _runs_table(report: Report, width: int) -> Table:
     narrow = width < USUAL
     table = plain_table()
-    names = max(SHORTEST, (width - 40) // 2) if narrow else max(12, (width - 52) // 2)
+    names = max(SHORTEST, (width - 40) // 2) if narrow else max(12, (width - 53) // 2)
     rows = [(run, _ends(run)) for run in report.runs]
     columns: dict[str, list[Text]] = {
         "input": [Text(clip(run.input, names)) for run in report.runs],
@@ -316,10 +317,10 @@ def _names(layer: LayerResult, width: int, wide: bool) -> tuple[str, ...]:
     """The layer's and its port's name: in two cells, or in one, below each other where they do not fit."""
     if wide:
         return clip(layer.layer, width), clip(layer.port_layer, width)
-    beside = f"{layer.layer} = {layer.port_layer}"
+    beside = visible(f"{layer.layer} = {layer.port_layer}")
     if layer.layer == layer.port_layer:
         return (clip(layer.layer, width),)
-    if len(beside) <= width:
+    if cell_len(beside) <= width:
         return (beside,)
     return (f"{clip(layer.layer, width)}\n = {clip(layer.port_layer, width - 3)}",)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import records
+from rich.cells import cell_len
 
 from parity.numbers import short, times
 from parity.render import (
@@ -270,6 +271,32 @@ def test_a_narrow_terminal_has_fewer_columns_and_whole_words(width: int, missing
         assert words in text
     lines = [line for line in text.splitlines() if "parity explain" not in line]
     assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_name_gives_the_terminal_an_order(width: int) -> None:
+    """A name with escape sequences or marks of direction is written out, and takes no colour or cursor anywhere."""
+    name = "a\x1b]0;title\x07\u202eb"
+    report = faulty("conv1.0")
+    run = report.runs[0]
+    layers = tuple(replace(each, layer=name, port_layer=f"port {name}") for each in run.layers)
+    report = records.with_run(report, 0, layers=layers, input=name)
+    report = replace(report, findings=(replace(report.findings[0], layer=name, input=name),), pair=name, verdict="")
+    for text in (summary(report, width=width), layer_table(report, report.runs[0], width=width)):
+        assert not set(text) & set("\x1b\x07\u202e")
+        assert "a\\x1b]0;title\\x07\\u202eb" in text
+
+
+def test_wide_letters_take_two_columns() -> None:
+    """Names of letters that are two columns wide are cut to what fits, and push no number out of the table."""
+    report = faulty("conv1.0")
+    layers = tuple(replace(each, layer="\u5c64" * 30, port_layer="\u5c64" * 31) for each in report.runs[0].layers)
+    report = records.with_run(report, 0, layers=layers, input="\u5de6\u53f3" * 20)
+    for text in (layer_table(report, report.runs[0], width=80), summary(report, width=80)):
+        assert "\u2026" not in text
+        rows = [line for line in text.splitlines() if "2.0e-3" in line and "finding" not in line]
+        assert rows
+        assert max(map(cell_len, rows)) <= 80
 
 
 def test_what_watching_changes_is_said_on_a_narrow_terminal_too() -> None:

@@ -24,6 +24,7 @@ from parity.render.html import images
 from parity.render.html.chart import chart
 from parity.render.html.figures import outputs_of, pictures_of, pixels
 from parity.render.html.view import ROW_HEIGHT, View, ratio_of
+from parity.render.page import clip, visible
 from parity.render.sentences import unmatched_in
 from parity.report import INHERITS, INTRODUCES, PASS, Report
 
@@ -55,7 +56,7 @@ def page(report: Report, history: Sequence[Past] = ()) -> str:
             short=short,
             how_it_died=how_it_died,
             what_was_found=what_was_found,
-            again=again,
+            again=lambda report, death: again(report, death).partition("  ("),
             unmatched=unmatched_in(report.coverage),
             facts_shown=list(_facts(view)),
             tainted=_tainted(view),
@@ -64,7 +65,8 @@ def page(report: Report, history: Sequence[Past] = ()) -> str:
             pictures_of=lambda layer: pictures_of(report, layer),
             warnings_shown=list(dict.fromkeys(f"{run.input}: {text}" for run in report.runs for text in run.warnings)),
             coverage_shown=list(_coverage(report)),
-            data={"runs": view.for_script, "names": [node.name for node in view.nodes]},
+            clip=clip,
+            data={"runs": view.for_script, "names": [visible(node.name) for node in view.nodes]},
         )
     )
 
@@ -102,11 +104,17 @@ def difference_page(found: Difference) -> str:
     )
 
 
+def _shown(value: Any) -> Any:
+    """What an expression of a template puts into the page: no character of a name may turn what is around it."""
+    return visible(value) if type(value) is str else value
+
+
 @cache
 def _templates() -> Environment:
     return Environment(
         loader=PackageLoader("parity.render.html"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

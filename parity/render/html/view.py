@@ -17,6 +17,7 @@ from parity.render.sentences import (
     next_command,
     places_in_words,
     result_of,
+    transposed_by_hand,
     two_axes_swapped,
     unit_of,
 )
@@ -61,6 +62,11 @@ class Card:
         """The cause in a sentence, as a heading."""
         detail = two_axes_swapped(self.detail) or self.detail or "No cause was proven"
         return detail[:1].upper() + detail[1:]
+
+    @property
+    def by_hand(self) -> str:
+        """The same change as code, where that is known."""
+        return "" if self.worst.cause.also else transposed_by_hand(self.detail)
 
     @property
     def detail(self) -> str:

@@ -55,6 +55,35 @@ def test_no_name_becomes_markup() -> None:
     assert json.loads(data[1])["names"][1].endswith(HOSTILE)
 
 
+def test_no_name_turns_what_is_around_it() -> None:
+    """Characters that set the direction of writing, and control characters, are written out, in the data too."""
+    name = "conv_\u202egnp.exe \x1b[31m\u2066"
+    report = made([name, "next"], {name: failing().findings[0].cause}, pair=f"net {name}")
+    text = page(report)
+    assert not set(text) & set("\u202e\u2066\x1b")
+    assert not re.search(r"\\u202e|\\u001b", text.partition('id="data">')[2].replace("\\\\u202e", ""))
+    assert "conv_\\u202egnp.exe \\x1b[31m\\u2066" in text.partition("<article")[2]
+
+
+def test_a_very_long_name_leaves_room_for_what_is_wrong() -> None:
+    """The heading of a card has both ends of a long name; the whole of it is in its title."""
+    name = "encoder." + "stage." * 60 + "conv"
+    heading = page(made([name], {name: failing().findings[0].cause})).partition("<h2")[2].partition("</h2>")[0]
+    shown = re.sub(r"<[^>]*>", "", heading)
+    assert "encoder.stage" in shown
+    assert shown.count("stage.conv") == 2
+    assert len(shown) < 250
+    assert f'title="{name}"' in heading
+
+
+def test_permuted_axes_come_with_the_code_that_permutes_them_back() -> None:
+    """What to change is said as code as well, where the cause is a permutation; nowhere else."""
+    first, second, third = page(failing()).split("<article")[1:4]
+    assert "kernel = kernel.transpose(1, 0, 2, 3)" in second.partition("</article>")[0]
+    assert "transpose(" not in first
+    assert "transpose(" not in third.partition("</article>")[0]
+
+
 def test_500_layers_in_six_runs_stay_small_and_are_made_fast() -> None:
     """The page of 500 layers is less than 5 MB, and made in a few seconds."""
     report, begun = large(), time.process_time()
@@ -97,6 +126,10 @@ def test_a_process_that_died_is_on_top() -> None:
     text = page(replace(passing(), deaths=(death,), verdict=""))
     assert "the port: its process was killed by signal 11" in text
     assert "--isolate" in text
+    slow = page(replace(passing(), deaths=(replace(death, how="did nothing more for 1 seconds"),), verdict=""))
+    command = re.sub(r"<[^>]*>", "", slow.partition('class="command"')[2].partition("</code>")[0])
+    assert command.endswith("--mode xla")
+    assert "with a longer --timeout" in slow
 
 
 def test_what_is_unmatched_is_on_top_and_nothing_compared_is_no_pass() -> None:
@@ -125,6 +158,8 @@ def test_gradients_have_a_table_and_a_card() -> None:
     assert "gives other gradients, off by" in text.partition("<article")[2]
     table = text.partition('id="gradients-title"')[2].partition("</table>")[0]
     assert "<details open" in table
+    both = page(replace(report, gradients=(run, replace(run, mode="xla")), findings=(found,), verdict=""))
+    assert both.count("<details open") == 1
     assert re.findall(r"3.0e-1 · 600 000x", table)
 
 
