@@ -88,10 +88,12 @@ def under_fire(
 
     # As Hypothesis's own plugin does for parametrized tests: the source alone is the same for all kinds.
     is_exact._hypothesis_internal_add_digest = f"{key}-{mode}".encode()  # type: ignore[attr-defined]
-    test: Callable[[], None] = settings(
-        parent, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck)
-    )(given(cases(kind))(is_exact))
-    return test if with_seed is None else seed(with_seed)(test)
+    test: Callable[[], None] = given(cases(kind))(is_exact)
+    if with_seed is not None:
+        test = seed(with_seed)(test)
+    # After the seed, which by itself would leave the database out: what has failed is to be tried first all the same.
+    usual = settings(parent, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+    return usual(test)
 
 
 def phases(parent: settings, *, explain: bool) -> tuple[Phase, ...]:

@@ -8,12 +8,11 @@ import numpy as np
 from parity.errors import ParityError
 from parity.layers.fire import Failed
 from parity.layers.trial import Outcome
-from parity.numbers import short, times
+from parity.numbers import short
 from parity.pairs import INPUT
 from parity.render.page import columns, packed
 from parity.render.sentences import badness, cause_in_words, change_in_words, what_is_left
 from parity.report import Finding
-from parity.tolerance import UNIT_ROUNDOFF
 from parity.verification import verify
 
 
@@ -27,10 +26,11 @@ def failure(failed: Failed, *, next_line: str = "", width: int | None = None) ->
         *([text] for text in _inputs(failed)),
         *([text] for text in ([] if worst is None else _outputs(name, worst))),
         [f"mode {failed.mode}", "judged by a float64 run of torch"],
-        [next_line],
     ]
     room = (width or columns()) - 2
-    return "\n  ".join(line for pieces in lines for line in packed(pieces, room))
+    laid_out = [line for pieces in lines for line in packed(pieces, room)]
+    # A command is never broken in two.
+    return "\n  ".join([*laid_out, *([next_line] if next_line else [])])
 
 
 def _kind(failed: Failed) -> str:
@@ -65,8 +65,12 @@ def _how_far(failed: Failed, name: str, outcome: Outcome | None) -> str:
     if comparison.limits.rtol is not None:
         return f"{name} is not exact: {comparison.exceeding} of {comparison.count} values differ; it only moves values"
     allowed = comparison.limits.rmse / comparison.expected_rms if comparison.expected_rms else 0.0
-    floors = times(comparison.relative / max(allowed / 8, UNIT_ROUNDOFF))
-    return f"{name} differs by {short(comparison.relative)} (allowed {short(allowed)}, {floors} the floor)"
+    if comparison.rmse > comparison.limits.rmse:
+        return f"{name} differs by {short(comparison.relative)} (allowed {short(allowed)})"
+    if abs(comparison.gain) > comparison.limits.gain:
+        return f"{name} is off by the factor 1 {comparison.gain:+.1e} (allowed {short(comparison.limits.gain)})"
+    allowed = comparison.limits.max_abs
+    return f"{name} differs by {short(comparison.max_abs)} in one place (allowed {short(allowed)})"
 
 
 def _why(failed: Failed) -> list[str]:

@@ -19,7 +19,6 @@ from parity.plugin.results import calm
 from parity.settings import engine_versions, parse_modes
 
 if TYPE_CHECKING:
-    from parity.layers.fire import Failed
     from parity.layers.kinds import Kind
 
 LAYERS = "layers"
@@ -134,10 +133,10 @@ class LayersSession:
     def pytest_report_header(self) -> list[str]:
         """The settings in force."""
         versions = ", ".join(f"{name} {version}" for name, version in engine_versions().items())
-        share = f", one in {SHARE} also in what compiles" if len(self.wanted.modes) > 1 else ""
+        counts = ", ".join(f"{self.count(mode)} in {mode}" for mode in self.wanted.modes)
         return [
-            f"parity {__version__}: layers, {self.examples()} cases of each kind{share}; {self._seed_in_words()}",
-            f"  modes {', '.join(self.wanted.modes)}; {', '.join(self.wanted.formats)}; {versions}",
+            f"parity {__version__}: layers, cases of each kind: {counts}; {self._seed_in_words()}",
+            f"  {', '.join(self.wanted.formats)}; {versions}",
         ]
 
     def _seed_in_words(self) -> str:
@@ -145,12 +144,14 @@ class LayersSession:
             return f"seed {self.config.getoption('--hypothesis-seed')}"
         return "no seed: the profile derandomizes" if self.seed_or_none() is None else f"seed {self.seed}"
 
-    def examples(self) -> int:
-        """How many cases of each kind: as asked for, or as the profile of Hypothesis that was asked for says."""
+    def count(self, mode: str) -> int:
+        """How many cases of each kind: as asked for, or as the profile of Hypothesis that was asked for says; of what
+        compiles a share, where it is not all that was asked for."""
         from hypothesis import settings
 
         profile = self.config.getoption("--hypothesis-profile", None)
-        return self.wanted.examples or (settings().max_examples if profile else EXAMPLES)
+        examples = self.wanted.examples or (settings().max_examples if profile else EXAMPLES)
+        return examples if mode == "eager" or len(self.wanted.modes) == 1 else -(-examples // SHARE)
 
     def seed_or_none(self) -> int | None:
         """The run's own seed; None where Hypothesis was given one, or a profile that needs none."""
@@ -244,13 +245,10 @@ class KindTest(pytest.Item):
         from parity.layers.fire import phases, under_fire
 
         explain = bool(self.config.getoption("--hypothesis-explain", False))
-        examples = self.of.examples()
         for mode in self.kind.modes:
             if mode not in self.of.wanted.modes:
                 continue
-            is_share = mode != "eager" and len(self.of.wanted.modes) > 1
-            count = -(-examples // SHARE) if is_share else examples
-            parent = settings(max_examples=count, phases=phases(settings(), explain=explain))
+            parent = settings(max_examples=self.of.count(mode), phases=phases(settings(), explain=explain))
             yield (
                 mode,
                 under_fire(
@@ -267,39 +265,44 @@ class KindTest(pytest.Item):
     def runtest(self) -> None:
         """Pass, or fail with the smallest case alone: a traceback would lead into parity and Hypothesis."""
         statistics: list[str] = []
+        problem = ""
         try:
             for test in self.properties.values():
-                with calm():
-                    test()
-                statistics.append(getattr(self, "hypothesis_statistics", ""))
+                try:
+                    with calm():
+                        test()
+                finally:
+                    statistics.append(getattr(self, "hypothesis_statistics", ""))
+            problem = self._complaint()
         except Exception as error:
-            failed = self.tally.failed
-            problem = self._explained(failed) if failed is not None and failed.error is error else self._odd(error)
+            problem = self._explained(error)
             if not problem:
                 raise
-            pytest.fail(problem, pytrace=False)
-        else:
-            self.hypothesis_statistics = "\n\n".join(filter(None, statistics))
-            if complaint := self.tally.complaint():
-                pytest.fail(f"{LAYERS} / {self.name}  {complaint}", pytrace=False)
         finally:
             self._keep_figures()
+        self.hypothesis_statistics = "\n\n".join(filter(None, statistics))
+        if problem:
+            pytest.fail(problem, pytrace=False)
 
-    def _explained(self, failed: "Failed") -> str:
+    def _explained(self, error: Exception) -> str:
+        """What is to be said of what a property has raised; nothing where parity cannot say more than its traceback."""
+        from hypothesis.errors import Unsatisfiable
+
         from parity.layers.words import failure
 
         # Hypothesis would write a patch of this file, with the case as an example.
         vars(self).pop("_hypothesis_failing_examples", None)
-        with calm():
-            return failure(failed, next_line=f"next: {self.of.again(self)}")
+        failed = self.tally.failed
+        if failed is not None and failed.error is error:
+            with calm():
+                return failure(failed, next_line=f"next: {self.of.again(self)}")
+        if isinstance(error, Unsatisfiable):
+            return self._complaint() or f"{LAYERS} / {self.name}  nothing was compared: {error}"
+        return ""
 
-    def _odd(self, error: Exception) -> str:
-        """What to say where no case failed, but Hypothesis has a complaint: that it could draw nothing, say."""
-        from hypothesis.errors import Unsatisfiable
-
-        if not isinstance(error, Unsatisfiable):
-            return ""
-        return f"{LAYERS} / {self.name}  {self.tally.complaint() or f'nothing was compared: {error}'}"
+    def _complaint(self) -> str:
+        complaint = self.tally.complaint()
+        return f"{LAYERS} / {self.name}  {complaint}" if complaint else ""
 
     def _keep_figures(self) -> None:
         """What a result file keeps of the test, and the summary counts."""
