@@ -1,7 +1,10 @@
-"""Transposed convolutions: torch crops p values at both ends, then has q more at the end; other letters as before."""
+"""Transposed convolutions: torch crops p values at both ends, then has q more at the end; other letters as before.
+
+TensorFlow has no dilated ones on a CPU without oneDNN, and Keras none in groups: these are convolutions of the input
+with zeros between its values.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from parity.building.convolution import Settings, convolved, in_format, refuse_without_batch
@@ -17,68 +20,30 @@ from parity.frameworks import keras, torch
     torch.nn.ConvTranspose2d,
     torch.nn.ConvTranspose3d,
     layout="channels",
-    how="ConvTranspose, cut to size; Conv after zeros between values for groups and for strides with dilation",
+    how="ConvTranspose, cut to size; Conv after zeros between values for groups and dilation",
     limits="maps without a batch are refused",
 )
 def transposed(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
     """(N, i, h, w) to (N, o, (h - 1)s - 2p + d(k - 1) + q + 1, ...), in one, two or three dimensions."""
     refuse_without_batch(layer, x)
-    if layer.groups > 1 or (max(layer.stride) > 1 and max(layer.dilation) > 1):
+    if layer.groups > 1 or max(layer.dilation) > 1:
         return _spread(layer, site, x)
     return _by_its_layer(layer, site, x)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Along:
-    """One axis of a transposed convolution: k values in the kernel, stride s, dilation d, crop p, q more at the end."""
-
-    k: int
-    s: int
-    d: int
-    p: int
-    q: int
-
-    @property
-    def span(self) -> int:
-        """How many values one value of the input reaches."""
-        return self.d * (self.k - 1) + 1
-
-    @property
-    def is_same(self) -> bool:
-        """Whether it is what Keras calls "same": s times as long, as much cropped at either end."""
-        return self.span - self.s == 2 * self.p and self.q == 0
-
-    @property
-    def surplus(self) -> int:
-        """How many values too many Keras has at the end, where it crops nothing; negative where it has too few."""
-        return max(self.span, self.s) - self.span + self.p - self.q
-
-    @property
-    def zeros(self) -> int:
-        """How many zeros after the input make up for what is missing: each gives s values, the bias alone."""
-        return max(0, -(self.surplus // self.s))
-
-
-def _axes(layer: torch.nn.ConvTranspose2d) -> list[Along]:
-    crops = [int(p) for p in layer.padding]
-    each = zip(layer.kernel_size, layer.stride, layer.dilation, crops, layer.output_padding, strict=True)
-    return [Along(k=k, s=s, d=d, p=p, q=q) for k, s, d, p, q in each]
-
-
 def _by_its_layer(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
-    """As long as Keras makes it, and longer by zeros after the input where that is not enough; then cut to size."""
-    axes = dict(zip(site.spatial, _axes(layer), strict=True))
-    same = all(along.is_same for along in axes.values())
-    if not same:
-        x = padded(x, {axis: (0, along.zeros) for axis, along in axes.items()}, "constant")
+    """Keras's "same" where it is that; else as long as can be, and longer by what q is more than p, and then cropped."""
+    crops, more = _crops(layer), layer.output_padding
+    axes = zip(layer.kernel_size, layer.stride, crops, more, strict=True)
+    same = all(k - s == 2 * p and q == 0 for k, s, p, q in axes)
 
     def make(data_format: str, name: str) -> Any:
-        return getattr(keras.layers, f"Conv{len(axes)}DTranspose")(
+        return getattr(keras.layers, f"Conv{len(crops)}DTranspose")(
             layer.out_channels,
             layer.kernel_size,
             strides=layer.stride,
-            dilation_rate=layer.dilation,
             padding="same" if same else "valid",
+            output_padding=None if same else tuple(max(0, q - p) for p, q in zip(crops, more, strict=True)),
             use_bias=layer.bias is not None,
             data_format=data_format,
             name=name,
@@ -87,23 +52,29 @@ def _by_its_layer(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
     x = in_format(make, site, x, layer)
     if same:
         return x
-    crops = {axis: (-along.p, -along.surplus - along.zeros * along.s) for axis, along in axes.items()}
-    return padded(x, crops, "constant")
+    cuts = [(-p, -max(0, p - q)) for p, q in zip(crops, more, strict=True)]
+    return padded(x, dict(zip(site.spatial, cuts, strict=True)), "constant")
 
 
 def _spread(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
     """A convolution, its kernel turned round, of the values with the stride's zeros between them."""
-    axes = _axes(layer)
-    x = _zeros_between(x, {axis: along.s for axis, along in zip(site.spatial, axes, strict=True)})
+    x = _zeros_between(x, dict(zip(site.spatial, layer.stride, strict=True)))
+    reach = [d * (k - 1) for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
+    axes = zip(reach, layer.stride, _crops(layer), layer.output_padding, strict=True)
     settings = Settings(
         filters=layer.out_channels,
         kernel=layer.kernel_size,
-        stride=[1] * len(axes),
+        stride=[1] * len(reach),
         dilation=layer.dilation,
         groups=layer.groups,
-        pads=[(each.span - 1 - each.p, each.span - 1 - each.p + each.q - (each.s - 1)) for each in axes],
+        pads=[(far - p, far - p + q - (s - 1)) for far, s, p, q in axes],
     )
     return convolved(layer, settings, site, x)
+
+
+def _crops(layer: torch.nn.ConvTranspose2d) -> list[int]:
+    """What torch calls its padding."""
+    return [int(p) for p in layer.padding]
 
 
 def _zeros_between(x: Any, strides: Mapping[int, int]) -> Any:
