@@ -9,6 +9,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
 from parity.building.registry import Layout, builds
 from parity.building.values import Site
 from parity.errors import ConversionError
@@ -86,11 +88,14 @@ def prelu(layer: torch.nn.PReLU, site: Site, x: Any) -> Any:
     return site.layer(keras.layers.PReLU(shared_axes=shared or None, name=site.name()), weights_of=layer)(x)
 
 
-@builds(F.prelu, "prelu", layout="channels", how="PReLU")
-def prelu_of(site: Site, input: Any, weight: torch.Tensor) -> Any:
+@builds(F.prelu, "prelu", layout="channels", how="PReLU", limits="slopes that are computed are refused")
+def prelu_of(site: Site, input: Any, weight: Any) -> Any:
     """(N, c, ...) as `prelu`: the slopes are a parameter (1,) or (c,) of the module that calls it."""
-    layer = torch.nn.PReLU(weight.numel())
-    layer.weight = torch.nn.Parameter(weight.detach().reshape(-1))
+    if isinstance(weight, keras.KerasTensor):
+        raise ConversionError("the slopes of this PReLU are computed from the network's inputs")
+    slopes = np.asarray(weight, np.float32).reshape(-1)
+    layer = torch.nn.PReLU(len(slopes))
+    layer.weight = torch.nn.Parameter(torch.from_numpy(slopes.copy()))
     return prelu(layer, site, input)
 
 
@@ -306,4 +311,4 @@ def dropout(site: Site, input: Any, p: float = 0.5, training: bool = True, inpla
         raise ConversionError(
             f"dropout with p={p} and training=True draws other numbers than torch each time it is run"
         )
-    return input
+    return identity(site, input)

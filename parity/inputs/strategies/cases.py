@@ -106,3 +106,27 @@ def case(
     module = seeded(module, draw(st.integers(0, 2**16)))
     array, says = draw(arrays(shape, styles))
     return Case(module=module, given=Input(name=says, array=array, origin=says), layouts={INPUT: layout})
+
+
+class Call(torch.nn.Module):
+    """A function of one tensor, with its settings, as a module: traced, it is that one call."""
+
+    def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
+        super().__init__()
+        self.function, self.settings = function, settings
+
+    def forward(self, input: torch.Tensor) -> Any:
+        """What the function makes of it."""
+        return self.function(input, **self.settings)
+
+    def extra_repr(self) -> str:
+        """The call."""
+        return ", ".join([self.function.__name__, *(f"{key}={value!r}" for key, value in self.settings.items())])
+
+
+class CallOfTwo(Call):
+    """A function of two tensors as a module."""
+
+    def forward(self, input: torch.Tensor, other: torch.Tensor) -> Any:  # type: ignore[override]
+        """What the function makes of both."""
+        return self.function(input, other, **self.settings)
