@@ -29,7 +29,7 @@ MaxPool = nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d
     nn.MaxPool3d,
     layout="channels",
     how="MaxPooling after a pad of -inf; maxima of a gather where dilated",
-    limits="return_indices is refused: Keras's poolings do not tell where their maxima are",
+    limits="return_indices is refused: Keras's poolings do not tell where their maxima are; they pass over NaN",
     moves_only=True,
 )
 def max_pool(layer: MaxPool, site: Site, x: Any) -> Any:
