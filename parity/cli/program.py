@@ -51,6 +51,7 @@ def parity(
       parity explain flownet conv3_1                   why a layer differs, and what to change
       parity repair flownet --port mine.keras -o fixed.keras
       parity repro flownet conv3_1 -o folder           that layer as a script, to send to somebody
+      parity layers                                    which torch layers can be converted, and how
       parity doctor                                    what this environment is, and its known hazards
 
     Exit codes: 0 parity, 1 diverged, 2 wrong use, 3 could not verify.

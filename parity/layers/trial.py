@@ -23,6 +23,7 @@ from parity.errors import PairError
 from parity.frameworks import tf, torch
 from parity.inputs.strategies import CASES, Case
 from parity.pairs import Input
+from parity.runners.float64 import in_float64
 from parity.tolerance import UNIT_ROUNDOFF, Limits, Noise, NoiseFloor
 
 PERTURBED = 8
@@ -65,7 +66,7 @@ class Trial:
     @cached_property
     def exact(self) -> dict[str, Array]:
         """Torch's outputs in float64."""
-        return _outputs(copy.deepcopy(self.case.module).double(), self.case.given, wide=True)
+        return _outputs(in_float64(copy.deepcopy(self.case.module)), self.case.given, wide=True)
 
     @cached_property
     def moves_only(self) -> bool:
@@ -118,7 +119,7 @@ class Trial:
         generator = np.random.default_rng(0)
         found: dict[str, list[Noise]] = {name: [] for name in self.exact}
         for _ in range(PERTURBED):
-            module = copy.deepcopy(self.case.module).double()
+            module = in_float64(copy.deepcopy(self.case.module))
             with torch.no_grad():
                 for tensor in module.state_dict(keep_vars=True).values():
                     if tensor.is_floating_point():
