@@ -32,7 +32,7 @@ def transposed(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
 
 
 def _by_its_layer(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
-    """Keras's "same" where it is that; else as long as can be, and longer by what q is more than p, and then cropped."""
+    """Keras's "same" where it is that; else as long as can be, and longer by what q is more than p, then cropped."""
     crops, more = _crops(layer), layer.output_padding
     axes = zip(layer.kernel_size, layer.stride, crops, more, strict=True)
     same = all(k - s == 2 * p and q == 0 for k, s, p, q in axes)
