@@ -6,11 +6,12 @@ years, and in version control. A line that cannot be read is passed over: a run 
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from parity.errors import ReportFolderError
 from parity.report import LayerResult, Report
@@ -66,21 +67,32 @@ def _floors(layer: LayerResult) -> float:
 def remember(report: Report, folder: Path) -> Path:
     """Add a line for the report to the history in `folder`. Raises ReportFolderError if that cannot be written."""
     path = folder / HISTORY_FILE
+    line = (Past.of(report).line() + "\n").encode()
     try:
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(Past.of(report).line() + "\n")
+        # One write, at the end whatever others have added meanwhile: runs at the same time do not mix their lines.
+        with path.open("ab+", buffering=0) as stream:
+            stream.write(line if _is_whole(stream) else b"\n" + line)
     except OSError as error:
         raise ReportFolderError(f"cannot write {path}: {error.strerror or error}") from error
     return path
 
 
+def _is_whole(stream: IO[bytes]) -> bool:
+    """Whether a file ends with the end of a line; a run that was cut off may have left a part of one."""
+    if not stream.seek(0, os.SEEK_END):
+        return True
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) == b"\n"
+
+
 def recall(folder: Path) -> list[Past]:
     """The last runs that the history in `folder` has, the oldest first; none where there is none."""
     try:
-        lines = (folder / HISTORY_FILE).read_text(encoding="utf-8", errors="replace").splitlines()[-KEPT:]
+        text = (folder / HISTORY_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return [past for past in map(_read, lines) if past]
+    # Not splitlines: a name may hold one of the other signs that end a line for it.
+    return [past for past in map(_read, text.rstrip("\n").split("\n")[-KEPT:]) if past]
 
 
 def _read(line: str) -> Past | None:

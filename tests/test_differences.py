@@ -1,6 +1,7 @@
 """Two reports held against each other: what appeared, vanished, got worse or better is said, and noise is not."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -275,6 +276,35 @@ def test_history_is_a_line_a_run_and_outlives_a_broken_one(tmp_path: Path) -> No
     assert [each.errors["conv1.0"] for each in past] == [1.0, 5000.0]
     assert past[1].first == "conv1.0"
     assert past[0].versions == {"torch": "2.13.0", "tensorflow": "2.21.0", "keras": "3.15.1"}
+
+
+def test_a_run_that_was_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
+    """The half of a line that a killed run has left does not swallow the next run's."""
+    remember(report(), tmp_path)
+    path = tmp_path / "history.jsonl"
+    path.write_text(path.read_text() + Past.of(report()).line()[:40])
+    remember(report(faulty=["conv1.0"]), tmp_path)
+    assert [each.verdict for each in recall(tmp_path)] == ["pass", "diverged"]
+
+
+def test_runs_at_the_same_time_do_not_mix_their_lines(tmp_path: Path) -> None:
+    """Of many runs that end together each leaves a whole line, however long it is."""
+    made = report()
+    layers = tuple(replace(layer("conv1.0"), layer=f"layer{index}") for index in range(2000))
+    large = with_run(made, 0, layers=layers)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: remember(large, tmp_path), range(24)))
+    assert len((tmp_path / "history.jsonl").read_bytes()) > 24 * 30_000
+    assert len(recall(tmp_path)) == 24
+
+
+def test_a_name_with_odd_ends_of_lines_stays_in_its_line(tmp_path: Path) -> None:
+    """What some programs take for the end of a line, in a layer's name, ends none of history's."""
+    made = report()
+    first = replace(made.runs[0].layers[0], layer="a\u2028b\x85c")
+    remember(with_run(made, 0, layers=(first,)), tmp_path)
+    (past,) = recall(tmp_path)
+    assert list(past.errors) == ["a\u2028b\x85c"]
 
 
 def test_history_shows_the_last_runs_and_none_where_there_is_none(tmp_path: Path) -> None:

@@ -10,15 +10,17 @@ from parity.render.html.scale import Scale
 
 NAMED = 6
 """So many layers are named: those whose error moved most."""
+MOST_RELEASES = 6
+"""So many changes of versions have their words under the chart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One layer over the runs."""
+    """One layer over the runs; `colour` is the number of its colour, 0 where it is not named."""
 
     name: str
     path: str
-    named: bool
+    colour: int
     least: str
     most: str
     before: str
@@ -27,12 +29,16 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """The chart: `failed` is an SVG path of marks under the runs that did not pass; `runs` are the latest first."""
+    """The chart: `failed` is an SVG path of marks under the runs that did not pass; `runs` are the latest first.
+
+    `releases` are places along the runs, in percent, where other versions begin, and what is new there.
+    """
 
     count: int
     first: str
     last: str
     ticks: list[tuple[float, str]]
+    releases: list[tuple[float, str]]
     lines: list[Line]
     failed: str
     runs: list[Past]
@@ -43,16 +49,28 @@ def chart(history: Sequence[Past], layers: Sequence[str]) -> Chart:
     scale = Scale.of(error for past in history for error in past.errors.values())
     known = [name for name in layers if any(name in past.errors for past in history)]
     moved = sorted(known, key=lambda name: -_movement(history, name))[:NAMED]
-    named = {name for name in moved if _movement(history, name) > math.log10(2)}
+    named = [name for name in known if name in moved and _movement(history, name) > math.log10(2)]
     return Chart(
         count=len(history),
         first=history[0].time[:10],
         last=history[-1].time[:10],
         ticks=scale.ticks(5),
-        lines=[_line(history, name, scale, named=name in named) for name in known],
+        releases=_releases(history),
+        lines=[_line(history, name, scale, named.index(name) + 1 if name in named else 0) for name in known],
         failed="".join(f"M{index + 0.5} 98h0" for index, past in enumerate(history) if past.verdict != "pass"),
         runs=list(reversed(history)),
     )
+
+
+def _releases(history: Sequence[Past]) -> list[tuple[float, str]]:
+    """Where versions change, and which; of many changes some, at about equal steps."""
+    found: list[tuple[float, str]] = []
+    for index, past in enumerate(history):
+        before = history[index - 1].versions if index else {}
+        new = [f"{name} {version}" for name, version in past.versions.items() if before.get(name) != version]
+        if new:
+            found.append(((index + 0.5) / len(history) * 100, ", ".join(new)))
+    return found[:: math.ceil(len(found) / MOST_RELEASES)] if found else []
 
 
 def _movement(history: Sequence[Past], name: str) -> float:
@@ -63,22 +81,25 @@ def _movement(history: Sequence[Past], name: str) -> float:
     )
 
 
-def _line(history: Sequence[Past], name: str, scale: Scale, *, named: bool) -> Line:
-    path, pen = [], "M"
+def _words(error: float) -> str:
+    return times(error) if math.isfinite(error) else "not finite"
+
+
+def _line(history: Sequence[Past], name: str, scale: Scale, colour: int) -> Line:
+    path, begins = [], True
     for index, past in enumerate(history):
         place = scale.at(past.errors.get(name))
-        if place is None:
-            pen = "M"
-            continue
-        path.append(f"{pen}{index + 0.5} {100 - place:.1f}")
-        pen = "L"
+        if place is not None:
+            # A line of no length, so that a run between two that lack the layer is seen, as a point.
+            path.append(f"{'M' if begins else 'L'}{index + 0.5} {100 - place:.1f}{'h0' if begins else ''}")
+        begins = place is None
     errors = [past.errors[name] for past in history if name in past.errors]
     return Line(
         name=name,
         path="".join(path),
-        named=named,
-        least=times(min(errors)),
-        most=times(max(errors)),
-        before=times(errors[-2]) if len(errors) > 1 else "–",
-        now=times(errors[-1]),
+        colour=colour,
+        least=_words(min(errors)),
+        most=_words(max(errors)),
+        before=_words(errors[-2]) if len(errors) > 1 else "–",
+        now=_words(errors[-1]),
     )

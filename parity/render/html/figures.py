@@ -60,6 +60,8 @@ def pixels(length: float) -> str:
     return f"{length:.3g}" if length == 0 or 0.01 <= length < 1e5 else short(length)
 
 
+# What a network returns may be infinite or nearly: a page says so, and warns nobody while it is drawn.
+@np.errstate(all="ignore")
 def pictures_of(report: Report, layer: str) -> list[LayerPicture]:
     """The pictures of a layer's error, the run in which it is worst first."""
     runs = [run for run in report.runs if layer in run.pictures]
@@ -143,6 +145,7 @@ def _svg(width: int, what: str, line_across: float | None = None, **kinds: list[
 # -- outputs ----------------------------------------------------------------------------------------------------------
 
 
+@np.errstate(all="ignore")
 def outputs_of(report: Report) -> list[Output]:
     """What can be looked at of the outputs: of each input, in the run that is worst."""
     runs: dict[str, Run] = {}

@@ -222,7 +222,38 @@ def test_history_needs_two_runs_and_names_what_moved() -> None:
     assert "History" not in page(failing(), [after])
     text = page(failing(), [before, before, after])
     table = text.partition("layers that changed most")[2].partition("</table>")[0]
-    assert re.findall(r'<th scope="row">(\w+)<', table) == ["act2", "conv3", "up5"]
+    assert re.findall(r'<th scope="row"><i class="key l\d"></i>(\w+)<', table) == ["act2", "conv3", "up5"]
+
+
+def test_history_says_where_versions_changed_and_which_line_is_which() -> None:
+    """Each named line has a colour of its own, in the chart and beside its name; new versions are below the chart."""
+    old = replace(Past.of(passing()), versions={"keras": "3.14.0"})
+    new = replace(Past.of(failing()), versions={"keras": "3.15.1"})
+    history = page(failing(), [old, old, new]).partition('id="history-title"')[2]
+    assert re.findall(r'class="release[^"]*"[^>]*>([^<]*)<', history) == ["keras 3.14.0", "keras 3.15.1"]
+    in_chart = set(re.findall(r'class="past named (l\d)"', history))
+    assert in_chart == set(re.findall(r'class="key (l\d)"', history)) == {"l1", "l2", "l3"}
+
+
+def test_history_in_which_nothing_moved_says_so() -> None:
+    """Where no error changed there is no empty table but a sentence."""
+    before = Past.of(passing())
+    history = page(passing(), [before, before]).partition('id="history-title"')[2]
+    assert "No layer's error moved" in history.replace("&#39;", "'")
+    assert "layers that moved most" not in history
+
+
+def test_history_shows_what_is_not_finite_and_a_run_alone() -> None:
+    """An error that is no number is said in words; a run between two that lack the layer is a point."""
+    run = Past.of(passing())
+    lacking = replace(run, errors={name: error for name, error in run.errors.items() if name != "conv3"})
+    wild = replace(run, errors={**run.errors, "conv3": float("inf")})
+    history = page(passing(), [lacking, wild, lacking]).partition('id="history-title"')[2]
+    (path,) = re.findall(r'd="([^"]*)"><title>conv3<', history)
+    assert re.fullmatch(r"M1.5 [\d.]+h0", path)
+    moved = page(passing(), [run, wild]).partition('id="history-title"')[2]
+    assert "not finite" in moved.partition("</table>")[0]
+    assert "infx" not in moved
 
 
 # -- the graph --------------------------------------------------------------------------------------------------------
