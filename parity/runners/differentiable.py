@@ -16,6 +16,7 @@ from parity.errors import PairError
 from parity.frameworks import torch
 from parity.pairs import Input
 from parity.runners.calls import Call
+from parity.runners.float64 import in_float64
 from parity.runners.recorder import Recorder
 from parity.runners.torch_module import called, outputs_of
 
@@ -155,7 +156,7 @@ def _copied(module: torch.nn.Module, *, float64: bool) -> torch.nn.Module:
         copied = copy.deepcopy(module).cpu()
     except (RuntimeError, TypeError) as error:
         raise PairError(f"the reference cannot be copied, to be differentiated: {error}") from error
-    copied = copied.double() if float64 else copied
+    copied = in_float64(copied) if float64 else copied
     for parameter in copied.parameters():
         parameter.grad = None
         if parameter.is_floating_point():

@@ -1,4 +1,4 @@
-"""Float64 convolution as matrix products, for the judge.
+"""Float64 for the judge: modules that compute in it, and convolution as matrix products.
 
 Torch's CPU convolution unfolds a whole float64 map (9 copies for a 3x3 kernel: 9.6 GB for one layer at 2176x3840) on
 its way to the matrix product. Here the map is cut into strips that stay in cache, and each kernel position is one
@@ -14,6 +14,18 @@ from parity.frameworks import TorchFunctionMode, torch
 STRIP_BYTES = 4_000_000
 SMALL = 3000
 """Maps of fewer pixels are left to torch: its unfolded copy fits the cache."""
+
+
+def in_float64(module: torch.nn.Module) -> torch.nn.Module:
+    """The module itself, made to compute in float64 what it computes in float32.
+
+    An RMSNorm without an epsilon of its own takes that of the kind of number: it keeps float32's, or it would be
+    another function wherever values are small.
+    """
+    for each in module.modules():
+        if isinstance(each, getattr(torch.nn, "RMSNorm", ())) and each.eps is None:
+            each.eps = torch.finfo(torch.float32).eps
+    return module.double()
 
 
 class StripConvolution(TorchFunctionMode):

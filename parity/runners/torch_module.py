@@ -18,7 +18,7 @@ from parity.errors import PairError, UsageError
 from parity.frameworks import torch, torch_tree
 from parity.pairs import INPUT, Input
 from parity.runners.calls import Call
-from parity.runners.float64 import StripConvolution
+from parity.runners.float64 import StripConvolution, in_float64
 from parity.runners.recorder import Recorder, Sink
 from parity.runners.taps import OUTPUT, Tap, Trace, positions
 from parity.trees import leaves
@@ -136,7 +136,7 @@ class TorchModule:
 
     def _in_float64(self) -> torch.nn.Module:
         if self._float64 is None:
-            self._float64 = copy.deepcopy(self._here).double()
+            self._float64 = in_float64(copy.deepcopy(self._here))
         return self._float64
 
 

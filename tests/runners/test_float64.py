@@ -1,12 +1,13 @@
 """Convolution in strips: torch's own result to the last digits, used where it helps and nowhere else."""
 
+import copy
 from typing import Any
 
 import pytest
 
 from parity.frameworks import torch
 from parity.runners import float64
-from parity.runners.float64 import StripConvolution, conv2d
+from parity.runners.float64 import StripConvolution, conv2d, in_float64
 
 functional = torch.nn.functional
 
@@ -192,3 +193,12 @@ def test_functional_calls_may_leave_arguments_out(spy: Spy, rest: tuple[Any, ...
     expected = torch.conv2d(x, weight, bias, *rest)
     with StripConvolution():
         assert_equal(torch.conv2d(x, weight, bias, *rest), expected)
+
+
+def test_an_epsilon_of_the_kind_of_number_stays_float32s() -> None:
+    """An RMSNorm without an epsilon of its own is the same function in float64, also of small values."""
+    values = torch.tensor([[1e-6, -2e-6, 3e-6]])
+    norm = torch.nn.Sequential(torch.nn.RMSNorm(3))
+    wide = in_float64(copy.deepcopy(norm))(values.double())
+    assert wide.dtype == torch.float64
+    torch.testing.assert_close(wide, norm(values).double(), rtol=1e-6, atol=0)
