@@ -27,13 +27,18 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def look(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Opens a report's page in a window of `size` and `theme`. What the console says of errors fails the test."""
+    """Opens a report's page, or a page as it is given, in a window of `size` and `theme`.
+
+    What the console says of errors fails the test.
+    """
     said: list[str] = []
     contexts = []
 
-    def opened(report: Report, size: tuple[int, int] = (1280, 800), theme: str = "light", fragment: str = "") -> Any:
+    def opened(
+        shown: Report | str, size: tuple[int, int] = (1280, 800), theme: str = "light", fragment: str = ""
+    ) -> Any:
         file = tmp_path / "report.html"
-        file.write_text(page(report), encoding="utf-8")
+        file.write_text(shown if isinstance(shown, str) else page(shown), encoding="utf-8")
         context = chromium.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=theme, reduced_motion="reduce"
         )

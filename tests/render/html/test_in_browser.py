@@ -1,15 +1,20 @@
 """The page in a browser: it opens without an error, fast, and search and click reach the layer that is at fault."""
 
 import io
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pages import HOSTILE, failing, hostile, large, passing, strange
+from pages import HOSTILE, PERMUTED, SLOPE, failing, hostile, large, made, passing, strange
 from PIL import Image
 
+from parity.differences import difference
+from parity.history import Past
+from parity.render.html import difference_page, page
 from parity.report import Report
 
 Look = Callable[..., Any]
@@ -50,6 +55,30 @@ def test_axe_finds_no_serious_fault(look: Look, made: Callable[[], Report], them
     assert [(each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in serious] == []
 
 
+def changed() -> str:
+    """A page of two runs that differ in everything that it can say."""
+    old, new = failing(), made(faults={"conv3": PERMUTED, "act2": SLOPE, "flow": PERMUTED}, modes=("eager",))
+    return difference_page(difference(old, replace(new, settings={"policy": "rtol=0.1, atol=0.1"})))
+
+
+def past() -> str:
+    """A page with a history in which versions and errors changed."""
+    runs = [replace(Past.of(made()), versions={"keras": f"3.{index}.0"}) for index in range(8)]
+    return page(failing(), [*runs, Past.of(failing())])
+
+
+@pytest.mark.parametrize("shown", [changed, past], ids=["two-runs", "history"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_serious_fault_in_what_compares_runs(look: Look, shown: Callable[[], str], theme: str) -> None:
+    """The page of two runs, and the history below a report, are as accessible, and no wider than a telephone."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing")
+    window = look(shown(), size=(400, 800), theme=theme)
+    assert window.evaluate("document.documentElement.scrollWidth") <= 400
+    found = axe.Axe().run(window).response["violations"]
+    serious = [each for each in found if each["impact"] in ("serious", "critical")]
+    assert [(each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in serious] == []
+
+
 def test_axe_would_find_one(look: Look) -> None:
     """The check can fail: a picture without words, and text as pale as the paper, are found."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing")
@@ -62,8 +91,8 @@ def test_axe_would_find_one(look: Look) -> None:
 
 def test_the_page_is_not_wider_than_a_telephone(look: Look) -> None:
     """At 400 pixels nothing but tables and the overview, which scroll by themselves, is wider than the window."""
-    for made in REPORTS.values():
-        window = look(made(), size=(400, 800))
+    for report in REPORTS.values():
+        window = look(report(), size=(400, 800))
         assert window.evaluate("document.documentElement.scrollWidth") <= 400
 
 
@@ -141,6 +170,24 @@ def test_the_keyboard_alone_goes_through_the_layers(look: Look) -> None:
     window.keyboard.press("ArrowUp")
     window.keyboard.press("Enter")
     assert window.locator(".detail:visible h3").inner_text() == "act1 → k_act1"
+
+
+def test_from_the_top_the_keyboard_reaches_the_layer_at_fault(look: Look) -> None:
+    """Tab by Tab the focus is seen everywhere, and Enter on the first card's name opens that layer's details."""
+    window = look(failing())
+    focus = """(() => {
+        const at = document.activeElement;
+        return [at.tagName, at.textContent, getComputedStyle(at).outlineStyle];
+    })()"""
+    seen = []
+    while not seen or seen[-1][:2] != ["A", "act2"]:
+        window.keyboard.press("Tab")
+        seen.append(window.evaluate(focus))
+        assert len(seen) < 6, seen
+    assert {each[2] for each in seen} == {"solid"}
+    window.keyboard.press("Enter")
+    assert window.evaluate("document.activeElement.id") == window.locator(".detail:visible").get_attribute("id")
+    assert window.locator(".detail:visible h3").is_visible()
 
 
 def test_an_address_with_a_layer_opens_it(look: Look) -> None:
@@ -235,6 +282,18 @@ def test_it_prints_with_the_layers_at_fault(look: Look) -> None:
     assert window.locator(".detail:visible").count() == 3
     assert window.locator("button:visible").count() == 0
     assert len(window.pdf()) > 20_000
+
+
+def test_paper_is_light(look: Look) -> None:
+    """A page that was dark on the screen, by the button or the system, is dark ink on white paper."""
+    window = look(failing())
+    window.locator("#theme").click()
+    dark = window.evaluate("getComputedStyle(document.querySelector('h1')).color")
+    window.emulate_media(media="print", color_scheme="dark")
+    ink = window.evaluate("getComputedStyle(document.querySelector('h1')).color")
+    brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (dark, ink)]
+    assert brightness[0] > 600
+    assert brightness[1] < 150
 
 
 def test_without_its_script_everything_is_there_to_read(chromium: Any, tmp_path: Path) -> None:
