@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
 from parity.gate.facts import Facts
 
@@ -21,6 +22,25 @@ NOT_VERIFIED = "not verified"
 """The verdict of a result that is neither "pass" nor "fail"."""
 
 Figure = float | int | str | None
+
+
+NO_NUMBERS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
+"""What floats that JSON has no numbers for are called in it."""
+
+
+def for_json(says: Any) -> Any:
+    """The same, at any depth, with words in place of infinities and NaN. pydantic writes them so as well, but not where
+    a value may also be of another type."""
+    if isinstance(says, Mapping):
+        return {name: for_json(value) for name, value in says.items()}
+    if isinstance(says, list):
+        return [for_json(value) for value in says]
+    return NO_NUMBERS.get(str(says), says) if isinstance(says, float) else says
+
+
+def _read(figure: Figure) -> Figure:
+    """A figure as it was before it was written."""
+    return float(figure) if isinstance(figure, str) and figure in NO_NUMBERS.values() else figure
 
 
 class _Record:
@@ -42,7 +62,7 @@ class Check(_Record):
     input: str = ""
     mode: str = ""
     says: str = ""
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, Annotated[Figure, BeforeValidator(_read)]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from parity.doctor.facts import SWITCHES, features, versions
 from parity.errors import GateRecordError, UsageError
-from parity.gate.checks import Result
+from parity.gate.checks import Result, for_json
 from parity.gate.facts import Facts, sum_of
 from parity.gate.policy import InForce
 from parity.switches import thread_count
@@ -78,7 +78,7 @@ class Record:
 
     def sealed(self) -> str:
         """The record as it is written."""
-        says = _ADAPTER.dump_python(self, mode="json")
+        says = for_json(_ADAPTER.dump_python(self, mode="json"))
         return json.dumps({**says, "seal": seal_of(says)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -241,7 +241,8 @@ def _gradient_lines(report: Report) -> Iterator[str]:
     left = [layer for layer in layers if layer.verdict == NOT_COMPARED]
     if left:
         names = list(dict.fromkeys(layer.layer for layer in left))
-        yield f"not compared at {some_of(names, 'gradients[].layers')}: {left[0].notes[0]}"
+        why = next((f": {note}" for layer in left for note in layer.notes), "")
+        yield f"not compared at {some_of(names, 'gradients[].layers')}{why}"
     yield from dict.fromkeys(note for run in report.gradients for note in run.notes)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,7 @@ from parity.errors import GateRecordError, UsageError
 from parity.gate.facts import Facts, _sum_of, facts_of
 from parity.gate.policy import Artifact
 from parity.gate.record import Record, differences, read_record
+from parity.gate.results import as_json
 
 WAIVER = '[[waivers]]\nlayer = "conv1.0"\nwhy = "decided"\nexpires = 2026-12-31\n'
 
@@ -53,6 +55,23 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_record(kept(tmp_path, found)) == found
     assert found.policy.text == WAIVER
     assert found.policy.says["baseline"]["growth"] == 2.0
+
+
+def test_the_file_is_json_for_any_program(tmp_path: Path) -> None:
+    """Infinities and NaN are words in it, since JSON has no numbers for them; read back, they are numbers again."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    figures = {"max_abs": math.inf, "gain": -math.inf, "relative": math.nan}
+    whole = record()
+    check = replace(whole.result.checks[0], figures=figures)
+    found = replace(whole, result=replace(whole.result, checks=(check,)))
+    for text in (found.sealed(), as_json(found.result)):
+        assert json.loads(text, parse_constant=refuse)
+    again = read_record(kept(tmp_path, found)).result.checks[0].figures
+    assert (again["max_abs"], again["gain"]) == (math.inf, -math.inf)
+    assert again["relative"] != again["relative"]
 
 
 def test_two_runs_differ_in_their_time_only(tmp_path: Path) -> None:
