@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv verify test lint types bench faults example docs clean
+.PHONY: help .venv verify layers test lint types bench faults mutants example docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[.a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ help: ## list these commands
 verify: .venv ## check the FlowNet2-SD port, layer by layer
 	.venv/bin/pytest --model flownet $(ARGS)
 
+layers: .venv ## try every kind of layer that can be converted (ARGS="-k conv2d --parity-examples 200")
+	.venv/bin/pytest -n 2 --model layers $(ARGS)
+
 test: .venv ## run the whole suite (ARGS="-x -k images" passes options on; ARGS="-n 0" in one process)
 	.venv/bin/pytest -n 2 --dist loadfile $(ARGS)
 
@@ -37,6 +40,9 @@ bench: .venv ## measure speed and memory
 
 faults: .venv ## plant known faults and score what is found, named and repaired (ARGS="--seed 7")
 	.venv/bin/parity faults $(ARGS)
+
+mutants: .venv ## plant faults in the converters; each has to be found by `make layers` (ARGS="--seed 7 --count 50")
+	.venv/bin/python -m benchmarks.mutants $(ARGS)
 
 # The run diverges, which is what it is for: its exit code of 1 is the right one. The page's picture needs Chromium.
 example: .venv ## make reports/example anew: a port with one kernel's height and width swapped, and its page as a picture

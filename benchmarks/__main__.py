@@ -1,4 +1,4 @@
-"""`python -m benchmarks [speed] [memory] [scaling] [deep] [isolate] [clean]`: what a verdict costs in bare forwards.
+"""`python -m benchmarks [PART]...`: what a verdict costs in bare forwards, and what else takes long to measure.
 
 speed     448x704, warm: a verdict in one mode over one torch forward plus one Keras forward in that mode, the bare
           forwards and the verdicts taken in turns in one process; the median of the rounds.
@@ -8,6 +8,7 @@ deep      a pair of 200 weighted layers without a map: seconds to align it, a ve
 isolate   `parity verify flownet` with a process for each side, over that with one for both; when asked for.
 gate      `parity gate` on a frozen graph of 181 MB, over bare runs of the file and of the reference; when asked for.
 clean     how many of a hundred verdicts on faithful ports pass; only when asked for.
+mutants   faults planted in the converters: how many `pytest --model layers` finds; only when asked for.
 """
 
 import argparse
@@ -42,6 +43,8 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "benchmarks.gate"], check=True)
     if "clean" in options.parts:
         subprocess.run([sys.executable, "-m", "benchmarks.clean"], check=True)
+    if "mutants" in options.parts:
+        sys.exit(subprocess.run([sys.executable, "-m", "benchmarks.mutants"], check=False).returncode)
     if "deep" in options.parts:
         subprocess.run([sys.executable, "-m", "benchmarks.deep"], check=True)
     if "scaling" in options.parts:
