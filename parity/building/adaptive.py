@@ -69,7 +69,10 @@ def _pooled(
 ) -> Any:
     """Each axis to its size in turn: by parts of equal length where the size divides it, by a gather elsewhere."""
     sizes = sizes_of(site, x, int(type(layer).__name__[-2]))
-    for axis, size, count in zip(site.spatial, sizes, _counts(layer, sizes), strict=True):
+    counts = _counts(layer, sizes)
+    if counts == sizes:
+        return site.layer(keras.layers.Identity(name=site.name()))(x)
+    for axis, size, count in zip(site.spatial, sizes, counts, strict=True):
         if count == 1:
             x = reduce(x, axis=axis, keepdims=True)
         elif count == size:
