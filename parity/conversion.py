@@ -171,7 +171,7 @@ def _in_evaluation(module: Any) -> torch.nn.Module:
     return copy.deepcopy(module).eval() if any(each.training for each in module.modules()) else module
 
 
-# -- inputs ---------------------------------------------------------------------------------------------------------------
+# -- inputs ------------------------------------------------------------------------------------------------------------
 
 
 def _inputs(module: torch.nn.Module, given: Given, seed: int, values: tuple[float, float] | None) -> Iterator[Input]:
@@ -314,7 +314,7 @@ def _told(given: Input, axes: Mapping[str, str] | str | None, reference: TorchMo
     return result
 
 
-# -- writing --------------------------------------------------------------------------------------------------------------
+# -- writing -----------------------------------------------------------------------------------------------------------
 
 
 def _written(model: Any, file: Path, place: Path) -> None:

@@ -61,7 +61,7 @@ def dims_of(x: Value, dim: Any) -> list[int]:
     return [each % rank for each in ((dim,) if isinstance(dim, int) else dim)]
 
 
-# -- alike in all their places ------------------------------------------------------------------------------------------
+# -- alike in all their places -----------------------------------------------------------------------------------------
 
 
 def raised(x: Value, rank: int) -> Value:
@@ -175,7 +175,8 @@ _ONE_BY_ONE: dict[str, Callable[..., Any]] = {
 _OPERATORS = {"neg": (operator.neg,), "abs": (operator.abs,), "relu": (torch.nn.functional.relu,)}
 
 for _name, _function in _ONE_BY_ONE.items():
-    _kinds = (getattr(torch, _name), *_OPERATORS.get(_name, ()), _name, f"{_name}_")
+    _inplace = [getattr(torch, f"{_name}_")] if hasattr(torch, f"{_name}_") else []
+    _kinds = (getattr(torch, _name), *_inplace, *_OPERATORS.get(_name, ()), _name, f"{_name}_")
     calls(*_kinds, how=f"ops.{_function.__name__}")(_elementwise(_function))
 
 
@@ -200,7 +201,7 @@ calls(operator.invert, torch.bitwise_not, "bitwise_not", how="ops.logical_not")(
 )
 
 
-@calls(torch.clamp, torch.clip, "clamp", "clamp_", "clip", how="ops.clip")
+@calls(torch.clamp, torch.clip, torch.clamp_, "clamp", "clamp_", "clip", how="ops.clip")
 def clamp(site: Site, x: Value, min: Any = None, max: Any = None) -> Value:
     """(...) to (...): not below `min`, not above `max`."""
     if min is not None:
@@ -221,7 +222,7 @@ def masked_fill(site: Site, x: Value, mask: Value, value: Any) -> Value:
     return where(site, mask, as_value(value), x)
 
 
-# -- as they are ----------------------------------------------------------------------------------------------------------
+# -- as they are -------------------------------------------------------------------------------------------------------
 
 
 @calls("contiguous", "clone", torch.clone, "detach", "cpu", "requires_grad_", torch.detach, how="nothing")
@@ -259,7 +260,7 @@ def attribute(site: Site, x: Any, name: str) -> Any:
     raise ConversionError(f"the attribute {name!r} of a result has no counterpart")
 
 
-# -- axes -----------------------------------------------------------------------------------------------------------------
+# -- axes --------------------------------------------------------------------------------------------------------------
 
 
 def sizes_of(x: Value) -> tuple[int | None, ...]:
@@ -396,12 +397,23 @@ def expand(site: Site, x: Value, *unused: Any, **settings: Any) -> Value:
     x = raised(x, len(sizes))
     times = []
     for have, want in zip((x.shape[axis] for axis in x.order), (sizes[axis] for axis in x.order), strict=True):
-        if not isinstance(want, int) and have is not None:
-            raise ConversionError("it repeats a value as often as the batch is large")
-        if isinstance(want, Batch) and want.factor > 1:
-            raise ConversionError(f"it repeats the batch {want.factor} times")
-        times.append(1 if have is None else want // have)
-    return x if set(times) == {1} else Value(keras.ops.tile(x.tensor, times), x.order)
+        if not isinstance(want, int) and want != Batch():
+            raise ConversionError(f"it repeats a value {want} times, where N is the size of the batch")
+        times.append(want // have if isinstance(want, int) and have is not None else 1)
+    x = x if set(times) == {1} else Value(keras.ops.tile(x.tensor, times), x.order)
+    for axis, size in enumerate(sizes):
+        x = repeated(x, axis, site.batch) if size == Batch() and x.shape[axis] == 1 else x
+    return x
+
+
+def repeated(x: Value, axis: int, batch: Value | None) -> Value:
+    """A tensor of size one along an axis of torch's, as often as the batch is large."""
+    if batch is None:
+        raise ConversionError("it follows the size of the batch, and no input has one")
+    rows = batch.tensor[(slice(None), *[0] * (len(batch.tensor.shape) - 1))]
+    nothing = keras.ops.zeros_like(rows, dtype=str(x.tensor.dtype))
+    sizes = [-1 if each == axis else 1 for each in range(len(x.order))]
+    return Value.plain(keras.ops.add(keras.ops.reshape(nothing, sizes), plain(x)))
 
 
 @calls("flip", torch.flip, moves_only=True, how="ops.flip")
@@ -423,7 +435,7 @@ def roll(site: Site, x: Value, shifts: Any, dims: Any = None) -> Value:
     return Value(tensor, x.order)
 
 
-# -- parts and joins ------------------------------------------------------------------------------------------------------
+# -- parts and joins ---------------------------------------------------------------------------------------------------
 
 
 @calls(
@@ -547,7 +559,7 @@ def _picked(site: Site, x: Value, given: Sequence[Any]) -> Value:
     return x
 
 
-# -- sums and means -------------------------------------------------------------------------------------------------------
+# -- sums and means ----------------------------------------------------------------------------------------------------
 
 
 def _reduced(x: Value, function: Callable[..., Any], dim: Any, keepdim: bool) -> Value:
@@ -714,7 +726,7 @@ def cumsum(site: Site, x: Value, dim: int) -> Value:
     return Value(keras.ops.cumsum(_whole(x).tensor, axis=site_axis(x, dim)), x.order)
 
 
-# -- products -------------------------------------------------------------------------------------------------------------
+# -- products ----------------------------------------------------------------------------------------------------------
 
 
 @calls(operator.matmul, torch.matmul, torch.bmm, torch.mm, "matmul", "bmm", "mm", "__matmul__", how="ops.matmul")

@@ -9,6 +9,7 @@ import builtins
 import operator
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,18 @@ import numpy as np
 
 from parity.building.values import Batch
 from parity.errors import ConversionError
-from parity.frameworks import torch
+from parity.frameworks import torch, torch_tree
 from parity.pairs import Input
 from parity.runners.calls import Call
 from parity.runners.recorder import Recorder
 
 NUMBERS = (bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.layout)
 """What a step may make that is no tensor, and is a constant if it is the same for any batch."""
+FACTORIES = frozenset({
+    "zeros", "ones", "full", "empty", "arange", "eye", "linspace", "zeros_like", "ones_like", "full_like", "empty_like",
+    "new_zeros", "new_ones", "new_full", "new_empty",
+})  # fmt: skip
+"""Functions whose result is made of sizes alone."""
 PROPERTIES = frozenset({"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "is_sparse"})
 """Attributes of tensors that are no tensors."""
 
@@ -125,6 +131,9 @@ class Known(torch.fx.Proxy):
 
     __int__ = __index__
 
+    def __setitem__(self, place: Any, value: Any) -> None:
+        raise StoppedError("writes into a part of a tensor; write it as a new one, with torch.where or torch.cat")
+
     def __float__(self) -> float:
         return float(self._number("takes it as a number"))
 
@@ -160,7 +169,8 @@ class Tracer(torch.fx.Tracer):
                 if self._is_leaf(self._module):
                     output = self._alone()
                 else:
-                    graph = self.trace(self._module)
+                    with self._factories():
+                        graph = self.trace(self._module)
                     (end,) = (node for node in graph.nodes if node.op == "output")
                     output = end.args[0]
         except StoppedError as error:
@@ -183,6 +193,27 @@ class Tracer(torch.fx.Tracer):
             calls=self._recorder.calls,
             shapes=self._shapes,
         )
+
+    @contextmanager
+    def _factories(self) -> Iterator[None]:
+        """Let functions that make tensors of sizes take sizes of the trace, which torch's own refuse."""
+
+        def traceable(function: Any) -> Any:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                if self._inside or not any(isinstance(x, Known) for x in torch_tree.tree_leaves((args, kwargs))):
+                    return function(*args, **kwargs)
+                return self.create_proxy("call_function", function, args, kwargs)
+
+            return call
+
+        own = {name: getattr(torch, name) for name in sorted(FACTORIES) if hasattr(torch, name)}
+        for name, function in own.items():
+            setattr(torch, name, traceable(function))
+        try:
+            yield
+        finally:
+            for name, function in own.items():
+                setattr(torch, name, function)
 
     def _where(self, error: BaseException) -> str:
         """The line of the module's code that cannot be traced."""
@@ -289,20 +320,20 @@ class Tracer(torch.fx.Tracer):
         return Step(
             kind=node.op,
             of=of,
-            path=node.target if node.op == "call_module" else tap or self._named(node),
+            path=node.target if node.op in ("call_module", "get_attr") else tap or self._named(node),
             args=_with_steps(node.args, self._steps),
             kwargs=_with_steps(node.kwargs, self._steps),
             values=tuple(results),
             batch=self._batch,
-            constant=node.op != "placeholder" and all(each.constant or _is_number(each) for each in read),
+            constant=_name(node) in FACTORIES
+            or (node.op != "placeholder" and all(each.constant or _is_number(each) for each in read)),
             tap=tap if tap in self._recorder.calls else "",
             written=written,
         )
 
     def _named(self, node: Any) -> str:
         scope = self.scope.module_path
-        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "call")
-        return ".".join(filter(None, (scope, name.strip("_"))))
+        return ".".join(filter(None, (scope, _name(node).strip("_") or "call")))
 
     def _run(self, node: Any, lane: int) -> Any:
         """The result of a node on one batch; the recorder watches the first."""
@@ -330,11 +361,11 @@ class Tracer(torch.fx.Tracer):
         if all(isinstance(each, NUMBERS) for each in values) and all(each == values[0] for each in values):
             return values[0]
         first = values[0]
-        if isinstance(first, (tuple, list)) and not hasattr(first, "_fields"):
+        if type(first) in (tuple, list, torch.Size):
             if any(len(each) != len(first) for each in values):
                 return proxy
             parts = [self._known(Known(self._part(proxy, index), self)) for index in range(len(first))]
-            return tuple(parts) if isinstance(first, tuple) else parts
+            return parts if isinstance(first, list) else tuple(parts)
         return proxy
 
     def _part(self, proxy: Any, index: int) -> Any:
@@ -351,6 +382,11 @@ class Tracer(torch.fx.Tracer):
         return made
 
 
+def _name(node: Any) -> str:
+    """What a node's function is called."""
+    return str(node.target if isinstance(node.target, str) else getattr(node.target, "__name__", ""))
+
+
 def _attribute(root: Any, target: str) -> Any:
     found = root
     for atom in target.split("."):
@@ -363,18 +399,18 @@ def _is_number(step: Step) -> bool:
 
 
 def _with_steps(tree: Any, steps: Mapping[Any, Step]) -> Any:
-    return _mapped(tree, lambda leaf: steps[leaf] if isinstance(leaf, torch.fx.Node) else leaf)
+    return mapped(tree, lambda leaf: steps[leaf] if isinstance(leaf, torch.fx.Node) else leaf)
 
 
-def _mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
+def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
     """`tree` (tuples, lists, dicts, slices) with `change` of each leaf."""
     if isinstance(tree, dict):
-        return {key: _mapped(each, change) for key, each in tree.items()}
+        return {key: mapped(each, change) for key, each in tree.items()}
     if isinstance(tree, (tuple, list)):
-        found = [_mapped(each, change) for each in tree]
+        found = [mapped(each, change) for each in tree]
         return type(tree)(*found) if hasattr(tree, "_fields") else tuple(found) if isinstance(tree, tuple) else found
     if isinstance(tree, slice):
-        return slice(*(_mapped(each, change) for each in (tree.start, tree.stop, tree.step)))
+        return slice(*(mapped(each, change) for each in (tree.start, tree.stop, tree.step)))
     return change(tree)
 
 
