@@ -1,1 +1,54 @@
-"""Cases of sampling."""
+"""Cases of sampling: places inside, on the edge and far outside of a map."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from parity.axes import CHANNELS_FIRST, Array
+from parity.frameworks import torch
+from parity.inputs.strategies.cases import Call, CallOfTwo, Case, arrays, case, cases_of
+from parity.pairs import Input
+
+F = torch.nn.functional
+PLACES = {
+    "around": lambda generator, shape: generator.uniform(-1.5, 1.5, shape),
+    "at the middle": lambda generator, shape: np.zeros(shape),
+    "on corners": lambda generator, shape: generator.choice([-1.0, 0.0, 1.0], shape),
+    "on quarters": lambda generator, shape: generator.integers(-8, 9, shape) / 4,
+    "far": lambda generator, shape: 20 * generator.standard_normal(shape),
+}
+
+
+@st.composite
+def places(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Array, str]:
+    """Coordinates of that shape, and where they are in words."""
+    style, seed = draw(st.sampled_from(tuple(PLACES))), draw(st.integers(0, 2**16))
+    return np.asarray(PLACES[style](np.random.default_rng(seed), shape), np.float32), f"{style}, seed {seed}"
+
+
+@cases_of(F.grid_sample, "grid_sample")
+def grid_sample(draw: st.DrawFn) -> Case:
+    """Images, and maps of three axes of space; as many places as there may be."""
+    rank = draw(st.sampled_from([4, 4, 5]))
+    mode = draw(st.sampled_from(["bilinear", "nearest", "bicubic"] if rank == 4 else ["bilinear", "nearest"]))
+    module = CallOfTwo(
+        F.grid_sample,
+        mode=mode,
+        padding_mode=draw(st.sampled_from(["zeros", "border", "reflection"])),
+        align_corners=draw(st.booleans()),
+    )
+    batch, channels = draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    sides, to = (tuple(draw(st.integers(1, 5)) for _ in range(rank - 2)) for _ in range(2))
+    values, says = draw(arrays((batch, channels, *sides)))
+    at, where = draw(places((batch, *to, rank - 2)))
+    given = Input(name=says, args=(values, at), origin=f"{says}, places {where}")
+    layouts = {"input[0]": CHANNELS_FIRST[rank], "input[1]": "NABD"[: rank - 1] + "E"}
+    return Case(module=module, given=given, layouts=layouts)
+
+
+@cases_of(F.affine_grid, "affine_grid")
+def affine_grid(draw: st.DrawFn) -> Case:
+    """Matrices for places of images, and of maps of three axes of space."""
+    rank, batch = draw(st.integers(2, 3)), draw(st.integers(1, 2))
+    size = (batch, draw(st.integers(1, 3)), *(draw(st.integers(1, 6)) for _ in range(rank)))
+    module = Call(F.affine_grid, size=size, align_corners=draw(st.booleans()))
+    return case(draw, module, (batch, rank, rank + 1), "NAB")
