@@ -413,7 +413,8 @@ def merge(reports: Sequence[Report]) -> Report:
         unmatched_reference=_union(report.coverage.unmatched_reference for report in reports),
         unmatched_port=_union(report.coverage.unmatched_port for report in reports),
     )
-    seen = _union((report.settings["seen"],) for report in reports if "seen" in report.settings)
+    notes = [report.settings["seen"] for report in reports if report.settings.get("seen")]
+    seen = _union(tuple(each.split("; ")) for each in notes)
     return Report(
         pair=first.pair,
         coverage=coverage,

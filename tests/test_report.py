@@ -306,6 +306,8 @@ def test_how_a_later_part_was_seen_survives_merging() -> None:
     plain, noted = report(), replace(report(), settings={"seen": "by other kernels"})
     assert merge([plain, noted, noted]).settings["seen"] == "by other kernels"
     assert "seen" not in merge([plain, plain]).settings
+    other = replace(report(), settings={"seen": "without a delegate"})
+    assert merge([merge([noted, other]), noted]).settings["seen"] == "by other kernels; without a delegate"
 
 
 def test_merging_one_report_changes_nothing() -> None:

@@ -39,7 +39,6 @@ from parity.report import (
     Run,
 )
 
-
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
 
@@ -83,10 +82,17 @@ PLAIN: Mapping[Any, st.SearchStrategy[Any]] = {
     Any: WORDS | COUNTS | st.booleans() | st.none(),
 }
 
+SETTINGS = st.dictionaries(
+    st.sampled_from(["seen", "policy", "command", "unfinished"]) | LAYERS,
+    st.sampled_from(["a; b", "b", "rtol=0.001, atol=0"]) | WORDS,
+    max_size=3,
+)
+
 FIELDS: Mapping[str, st.SearchStrategy[Any]] = {
     "layer": LAYERS,
     "floor": POSITIVE,
     "limit": POSITIVE,
+    "settings": SETTINGS,
     "schema": st.just(SCHEMA),
     "about": st.sampled_from([VALUES, GRADIENTS, TRAINING, TRAINABLE]),
     "input": st.sampled_from(["noise", "フロー", "a b"]),

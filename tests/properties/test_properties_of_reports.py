@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import examples, pasts, records, reports, same
 
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("reports")
 
 
-@examples(60, shrunk=False)
+@examples(50, shrunk=False)
 @given(made=reports())
 def test_a_report_survives_json(made: Report, folder: Path) -> None:
     """Saved and loaded, a report is the one it was, to the last digit, NaN and infinity included; saved again, it is
@@ -75,17 +75,15 @@ def test_every_record_is_drawn() -> None:
     } - {Record}
 
 
-@examples(30, shrunk=False)
+@examples(15, shrunk=False)
 @given(made=reports(), data=st.data())
 def test_records_that_differ_are_not_the_same(made: Report, data: st.DataObject) -> None:
     """The check above can fail: a report with anything of it changed is another."""
-    name = data.draw(st.sampled_from([each.name for each in dataclasses.fields(Report) if each.name != "schema"]))
-    other = data.draw(reports())
-    if not same(getattr(other, name), getattr(made, name)):
-        assert not same(
-            dataclasses.replace(made, **{name: getattr(other, name), **({} if name == "verdict" else {"verdict": ""})}),
-            made,
-        )
+    known = [each.name for each in dataclasses.fields(Report) if each.name not in ("schema", "verdict")]
+    name = data.draw(st.sampled_from(known))
+    value = getattr(data.draw(reports()), name)
+    assume(not same(value, getattr(made, name)))
+    assert not same(dataclasses.replace(made, **{name: value, "verdict": ""}), made)
 
 
 # -- shown ------------------------------------------------------------------------------------------------------------
@@ -124,16 +122,17 @@ def report_from_json(made: Report) -> Report:
 # -- merged and compared ----------------------------------------------------------------------------------------------
 
 
-@examples(40, shrunk=False)
-@given(st.lists(reports(), min_size=3, max_size=4), st.integers(1, 2))
-def test_merging_in_steps_is_merging_at_once(parts: list[Report], at: int) -> None:
+@examples(20, shrunk=False)
+@given(st.lists(st.tuples(reports(), st.sets(st.sampled_from("abc"))), min_size=3, max_size=4), st.integers(1, 2))
+def test_merging_in_steps_is_merging_at_once(drawn: list[tuple[Report, set[str]]], at: int) -> None:
     """Reports of several processes may be merged in any grouping; and of one report there is nothing to merge."""
+    parts = [dataclasses.replace(each, settings={"seen": "; ".join(sorted(notes))}) for each, notes in drawn]
     whole = merge(parts)
     assert same(merge([merge(parts[:at]), merge(parts[at:])]), whole)
     assert same(merge([whole]), whole)
 
 
-@examples(40, shrunk=False)
+@examples(20, shrunk=False)
 @given(st.lists(reports(), min_size=1, max_size=3))
 def test_a_merged_report_holds_all_of_its_parts(parts: list[Report]) -> None:
     """Every run, finding and death is there once, in order; and none of the parts that failed is passed over."""
@@ -157,6 +156,9 @@ def test_a_report_is_as_it_was(made: Report) -> None:
 def test_a_difference_backwards_is_its_opposite(before: Report, after: Report) -> None:
     """What appeared has vanished the other way round, and what got worse got better; and all of it can be shown."""
     opposite = {APPEARED: VANISHED, VANISHED: APPEARED, WORSE: BETTER, BETTER: WORSE}
+    after = dataclasses.replace(after, pair=before.pair)
+    places = [{(run.input, run.mode) for run in made.runs} for made in (before, after)]
+    assume(not all(places) or places[0] & places[1])
     there, back = difference(before, after), difference(after, before)
 
     def told(change: Change) -> tuple[str, str, str, list[tuple[str, str]]]:
@@ -181,7 +183,7 @@ def test_a_history_is_what_was_remembered(runs: list[Past], folder: Path) -> Non
     assert all(strict(past.line()) for past in runs)
 
 
-@examples(30, shrunk=False)
+@examples(15, shrunk=False)
 @given(made=st.lists(reports(), min_size=1, max_size=3))
 def test_every_report_leaves_one_line(made: list[Report], folder: Path) -> None:
     """Each report that is remembered is one run more in the history, with its verdict and layers."""
