@@ -6,26 +6,40 @@ Nodes have the reference's names. The files have the form of Model Explorer's `G
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from parity.differences import floors
 from parity.report import LayerResult, Measure, Report
 
 FOLDER = "model-explorer"
-BEYOND, GREATEST = 1e3, 1e30
-"""Model Explorer has numbers only, and colours up to a number: what is no number is the greatest."""
+GREATEST = 1e30
+"""Model Explorer has numbers only: this stands for what is no number."""
+LONGEST = 80
+"""So many letters of an input's name are in a file's name."""
 
 
 def files_for_model_explorer(report: Report) -> dict[str, str]:
     """The files by name: the graph, and for each run and kind of error its data."""
     layers = _layers(report)
     found = {"graph.json": _text(_collection(report, layers))}
-    for run in report.runs:
-        place = f"{run.input}-{run.mode}".replace("/", "_")
+    for run, place in zip(report.runs, places(report), strict=True):
         for kind in ("introduced", "propagated"):
             measures = {layer.layer: getattr(layer, kind) for layer in run.layers}
-            found[f"{kind}-{place}.json"] = _text({report.pair: _data(measures, run.layers)})
+            found[f"{kind}-{place}.json"] = _text({report.pair: _data(measures)})
+    return found
+
+
+def places(report: Report) -> list[str]:
+    """For each run the part of a file's name that says which it is: whatever is in an input's name, a name of its own,
+    of letters that every system takes."""
+    found: list[str] = []
+    for run in report.runs:
+        name = re.sub(r"[^\w.#+=-]+", "_", run.input, flags=re.ASCII)[:LONGEST].strip(".") or "input"
+        place = f"{name}-{run.mode}"
+        same = sum(each.partition("~")[0] == place for each in found)
+        found.append(f"{place}~{same + 1}" if same else place)
     return found
 
 
@@ -66,23 +80,25 @@ def _node(report: Report, layer: LayerResult) -> dict[str, Any]:
     }
 
 
-def _data(measures: Mapping[str, Measure | None], layers: tuple[LayerResult, ...]) -> dict[str, Any]:
-    """Errors in floors, coloured by whether they are within limits."""
-    results = {name: {"value": min(floors(measure), GREATEST)} for name, measure in measures.items() if measure}
-    return {"results": results, "thresholds": list(_thresholds(layers))}
+def _data(measures: Mapping[str, Measure | None]) -> dict[str, Any]:
+    """Errors in floors. Each has the colour of what it means for its own layer, whose limits are not another's."""
+    found = {name: measure for name, measure in measures.items() if measure}
+    return {
+        "results": {
+            name: {"value": min(floors(measure), GREATEST), "bgColor": _colour(measure)}
+            for name, measure in found.items()
+        }
+    }
 
 
-def _thresholds(layers: tuple[LayerResult, ...]) -> Iterator[dict[str, Any]]:
-    allowed = [
-        measure.allowed / layer.floor
-        for layer in layers
-        for measure in (layer.introduced,)
-        if measure and layer.floor and 0 < measure.allowed < math.inf
-    ]
-    yield {"value": 1, "bgColor": "#cfe3d6"}
-    yield {"value": max(1.0, min(allowed, default=8.0)), "bgColor": "#8fc4a2"}
-    yield {"value": BEYOND, "bgColor": "#f4b65c"}
-    yield {"value": GREATEST, "bgColor": "#c3263f", "textColor": "#ffffff"}
+def _colour(measure: Measure) -> str:
+    """As the page has it: green within limits, then the darker the worse."""
+    ratio = floors(measure)
+    if not math.isfinite(ratio):
+        return "#b100a0"
+    if measure.passed:
+        return "#a9c9b4" if ratio <= 1 else "#6ea983"
+    return "#e8a33a" if ratio < 100 else "#d9542b" if ratio < 10_000 else "#a3001f"
 
 
 def _text(data: Mapping[str, Any]) -> str:

@@ -1,8 +1,11 @@
 """A report as a TensorBoard summary: errors over depth as curves, one step a layer."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 from parity.differences import floors
+from parity.render.model_explorer import places
 from parity.render.terminal import summary
 from parity.report import Report
 
@@ -12,11 +15,13 @@ GREATEST = 1e30
 
 def write_summary(report: Report, folder: Path) -> None:
     """Write an events file for each run into `folder`. Raises ImportError where TensorBoard is not installed."""
-    # Here, since it loads TensorFlow where that is installed, and few ask for it.
+    if "tensorflow" not in sys.modules:
+        # TensorBoard's own way to be used without TensorFlow, which it would load here, with all that it prints.
+        sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
     from tensorboard.summary import Writer
 
-    for run in report.runs:
-        place = folder / f"{run.input}-{run.mode}".replace("/", "_")
+    for run, name in zip(report.runs, places(report), strict=True):
+        place = folder / name
         place.mkdir(parents=True, exist_ok=True)
         events = Writer(str(place))
         for depth, layer in enumerate(run.layers):

@@ -1,13 +1,14 @@
 """Reports where people already look: beside a change on GitHub, in result files, in Model Explorer, in TensorBoard."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from records import COVERAGE, report
+from records import COVERAGE, measure, report
 
 from parity.errors import UsageError
 from parity.plugin.figures import figures_of
@@ -105,9 +106,31 @@ def test_model_explorer_gets_the_graph_and_data_of_its_nodes() -> None:
     assert nodes["conv1.1"]["namespace"] == "conv1"
     data = json.loads(files["introduced-noise-eager.json"])[graph["id"]]
     assert set(data["results"]) == set(COVERAGE.matched)
-    assert data["results"]["conv1.0"] == {"value": 5000.0}
-    colours = [each["value"] for each in data["thresholds"]]
-    assert colours == sorted(colours)
+    assert data["results"]["conv1.0"] == {"value": 5000.0, "bgColor": "#d9542b"}
+    others = {each["bgColor"] for name, each in data["results"].items() if name != "conv1.0"}
+    assert others == {"#a9c9b4"}
+
+
+def test_a_layer_within_its_own_limits_is_green() -> None:
+    """Limits differ from layer to layer: what one may have another may not, and each has its own colour."""
+    made = with_reads(report())
+    small, large = measure(3.0), replace(measure(3.0), passed=False)
+    layers = tuple(
+        replace(each, introduced=large if index else small) for index, each in enumerate(made.runs[0].layers[:2])
+    )
+    files = files_for_model_explorer(replace(made, runs=(replace(made.runs[0], layers=layers),), verdict=""))
+    results = json.loads(files["introduced-noise-eager.json"])["small"]["results"]
+    assert [each["bgColor"] for each in results.values()] == ["#6ea983", "#e8a33a"]
+
+
+def test_files_have_names_of_their_own_whatever_an_input_is_called() -> None:
+    """Folders, dots, colons and letters of other alphabets in an input's name lead nowhere; no file is two runs'."""
+    names = ("../../etc/x", "a:b", "a?b", "\u5de6\u53f3" * 200, "..", "left.png and right.png")
+    files = files_for_model_explorer(with_reads(report(inputs=names)))
+    assert len(files) == 1 + 2 * len(names)
+    assert all(re.fullmatch(r"[\w.~-]+", name, flags=re.ASCII) and len(name) < 120 for name in files)
+    assert "introduced-a_b-eager.json" in files
+    assert "introduced-a_b-eager~2.json" in files
 
 
 def test_what_is_no_number_is_one_for_model_explorer() -> None:
@@ -137,20 +160,25 @@ def test_a_form_that_is_not_known_is_refused() -> None:
 
 
 def test_tensorboard_reads_what_is_written(tmp_path: Path) -> None:
-    """The curves of each run come back from the events file. In a process of its own: it loads TensorFlow."""
+    """The curves of each run come back from the events file, and writing it loads no framework and prints nothing.
+
+    In a process of its own, since it is about what is loaded.
+    """
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     made = report(faulty=["conv1.0"])
     made.save(tmp_path / "report.json")
     script = f"""
+import sys
 from pathlib import Path
 from parity.report import Report
 from parity.publishing import write_exports
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 folder = Path({str(tmp_path)!r})
 write_exports(Report.load(folder / "report.json"), folder, ["tensorboard"])
+assert "tensorflow" not in sys.modules
 events = EventAccumulator(str(folder / "tensorboard" / "noise-eager"))
 events.Reload()
 print([round(float(events.Tensors("floors/introduced")[step].tensor_proto.float_val[0])) for step in range(7)])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[1, 1, 1, 5000, 1, 1, 1]"
+    assert (done.stdout.strip(), done.stderr) == ("[1, 1, 1, 5000, 1, 1, 1]", "")
