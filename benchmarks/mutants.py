@@ -391,9 +391,10 @@ def drawn(count: int, seed: int, among: Sequence[Mutant]) -> list[Mutant]:
             waiting = by_way[way]
             fresh = [each for each in waiting if (each.way, each.file, each.function) not in taken] or waiting
             if fresh and len(chosen) < count:
-                chosen.append(fresh[0])
-                waiting.remove(fresh[0])
-                taken.add((fresh[0].way, fresh[0].file, fresh[0].function))
+                mutant = fresh[0]
+                chosen.append(mutant)
+                waiting.remove(mutant)
+                taken.add((mutant.way, mutant.file, mutant.function))
     return chosen
 
 
@@ -514,7 +515,7 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         for result in pool.map(lambda each: tried(each, under_fire[each]), chosen):
             results.append(result)
-            console.print(_in_a_line(result), highlight=False, soft_wrap=True)
+            print(_in_a_line(result), flush=True)
     console.print(table(results))
     counts = {verdict: sum(each.verdict == verdict for each in results) for verdict in ("killed", "survived", "same")}
     print(json.dumps({**counts, "seed": options.seed, "seconds": round(sum(each.seconds for each in results))}))
