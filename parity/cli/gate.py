@@ -112,8 +112,9 @@ def gate(
 
 def _gated(asked: "Asked", chosen: dict[str, Path | None], *, quiet: bool) -> int:
     """Run the gate and say what came of it; the exit code."""
-    from parity.gate.page import gate_page, gate_verdict
+    from parity.gate.page import gate_annotations, gate_page, gate_verdict
     from parity.gate.running import run
+    from parity.render.annotations import on_github
     from parity.render.progress import progress_bar
 
     targets = asked.targets(**chosen)
@@ -125,6 +126,8 @@ def _gated(asked: "Asked", chosen: dict[str, Path | None], *, quiet: bool) -> in
     else:
         typer.echo(gate_page(record, colour=colour), color=colour)
         typer.echo(f"record: {targets.record}\nreport: {targets.report.with_suffix('.html')}")
+    for line in gate_annotations(record.result) if on_github() else ():
+        typer.echo(line, err=True)
     return record.result.exit_code
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 from parity.gate.checks import FAIL, PASS, UNKNOWN, WAIVED, Check, Result
 from parity.gate.record import Difference, Record
 from parity.gate.table import rows
+from parity.render.annotations import MOST, command
 from parity.render.page import Page, clip, plain_table
 
 SHOWN = 8
@@ -101,6 +102,21 @@ def gate_verdict(result: Result) -> str:
             f"FAIL: {result.artifact.path} may not go out; {failed} of {len(result.checks)} fail, first {first.title}"
         )
     return f"NOT VERIFIED: {result.artifact.path} may not go out; {counts}"
+
+
+def gate_annotations(result: Result) -> list[str]:
+    """What GitHub's CI shows beside a change: each check that fails, or could not be made, then the verdict."""
+    title = f"parity gate: {result.pair}"
+    if result.verdict == PASS:
+        return [command("notice", title, gate_verdict(result))]
+    groups = [*result.grouped(FAIL), *result.grouped(UNKNOWN)]
+    told = [command("error", f"{title} / {first.title}", _in_short(first, also)) for first, *also in groups]
+    return [*told[:MOST], command("error", title, gate_verdict(result))]
+
+
+def _in_short(check: Check, also: list[Check]) -> str:
+    lines = [line.strip() for line in check.says.splitlines()]
+    return "\n".join([*lines, *([f"also on {', '.join(other.place for other in also)}"] if also else [])])
 
 
 def audit_page(record: Record, file: str, found: list[Difference], *, width: int | None = None) -> str:

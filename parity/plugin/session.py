@@ -14,7 +14,7 @@ import pytest
 
 from parity import __version__
 from parity.errors import ParityError, UsageError
-from parity.gate.page import gate_page
+from parity.gate.page import gate_annotations, gate_page
 from parity.gate.record import Record
 from parity.gate.sizes import InSizes
 from parity.isolation import ProcessDiedError, Source, opened
@@ -235,7 +235,8 @@ class ModelSession:
         else:
             writer.line(summary(self.report, width=writer.fullwidth, colour=writer.hasmarkup))
         writer.line(self.written)
-        for line in annotations(self.report) if on_github() else ():
+        told = gate_annotations(self.record.result) if self.record else annotations(self.report)
+        for line in told if on_github() else ():
             writer.line(line)
 
 

@@ -29,9 +29,9 @@ def on_github() -> bool:
 def annotations(report: Report) -> list[str]:
     """A workflow command for each finding and for what was not compared, then the verdict; a pass is one notice."""
     if report.passed:
-        return [_command("notice", f"parity: {report.pair}", verdict(report))]
+        return [command("notice", f"parity: {report.pair}", verdict(report))]
     found = [*_findings(report), *_unmatched(report)]
-    return [*found[:MOST], _command("error", f"parity: {report.pair}", verdict(report))]
+    return [*found[:MOST], command("error", f"parity: {report.pair}", verdict(report))]
 
 
 def _findings(report: Report) -> Iterator[str]:
@@ -44,15 +44,15 @@ def _findings(report: Report) -> Iterator[str]:
             what_is_left(worst),
         )
         title = f"parity: {report.pair} / {worst.layer} -> {worst.port_layer}"
-        yield _command("error", title, "\n".join(filter(None, lines)))
+        yield command("error", title, "\n".join(filter(None, lines)))
 
 
 def _unmatched(report: Report) -> Iterator[str]:
     for side, names in unmatched_in(report.coverage):
-        yield _command("error", f"parity: {report.pair}", f"without a counterpart in the {side}: {', '.join(names)}")
+        yield command("error", f"parity: {report.pair}", f"without a counterpart in the {side}: {', '.join(names)}")
 
 
-def _command(kind: str, title: str, message: str) -> str:
+def command(kind: str, title: str, message: str) -> str:
     """A workflow command; what would end it, or a property of it, is written as GitHub asks for."""
     safe = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     named = title.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A").replace(":", "%3A").replace(",", "%2C")

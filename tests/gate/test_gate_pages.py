@@ -10,7 +10,7 @@ from records import COVERAGE, layer, with_run
 
 from parity.gate.junit import junit
 from parity.gate.markdown import markdown
-from parity.gate.page import gate_page
+from parity.gate.page import gate_annotations, gate_page
 from parity.gate.record import Record
 from parity.gate.results import as_json
 
@@ -130,3 +130,14 @@ def test_what_a_file_computes_in_one_is_said() -> None:
     fused = made(coverage=replace(COVERAGE, fused={"predict_flow": "mul"}))
     assert "fused     predict_flow into mul: compared together" in gate_page(record(fused), width=80)
     assert "fused" not in gate_page(record(), width=80)
+
+
+def test_on_github_each_failed_check_is_an_error_and_a_pass_a_notice(tmp_path: Path) -> None:
+    """A check that fails is told once with what it says, the verdict last; each is one line."""
+    lines = gate_annotations(failed(tmp_path).result)
+    assert all(line.startswith("::error title=parity gate%3A ") and "\n" not in line for line in lines)
+    assert 2 <= len(lines) <= 10
+    assert "::FAIL: " in lines[-1]
+    (notice,) = gate_annotations(record().result)
+    assert notice.startswith("::notice title=parity gate%3A ")
+    assert "::PASS: " in notice
