@@ -143,7 +143,7 @@ def test_keras_has_a_layer_for_it(name: str, layer: bool) -> None:
 
 
 def test_scores_below_what_keras_masks_with() -> None:
-    """Where asked for weights Keras's layer gives what is masked a score of -1e9: above these, which count."""
+    """Where asked for weights Keras's layer gives what is masked a score of -1e9: above these, and nothing is left."""
     case = asked(key_padding_mask=np.array([[False, True], [False, True]]), width=6)
     query = np.full((2, 1, 6), 1e6, np.float32)
     key = np.stack([np.full((2, 6), -1e6, np.float32), np.zeros((2, 6), np.float32)], axis=1)
