@@ -31,10 +31,10 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid(Record):
+class KeptArray(Record):
     """An array of float32, to three digits, as text: `data` is base64 of zlib of little-endian values in C order.
 
-    >>> Grid.of(np.array([[1.0, 2.5]])).array()
+    >>> KeptArray.of(np.array([[1.0, 2.5]])).array()
     array([[1. , 2.5]], dtype=float32)
     """
 
@@ -42,7 +42,7 @@ class Grid(Record):
     data: str
 
     @classmethod
-    def of(cls, array: npt.ArrayLike) -> "Grid":
+    def of(cls, array: npt.ArrayLike) -> "KeptArray":
         """The record of an array."""
         values = np.ascontiguousarray(array, dtype="<f4")
         bits = values.view("<u4") & np.uint32(KEPT_BITS)
@@ -104,10 +104,10 @@ class ErrorPicture(Record):
     how many there are. `limit` is the error up to which a cell counts as right, `words` says it all in a few words.
     """
 
-    space: Grid | None
+    space: KeptArray | None
     height: int
     width: int
-    channels: Grid
+    channels: KeptArray
     channel_count: int
     histogram: Histogram
     limit: float
@@ -128,8 +128,8 @@ class OutputPicture(Record):
     height: int
     width: int
     flow: bool
-    expected: Grid
-    difference: Grid
-    error: Grid
-    truth: Grid | None = None
+    expected: KeptArray
+    difference: KeptArray
+    error: KeptArray
+    truth: KeptArray | None = None
     truth_epe: tuple[float, float] | None = None

@@ -13,7 +13,7 @@ from parity.cli import app
 from parity.differences import APPEARED, BETTER, VANISHED, WORSE, difference
 from parity.errors import UsageError
 from parity.history import KEPT, Past, recall, remember
-from parity.portraits import ErrorPicture, Grid, Histogram
+from parity.portraits import ErrorPicture, Histogram, KeptArray
 from parity.render.difference import difference_markdown, difference_text, headline
 from parity.render.html import difference_page
 from parity.report import Death, Report
@@ -218,12 +218,12 @@ def test_a_report_that_is_called_html_is_not_overwritten(saved: Path) -> None:
 
 def test_a_picture_that_is_broken_names_the_file(saved: Path) -> None:
     """A report whose picture is no picture is refused in one sentence, with its name."""
-    grid = Grid(shape=(2, 2), data="not base64!")
+    grid = KeptArray(shape=(2, 2), data="not base64!")
     picture = ErrorPicture(
         space=grid,
         height=2,
         width=2,
-        channels=Grid.of([0.5]),
+        channels=KeptArray.of([0.5]),
         channel_count=1,
         histogram=Histogram(low=-1.0, high=0.0, counts=(1,), exact=0),
         limit=1e-6,

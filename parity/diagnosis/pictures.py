@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.explain import by_channel, coarse, in_words
-from parity.portraits import ErrorPicture, Grid, Histogram
+from parity.portraits import ErrorPicture, Histogram, KeptArray
 
 ROWS, COLUMNS, GROUPS = 48, 72, 256
 """An error map has at most as many cells, and as many groups of channels."""
@@ -35,10 +35,10 @@ def error_picture(evidence: Evidence) -> ErrorPicture | None:
         grid = np.atleast_2d(channels if flat is None else flat)
         finite = bool(np.isfinite(error).all())
         return ErrorPicture(
-            space=None if flat is None else Grid.of(coarse(np.atleast_2d(flat), ROWS, COLUMNS)),
+            space=None if flat is None else KeptArray.of(coarse(np.atleast_2d(flat), ROWS, COLUMNS)),
             height=grid.shape[0],
             width=grid.shape[1],
-            channels=Grid.of(coarse(channels[None], 1, GROUPS)[0]),
+            channels=KeptArray.of(coarse(channels[None], 1, GROUPS)[0]),
             channel_count=channels.size,
             histogram=_histogram(error),
             limit=float(limit),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from parity.axes import Array, Axes, move
 from parity.examination.outputs import holds_flow
 from parity.judge import Judge
-from parity.portraits import Grid, OutputPicture
+from parity.portraits import KeptArray, OutputPicture
 
 ROWS, COLUMNS = 96, 144
 """A picture has at most as many cells."""
@@ -55,10 +55,10 @@ def picture(actual: Array, expected: Array, layout: str, truth: Array | None = N
             height=height,
             width=width,
             flow=flow,
-            expected=Grid.of(_coarse(shown[0])),
-            difference=Grid.of(_coarse(shown[1])),
-            error=Grid.of(_coarse(error)),
-            truth=None if known is None else Grid.of(_coarse_known(known)),
+            expected=KeptArray.of(_coarse(shown[0])),
+            difference=KeptArray.of(_coarse(shown[1])),
+            error=KeptArray.of(_coarse(error)),
+            truth=None if known is None else KeptArray.of(_coarse_known(known)),
             truth_epe=None if known is None else (_epe(theirs, known), _epe(ours, known)),
         )
 

@@ -19,7 +19,7 @@ from hypothesis.extra.numpy import arrays
 from parity.gate.record import KIND
 from parity.gate.record import Record as GateRecord
 from parity.history import Past
-from parity.portraits import ErrorPicture, Grid, Histogram, OutputPicture
+from parity.portraits import ErrorPicture, Histogram, KeptArray, OutputPicture
 from parity.report import (
     DIED,
     DIVERGED,
@@ -142,9 +142,9 @@ def fields_of(kind: type, /, **special: st.SearchStrategy[Any]) -> dict[str, st.
     return {**found, **verdict, **special}
 
 
-def grids(*sides: int) -> st.SearchStrategy[Grid]:
+def grids(*sides: int) -> st.SearchStrategy[KeptArray]:
     """Kept arrays of that shape: of any values, NaN and infinity too."""
-    return arrays(np.float32, sides, elements=st.floats(width=32)).map(Grid.of)
+    return arrays(np.float32, sides, elements=st.floats(width=32)).map(KeptArray.of)
 
 
 @st.composite
@@ -171,7 +171,7 @@ def _histograms(draw: st.DrawFn) -> Histogram:
 
 
 SPECIAL: Mapping[type, Callable[[], st.SearchStrategy[Any]]] = {
-    Grid: lambda: st.tuples(SIDES, SIDES).flatmap(lambda sides: grids(*sides)),
+    KeptArray: lambda: st.tuples(SIDES, SIDES).flatmap(lambda sides: grids(*sides)),
     ErrorPicture: lambda: _error_pictures(),
     OutputPicture: lambda: _output_pictures(),
     Histogram: lambda: _histograms(),

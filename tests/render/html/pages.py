@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from parity.portraits import ErrorPicture, Grid, Histogram, OutputPicture, Setup, WeightRelation
+from parity.portraits import ErrorPicture, Histogram, KeptArray, OutputPicture, Setup, WeightRelation
 from parity.report import (
     DIVERGED,
     INHERITS,
@@ -49,10 +49,10 @@ def error_picture(seed: int = 0) -> ErrorPicture:
     space = np.zeros((9, 12), np.float32)
     space[:, 8:] = np.random.default_rng(seed).uniform(0.1, 0.9, (9, 4))
     return ErrorPicture(
-        space=Grid.of(space),
+        space=KeptArray.of(space),
         height=36,
         width=48,
-        channels=Grid.of([0.8, 0.0, 1e-7, 0.0, 0.0]),
+        channels=KeptArray.of([0.8, 0.0, 1e-7, 0.0, 0.0]),
         channel_count=5,
         histogram=Histogram(low=-9.0, high=2.0, counts=(0, 3, 9, 4, 0, 0, 0, 2, 12, 30, 1), exact=70),
         limit=4e-6,
@@ -70,10 +70,10 @@ def flow_picture(error: float, *, truth: bool = False) -> OutputPicture:
         height=96,
         width=144,
         flow=True,
-        expected=Grid.of(flow),
-        difference=Grid.of(off),
-        error=Grid.of(np.hypot(*off)),
-        truth=Grid.of(known) if truth else None,
+        expected=KeptArray.of(flow),
+        difference=KeptArray.of(off),
+        error=KeptArray.of(np.hypot(*off)),
+        truth=KeptArray.of(known) if truth else None,
         truth_epe=(0.61, 0.61 + error) if truth else None,
     )
 

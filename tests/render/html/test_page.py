@@ -14,7 +14,7 @@ from pages import FLOOR, HOSTILE, failing, flow_picture, hostile, large, made, m
 
 from parity.errors import ReportFileError
 from parity.history import Past
-from parity.portraits import Grid
+from parity.portraits import KeptArray
 from parity.render.html import cell, images, page
 from parity.render.html.network import edges, rows
 from parity.render.html.scale import EXACT, STRANGE, Scale
@@ -288,7 +288,7 @@ def test_the_axis_keeps_the_order_of_errors() -> None:
 def test_a_grid_comes_back() -> None:
     """Arrays come back to three digits, NaN and infinity included."""
     array = np.array([[1.2345, -7e-20], [np.inf, np.nan]])
-    back = Grid.of(array).array()
+    back = KeptArray.of(array).array()
     np.testing.assert_allclose(back, array, rtol=1e-3)
 
 
@@ -298,9 +298,9 @@ def test_a_grid_comes_back() -> None:
 )
 def test_a_grid_that_is_none_is_refused(shape: tuple[int, ...], data: str | None) -> None:
     """Text that holds no such array is refused in a sentence, however large it says to be."""
-    whole = Grid.of(np.zeros((2, 2))).data
+    whole = KeptArray.of(np.zeros((2, 2))).data
     with pytest.raises(ReportFileError, match="a picture of shape"):
-        Grid(shape=shape, data=whole if data is None else data).array()
+        KeptArray(shape=shape, data=whole if data is None else data).array()
 
 
 def test_the_colour_wheel_tells_directions_apart() -> None:
