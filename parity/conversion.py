@@ -118,8 +118,8 @@ def convert(
 
     `given` are inputs, or shapes of made-up ones, with values drawn from the `seed` in the range `values`. `axes` says
     which axes an input has where its readers do not (`"NLC"`, or by name). Raises ConversionError with everything that
-    cannot be converted, and UsageError for an input whose axes nothing says. Values that differ never raise: they are in
-    the report, and `Converted.save` refuses to write such a model.
+    cannot be converted, and UsageError for an input whose axes nothing says. Values that differ never raise: they are
+    in the report, and `Converted.save` refuses to write such a model.
     """
     module = _in_evaluation(module)
     progress("looking at the module", 0.0)
