@@ -34,7 +34,7 @@ def batch_norm(layer: BatchNorm, site: Site, x: Any) -> Any:
     if layer.running_mean is not None:
         return site.layer(_batch_normalization(layer, site, layer.eps), weights_of=layer)(x)
     axes = [axis for axis in range(len(x.shape)) if axis != site.channels]
-    x = centred(x, axes)
+    x = centred(centred(x, axes), axes)  # the first mean is itself rounded
     x = x * keras.ops.rsqrt(keras.ops.mean(keras.ops.square(x), axis=axes, keepdims=True) + layer.eps)
     if layer.weight is None and layer.bias is None:
         return x
