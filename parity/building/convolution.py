@@ -94,12 +94,28 @@ def convolved(module: torch.nn.Module, settings: Settings, site: Site, x: Any) -
     same = settings.keeps_sizes and max(strides) == 1
     if not same:
         x = padded(x, dict(zip(site.spatial, settings.pads, strict=True)), "constant")
+    x, strides = _without_an_idle_stride(settings, strides, site, x)
     make = _maker(settings, strides, "same" if same else "valid", module.bias is not None, x.shape[site.channels])
     x = in_format(make, site, x, module)
     if settings.strides_at_once:
         return x
     steps = dict(zip(site.spatial, settings.stride, strict=True))
     return x[tuple(slice(None, None, steps.get(axis)) for axis in range(len(x.shape)))]
+
+
+def _without_an_idle_stride(
+    settings: Settings, strides: Sequence[int], site: Site, x: Any
+) -> tuple[Any, Sequence[int]]:
+    """A volume of one channel, and strides: where it gives one value along its width it has no stride along that.
+
+    With one, TensorFlow on oneDNN leaves all but the first row of the result as the memory was. The kernel reaches over
+    the whole width then, once what the stride would have left over is cut off.
+    """
+    axis, span = site.spatial[-1], settings.dilation[-1] * (settings.kernel[-1] - 1) + 1
+    width = x.shape[axis]
+    if len(settings.kernel) < 3 or x.shape[site.channels] > 1 or width is None or not 0 <= width - span < strides[-1]:
+        return x, strides
+    return padded(x, {axis: (0, span - width)}, "constant"), [*strides[:-1], 1]
 
 
 def _maker(
