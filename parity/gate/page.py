@@ -12,6 +12,8 @@ from parity.gate.table import rows
 from parity.render.annotations import MOST, command
 from parity.render.page import Page, clip, plain_table
 
+USUAL = 80
+"""Below this width the table leaves out what it has nothing to say of."""
 SHOWN = 8
 """How many checks of a kind are listed before "and N more"."""
 STYLES = {PASS: "green", FAIL: "bold red", UNKNOWN: "bold red", WAIVED: "yellow"}
@@ -53,13 +55,19 @@ def gate_page(record: Record, *, width: int | None = None, colour: bool = False)
 
 
 def _table(result: Result, width: int) -> Table:
-    table = plain_table()
+    narrow = width < USUAL
     names = max(10, (width - 58) // 2)
-    for heading in ("input", "mode", "layers", "worst, in floors", "output", "end-point error"):
-        table.add_column(heading, no_wrap=True)
-    for given, mode, layers, worst, error, flow in rows(result):
+    found = rows(result)
+    headings = ["input", "mode", "layers", "worst, in floors", "output", "end-point error"]
+    if narrow and all(flow == "-" for *_, flow in found):
+        headings.pop()
+    table = plain_table()
+    for heading in headings:
+        table.add_column(heading.replace(", ", "\n") if narrow else heading, no_wrap=True, vertical="bottom")
+    for given, mode, layers, worst, error, flow in found:
         cells = (clip(given, names), mode, layers.removesuffix(" pass"), clip(worst, names + 6), error, flow)
-        table.add_row(*(Text(cell.replace(", max ", " / ").replace(" px", "px")) for cell in cells))
+        shown = [Text(cell.replace(", max ", " / ").replace(" px", "px")) for cell in cells]
+        table.add_row(*shown[: len(headings)])
     return table
 
 

@@ -141,3 +141,12 @@ def test_on_github_each_failed_check_is_an_error_and_a_pass_a_notice(tmp_path: P
     (notice,) = gate_annotations(record().result)
     assert notice.startswith("::notice title=parity gate%3A ")
     assert "::PASS: " in notice
+
+
+def test_a_narrow_terminal_has_whole_words() -> None:
+    """At 60 columns nothing in the table is cut but names; a column that has nothing to say is left out."""
+    page = gate_page(record(with_run(made(), 0, deviations={})), width=60)
+    assert "\u2026" not in page
+    assert "end-point" not in page
+    lines = [line for line in page.splitlines() if not line.lstrip().startswith("sha256")]
+    assert max(map(len, lines)) <= 60

@@ -80,6 +80,7 @@ def cell(report: Report) -> str:
             report=report,
             view=(view := View(report)),
             verdict=view.verdict,
+            how_it_died=how_it_died,
             shown=SHOWN,
             short=short,
             unmatched=unmatched_in(report.coverage),

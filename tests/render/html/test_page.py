@@ -214,6 +214,8 @@ def test_a_notebook_shows_what_is_wrong_without_a_script() -> None:
     assert text == cell(failing())
     assert all(words in text for words in ("DIVERGED", "act2", "The slope for negative values", "slope=0.1"))
     assert "<script" not in cell(hostile())
+    death = Death(side="port", how="was killed by signal 11", doing="end to end", input="noise", mode="xla")
+    assert "its process was killed by signal 11" in cell(replace(passing(), deaths=(death,), verdict=""))
 
 
 def test_history_needs_two_runs_and_names_what_moved() -> None:
