@@ -99,11 +99,9 @@ def flatten(layer: torch.nn.Flatten, site: Site, x: Any) -> Any:
     return _reshaped(site, x, [*x.shape[:first], _product(x.shape[first : last + 1]), *x.shape[last + 1 :]])
 
 
-@builds(torch.nn.Unflatten, layout="torch", how=FLAT, limits="fixed sizes; named axes are refused", moves_only=True)
+@builds(torch.nn.Unflatten, layout="torch", how=FLAT, limits="fixed sizes", moves_only=True)
 def unflatten(layer: torch.nn.Unflatten, site: Site, x: Any) -> Any:
     """An axis becomes several, in torch's order."""
-    if isinstance(layer.dim, str):
-        raise ConversionError(f"dim={layer.dim!r} names an axis of a named tensor; give its number")
     axis, sizes = layer.dim % len(x.shape), list(layer.unflattened_size)
     if x.shape[axis] is not None and -1 in sizes:
         sizes[sizes.index(-1)] = x.shape[axis] // -int(np.prod(sizes))

@@ -48,7 +48,8 @@ def grid_sample(draw: st.DrawFn) -> Case:
 @cases_of(F.affine_grid, "affine_grid")
 def affine_grid(draw: st.DrawFn) -> Case:
     """Matrices for places of images, and of maps of three axes of space."""
-    rank, batch = draw(st.integers(2, 3)), draw(st.integers(1, 2))
-    size = (batch, draw(st.integers(1, 3)), *(draw(st.integers(1, 6)) for _ in range(rank)))
-    module = Call(F.affine_grid, size=size, align_corners=draw(st.booleans()))
+    rank, batch, aligned = draw(st.integers(2, 3)), draw(st.integers(1, 2)), draw(st.booleans())
+    least = 2 if aligned else 1  # of corners that are one, torch warns
+    size = (batch, draw(st.integers(1, 3)), *(draw(st.integers(least, 6)) for _ in range(rank)))
+    module = Call(F.affine_grid, size=size, align_corners=aligned)
     return case(draw, module, (batch, rank, rank + 1), "NAB")
