@@ -30,7 +30,7 @@ NO_HINT = "is_causal is the hint it is in torch: the mask counts"
 @builds(
     torch.nn.MultiheadAttention,
     layout="values",
-    how="MultiHeadAttention; composed for masks of numbers, weights under a mask, add_bias_kv and add_zero_attn",
+    how="MultiHeadAttention; composed for weights under a mask, masks of numbers, heads of one feature, added keys",
     limits=f"refused: a sequence without a batch; {MASKED}; {NO_HINT}; dropout is left out",
 )
 def multihead_attention(
@@ -83,10 +83,12 @@ def _attended_by_heads(
 ) -> tuple[Any, Any]:
     """Query (N, L, e), key (N, S, k) and value (N, S, v) to (N, L, e) and weights (N, h, L, S), if they are needed.
 
-    Keras's layer takes no numbers for a mask, and gives what is masked a score of -1e9 where it is asked for weights.
+    Keras's layer takes no numbers for a mask, gives what is masked a score of -1e9 where it is asked for weights, and
+    adds a bias of heads that are one feature wide along the steps, if they are as many.
     """
-    only_masked = all(_is_bool(mask) for mask in masks)
-    if layer.bias_k is not None or layer.add_zero_attn or not only_masked or (masks and need_weights):
+    more = layer.bias_k is not None or layer.add_zero_attn
+    narrow = layer.head_dim == 1 and layer.in_proj_bias is not None
+    if more or narrow or (masks and need_weights) or not all(_is_bool(mask) for mask in masks):
         output, weights = _composed(layer, site, steps, masks)
         return output, weights if need_weights else None
     made = keras.layers.MultiHeadAttention(
@@ -144,8 +146,8 @@ def _by_head(x: Any, heads: int) -> Any:
 def _attended(query: Any, key: Any, value: Any, masks: Masks, scale: float) -> tuple[Any, Any]:
     """(..., L, d), (..., S, d) and (..., S, v) to (..., L, v), and the weights (..., L, S)."""
     scores = keras.ops.matmul(query * scale, keras.ops.swapaxes(key, -1, -2))
-    for mask in masks:
-        scores = keras.ops.where(mask, LOWEST, scores) if _is_bool(mask) else scores + mask
+    for mask in masks:  # `subtract` broadcasts, where `add` may take a mask for a bias
+        scores = keras.ops.where(mask, LOWEST, scores) if _is_bool(mask) else keras.ops.subtract(scores, -mask)
     weights = keras.ops.softmax(scores, axis=-1)
     return keras.ops.matmul(weights, value), weights
 

@@ -157,6 +157,12 @@ def test_scores_below_what_keras_masks_with() -> None:
     )
 
 
+def test_as_many_heads_as_steps() -> None:
+    """Heads of one feature have their biases added along the steps by Keras's layer, where those are as many."""
+    module = torch.nn.MultiheadAttention(3, 3, batch_first=True)
+    assert passed(on(module, [noise(2, 3, 3, seed=seed) for seed in range(3)], ["NLC"] * 3))
+
+
 # -- scaled_dot_product_attention --------------------------------------------------------------------------------------
 
 
@@ -171,10 +177,10 @@ class Attending(torch.nn.Module):
         return functional.scaled_dot_product_attention(*args, **kwargs, **self.settings)
 
 
-def by_head(keys: int = 4, **settings: Any) -> Case:
+def by_head(keys: int = 4, steps: int = 3, **settings: Any) -> Case:
     """Three steps that ask five, of four heads; values of another width."""
     masks = {"attn_mask": settings.pop("attn_mask")} if "attn_mask" in settings else {}
-    args = (noise(2, 4, 3, 7), noise(2, keys, 5, 7, seed=1), noise(2, keys, 5, 6, seed=2))
+    args = (noise(2, 4, steps, 7), noise(2, keys, 5, 7, seed=1), noise(2, keys, 5, 6, seed=2))
     return on(Attending(**settings), args, ["NALC"] * 3, **masks)
 
 
@@ -187,6 +193,8 @@ def by_head(keys: int = 4, **settings: Any) -> Case:
         {"is_causal": True},
         {"attn_mask": ~CAUSAL},
         {"attn_mask": numbers(of_heads(2, 4, 3, 5))},
+        {"attn_mask": noise(4, 1), "steps": 4},
+        {"attn_mask": ~of_heads(2, 1, 1, 5)},
         {"enable_gqa": True, "keys": 2},
     ],
 )
