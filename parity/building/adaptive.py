@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
-from parity.building.pooling import along, gathered, sizes_of
+from parity.building.pooling import NO_BATCH, along, gathered, sizes_of
 from parity.building.registry import builds
 from parity.building.values import Site
 from parity.errors import ConversionError
@@ -27,6 +27,7 @@ AdaptiveMaxPool = nn.AdaptiveMaxPool1d | nn.AdaptiveMaxPool2d | nn.AdaptiveMaxPo
     nn.AdaptiveAvgPool3d,
     layout="channels",
     how="means along each axis, of parts or of a gather",
+    limits=NO_BATCH,
 )
 def adaptive_avg_pool(layer: AdaptiveAvgPool, site: Site, x: Any) -> Any:
     """(N, C, ...) to (N, C, *output_size): the average of each window."""
@@ -39,7 +40,7 @@ def adaptive_avg_pool(layer: AdaptiveAvgPool, site: Site, x: Any) -> Any:
     nn.AdaptiveMaxPool3d,
     layout="channels",
     how="maxima along each axis, of parts or of a gather",
-    limits="return_indices is refused: Keras's poolings do not tell where their maxima are",
+    limits="return_indices is refused, and so are maps without a batch",
     moves_only=True,
 )
 def adaptive_max_pool(layer: AdaptiveMaxPool, site: Site, x: Any) -> Any:

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
-from parity.building.pooling import sizes_of
+from parity.building.pooling import NO_BATCH, sizes_of
 from parity.building.registry import builds
 from parity.building.values import Site
 from parity.converters.registry import optional
+from parity.errors import ConversionError
 from parity.frameworks import keras, torch
 
 nn = torch.nn
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 InstanceNorm = nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
+OVER_THE_BATCH = "over all axes is refused: the port's first is the batch, of any size"
 
 
 @builds(
@@ -49,7 +51,7 @@ def batch_norm(layer: BatchNorm, site: Site, x: Any) -> Any:
     nn.InstanceNorm3d,
     layout="channels",
     how="GroupNormalization of one channel a group, of what is centred; BatchNormalization with running statistics",
-    limits="maps without a batch are refused: Keras's have one",
+    limits=NO_BATCH,
 )
 def instance_norm(layer: InstanceNorm, site: Site, x: Any) -> Any:
     """(N, C, ...) to (N, C, ...): each map by its own mean and deviation, or by running ones."""
@@ -81,10 +83,10 @@ def group_norm(layer: nn.GroupNorm, site: Site, x: Any) -> Any:
     return site.layer(made, weights_of=layer)(_centred_by_group(x, site.channels, layer.num_groups))
 
 
-@builds(nn.LayerNorm, layout="any", how="LayerNormalization of what is centred")
+@builds(nn.LayerNorm, layout="any", how="LayerNormalization of what is centred", limits=OVER_THE_BATCH)
 def layer_norm(layer: nn.LayerNorm, site: Site, x: Any) -> Any:
     """(..., *normalized_shape) to the same: each by its own mean and deviation over the last axes that torch has."""
-    axes = _last_axes(site, len(layer.normalized_shape))
+    axes = [site.axis(dim) for dim in _normalised(layer, site)]
     made = keras.layers.LayerNormalization(
         axis=sorted(axes),
         epsilon=layer.eps,
@@ -96,14 +98,14 @@ def layer_norm(layer: nn.LayerNorm, site: Site, x: Any) -> Any:
     return site.layer(made, arrays=arrays)(centred(x, axes))
 
 
-@builds(nn.RMSNorm, layout="torch", how="RMSNormalization")
+@builds(nn.RMSNorm, layout="torch", how="RMSNormalization", limits=OVER_THE_BATCH)
 def rms_norm(layer: nn.RMSNorm, site: Site, x: Any) -> Any:
     """(..., *normalized_shape) to the same: each divided by its root mean square over the last axes.
 
     These must be the port's last as well: Keras multiplies by its scale along the last axes whatever it was told.
     Torch's own epsilon, where none is given, is that of the kind of number.
     """
-    axes = [*range(-len(layer.normalized_shape), 0)]
+    axes = _normalised(layer, site)
     epsilon = float(np.finfo(np.float32).eps if layer.eps is None else layer.eps)
     if layer.weight is None:
         return keras.ops.rms_normalization(x, axis=axes, epsilon=epsilon)
@@ -149,9 +151,15 @@ def _batch_normalization(layer: BatchNorm | InstanceNorm, site: Site, epsilon: f
     )
 
 
-def _last_axes(site: Site, count: int) -> list[int]:
-    """Where the port has the last axes of torch, in torch's order."""
-    return [site.axis(dim) for dim in range(-count, 0)]
+def _normalised(layer: nn.LayerNorm | nn.RMSNorm, site: Site) -> list[int]:
+    """The last axes of torch, counted from the end. Raises ConversionError where they are all that there are."""
+    count = len(layer.normalized_shape)
+    if count == len(site.order):
+        raise ConversionError(
+            f"{site.path or 'it'}: normalized_shape={tuple(layer.normalized_shape)} is all of the input, and the first "
+            "axis of the port is the batch, of any size"
+        )
+    return [*range(-count, 0)]
 
 
 def _in_order(axes: Sequence[int], arrays: Sequence[Array]) -> list[Array]:

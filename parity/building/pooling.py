@@ -22,6 +22,8 @@ AvgPool = nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d
 LPPool = nn.LPPool1d | nn.LPPool2d | nn.LPPool3d
 MaxPool = nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d
 
+NO_BATCH = "maps without a batch are refused: Keras's have one"
+
 
 @builds(
     nn.MaxPool1d,
@@ -29,7 +31,7 @@ MaxPool = nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d
     nn.MaxPool3d,
     layout="channels",
     how="MaxPooling after a pad of -inf; maxima of a gather where dilated",
-    limits="return_indices is refused: Keras's poolings do not tell where their maxima are; they pass over NaN",
+    limits="return_indices is refused, and so are maps without a batch; a NaN beside a number is passed over",
     moves_only=True,
 )
 def max_pool(layer: MaxPool, site: Site, x: Any) -> Any:
@@ -52,6 +54,7 @@ def max_pool(layer: MaxPool, site: Site, x: Any) -> Any:
     nn.AvgPool3d,
     layout="channels",
     how="AveragePooling after a pad of zeros, times what torch divides otherwise by",
+    limits=NO_BATCH,
 )
 def avg_pool(layer: AvgPool, site: Site, x: Any) -> Any:
     """(N, C, ...) to (N, C, ...): the sum of each window, divided by the size that torch gives it."""
@@ -65,6 +68,7 @@ def avg_pool(layer: AvgPool, site: Site, x: Any) -> Any:
     nn.LPPool3d,
     layout="channels",
     how="AveragePooling of powers, times the window's size, to the inverse power; MaxPooling where the power is inf",
+    limits=NO_BATCH,
 )
 def lp_pool(layer: LPPool, site: Site, x: Any) -> Any:
     """(N, C, ...) to (N, C, ...): the root of the sum of each window's powers.

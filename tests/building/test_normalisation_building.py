@@ -155,6 +155,13 @@ def test_maps_without_a_batch_are_refused(module: torch.nn.Module, axes: int) ->
         build(on_noise(module, (3, 5, 7)[:axes]))
 
 
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+def test_normalising_all_of_the_input_is_refused(kind: type[torch.nn.Module]) -> None:
+    """The first axis of the port is the batch, whose size is not known."""
+    with pytest.raises(ConversionError, match=r"normalized_shape=\(3, 5\) is all of the input"):
+        build(on_noise(kind((3, 5)), (3, 5)))
+
+
 @pytest.mark.parametrize(
     ("module", "layer", "says"),
     [
