@@ -3,6 +3,7 @@
 Every function writes to the path that it is given and nowhere else; whole or not at all is the caller's business.
 """
 
+import os
 import re
 import tempfile
 import warnings
@@ -130,8 +131,28 @@ def _onnx(served: Served, path: Path, samples: Samples) -> None:
     model, signature = (served.model, served.signature) if from_itself else (_Wrapped(served), served.specs)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = Path(folder) / "model.onnx"
-        model.export(str(written), format="onnx", verbose=False, input_signature=signature)
+        for copies in (False, True):
+            with _tf2onnx_keeping(copies=copies):
+                try:
+                    model.export(str(written), format="onnx", verbose=False, input_signature=signature)
+                    break
+                except Exception:
+                    if copies:
+                        raise
         written.replace(path)
+
+
+@contextmanager
+def _tf2onnx_keeping(*, copies: bool) -> Iterator[None]:
+    """With copies tf2onnx can go on where one of its optimizers fails; a network of 173 MB then takes 3 GB more."""
+    name, before = "TF2ONNX_CATCH_ERRORS", os.environ.get("TF2ONNX_CATCH_ERRORS")
+    os.environ[name] = str(copies).upper()
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 class _Wrapped(keras.Model):  # type: ignore[misc]
