@@ -224,7 +224,7 @@ def test_history_needs_two_runs_and_names_what_moved() -> None:
     assert "History" not in page(failing(), [after])
     text = page(failing(), [before, before, after])
     table = text.partition("layers that changed most")[2].partition("</table>")[0]
-    assert re.findall(r'<th scope="row"><i class="key l\d"></i>(\w+)<', table) == ["act2", "conv3", "up5"]
+    assert re.findall(r'<th scope="row"><i class="key named l\d"></i>(\w+)<', table) == ["act2", "conv3", "up5"]
 
 
 def test_history_says_where_versions_changed_and_which_line_is_which() -> None:
@@ -234,7 +234,7 @@ def test_history_says_where_versions_changed_and_which_line_is_which() -> None:
     history = page(failing(), [old, old, new]).partition('id="history-title"')[2]
     assert re.findall(r'class="release[^"]*"[^>]*>([^<]*)<', history) == ["keras 3.14.0", "keras 3.15.1"]
     in_chart = set(re.findall(r'class="past named (l\d)"', history))
-    assert in_chart == set(re.findall(r'class="key (l\d)"', history)) == {"l1", "l2", "l3"}
+    assert in_chart == set(re.findall(r'class="key named (l\d)"', history)) == {"l1", "l2", "l3"}
 
 
 def test_history_in_which_nothing_moved_says_so() -> None:
