@@ -108,13 +108,12 @@ def shares_of(sides: Sequence[int], axis: int, size: int | None, factor: float |
     """
     side, rest = sides[axis], len(sides) - 1
     ones = torch.eye(side).reshape(side, side, *[1] * rest).expand(side, side, *[2] * rest)
-    to, by = ([other] * rest for other in (2, 1.0))
-    to.insert(axis, size)  # type: ignore[arg-type]
-    by.insert(axis, factor)  # type: ignore[arg-type]
+    to: list[Any] = [*[2] * axis, size, *[2] * (rest - axis)]
+    by: list[Any] = [*[1.0] * axis, factor, *[1.0] * (rest - axis)]
     resized = F.interpolate(
         ones.movedim(1, axis + 1)[None].contiguous(),
-        None if size is None else to,  # type: ignore[arg-type]
-        None if factor is None else by,  # type: ignore[arg-type]
+        None if size is None else to,
+        None if factor is None else by,
         **settings,
     )
     return np.ascontiguousarray(resized[0].movedim(axis + 1, 1).reshape(side, -1, 2**rest)[:, :, 0].T.numpy())

@@ -210,4 +210,5 @@ def _added(x: Any, places: Array, size: int, axis: int) -> Any:
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[return-value]
+    one, other = (value, value) if isinstance(value, int) else value
+    return int(one), int(other)

@@ -18,6 +18,7 @@ from parity.inputs.strategies.activation import BENDS
 from parity.inputs.strategies.cases import Call
 from parity.pairs import INPUT, Input
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras, as it saves
 nn, F = torch.nn, torch.nn.functional
 FORMATS = ("channels_last", "channels_first")
 SHAPE = (2, 4, 5, 3)

@@ -1,6 +1,6 @@
 """Cases of activations: any rank, values where a function bends, and values of every size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from parity.pairs import INPUT, Input
 
 BENDS = np.asarray([0.0, -0.0, 0.5, -0.5, 1, -1, 3, -3, 6, 20, -20, 88, -88, 104, -104, 1e-20, -1e-20])
 """Where activations bend, or their exponentials reach the end of float32's range."""
-VALUES = {
+VALUES: Mapping[str, Callable[[np.random.Generator, Sequence[int]], Array]] = {
     **STYLES,
     "bends": lambda generator, shape: generator.choice(BENDS, shape),
     "tens": lambda generator, shape: 10 * generator.standard_normal(shape),

@@ -1,5 +1,7 @@
 """Cases of sampling: places inside, on the edge and far outside of a map."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -9,7 +11,7 @@ from parity.inputs.strategies.cases import Call, CallOfTwo, Case, arrays, case, 
 from parity.pairs import Input
 
 F = torch.nn.functional
-PLACES = {
+PLACES: Mapping[str, Callable[[np.random.Generator, Sequence[int]], Array]] = {
     "around": lambda generator, shape: generator.uniform(-1.5, 1.5, shape),
     "at the middle": lambda generator, shape: np.zeros(shape),
     "on corners": lambda generator, shape: generator.choice([-1.0, 0.0, 1.0], shape),
