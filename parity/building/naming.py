@@ -49,7 +49,8 @@ class Names:
         ends = {id(_maker(value.tensor)) for value in values}
         own, called = site.name(), False
         for each in made:
-            is_own = isinstance(each, keras.layers.Layer) and (each.name == own or each.name.startswith(f"{own}_"))
+            within = each.name.startswith((f"{own}_", f"{own}."))
+            is_own = isinstance(each, keras.layers.Layer) and (each.name == own or within)
             called = called or (is_own and each.name == own)
             if not is_own:
                 each.name = own if id(each) in ends and not called else f"{own}_{kind_name_of(each)}"
