@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LAYERS = "layers"
 """What `--model` is given for it, and what the ids of its tests begin with."""
 EXAMPLES = 25
-SHARE = 5
-"""One in so many of the cases is tried in a mode that compiles: that costs more than the case."""
+SHARE, AT_MOST = 5, 20
+"""One in so many of the cases, and no more than that, is tried in a mode that compiles: that costs more than a case."""
 FORMATS = ("channels_last", "channels_first")
 TAKEN = ("examples", "mode", "data_format")
 """The options of parity that have a meaning here."""
@@ -151,7 +151,7 @@ class LayersSession:
 
         profile = self.config.getoption("--hypothesis-profile", None)
         examples = self.wanted.examples or (settings().max_examples if profile else EXAMPLES)
-        return examples if mode == "eager" or len(self.wanted.modes) == 1 else -(-examples // SHARE)
+        return examples if mode == "eager" or len(self.wanted.modes) == 1 else min(-(-examples // SHARE), AT_MOST)
 
     def seed_or_none(self) -> int | None:
         """The run's own seed; None where Hypothesis was given one, or a profile that needs none."""
