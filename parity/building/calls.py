@@ -468,7 +468,7 @@ def split(site: Site, x: Value, *given: Any, dim: int | None = None, **settings:
     """(..., a + b, ...) to (..., a, ...), (..., b, ...)."""
     dim = dim if dim is not None else (given[1] if len(given) > 1 else 0)
     sizes = [site.sizes[number][dim] for number in range(len(site.sizes))]
-    if not all(isinstance(each, int) for each in sizes):
+    if x.shape[dim % len(x.order)] is None or not all(isinstance(each, int) for each in sizes):
         raise ConversionError("it splits the batch")
     if len(sizes) == 1:
         return (x,)

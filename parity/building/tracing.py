@@ -155,6 +155,7 @@ class Tracer(torch.fx.Tracer):
         self._lanes = lanes
         self._is_leaf = is_leaf
         self._inside = False
+        self._stopped_in = ""
         self._steps: dict[Any, Step] = {}
         self._inputs: dict[str, Any] = {}
         self._given: Sequence[Any] = ()
@@ -223,7 +224,7 @@ class Tracer(torch.fx.Tracer):
             if "/torch/" not in frame.filename and not frame.filename.endswith("building/tracing.py")
         ]
         frame = frames[-1] if frames else None
-        scope = self.scope.module_path if self.scope.module_path else type(self._module).__name__
+        scope = self._stopped_in or type(self._module).__name__
         return f"{scope} ({frame.filename}, line {frame.lineno}: {frame.line})" if frame else scope
 
     def _alone(self) -> Any:
@@ -271,7 +272,11 @@ class Tracer(torch.fx.Tracer):
         """A step, or a module to be traced into."""
         if self._inside:
             return forward(*args, **kwargs)
-        made = super().call_module(m, forward, args, kwargs)
+        try:
+            made = super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self._stopped_in = self._stopped_in or self.path_of_module(m)
+            raise
         if not self._is_leaf(m):
             self._recorder.left(self.path_of_module(m), m, self._concrete(made))
         return made
@@ -312,6 +317,8 @@ class Tracer(torch.fx.Tracer):
         results, tap = [], ""
         for lane in range(len(self._lanes)):
             result = self._run(node, lane)
+            if isinstance(result, np.ndarray):
+                raise StoppedError("leaves torch for NumPy")
             results.append(result)
             if lane == 0 and torch.is_tensor(result):
                 tap = self._recorder.known_as(result)
