@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ PACKAGE = Path(parity.__file__).parent
 FILES = ("building/*.py", "converters/*.py")
 NOT_CONVERTERS = {"__init__", "registry", "transfer", "values", "graph", "tracing", "calls", "functional"}
 """Modules that hold no converters: what they do, all kinds share."""
-CASES, CASES_OF_ONE = 2000, 100
+CASES, CASES_OF_ONE = 800, 100
 """How many cases a survivor is compared with the original on in all, and of each kind at least."""
 TIMEOUT = 900
 
@@ -511,11 +511,11 @@ def main() -> None:
         for each in chosen:
             console.print(f"{each.file}:{each.line} {each.way}: {each.before} -> {each.after}", highlight=False)
         return
-    results = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        for result in pool.map(lambda each: tried(each, under_fire[each]), chosen):
-            results.append(result)
-            print(_in_a_line(result), flush=True)
+        waiting = [pool.submit(tried, each, under_fire[each]) for each in chosen]
+        for done in as_completed(waiting):
+            print(_in_a_line(done.result()), flush=True)
+    results = [each.result() for each in waiting]
     console.print(table(results))
     counts = {verdict: sum(each.verdict == verdict for each in results) for verdict in ("killed", "survived", "same")}
     print(json.dumps({**counts, "seed": options.seed, "seconds": round(sum(each.seconds for each in results))}))
