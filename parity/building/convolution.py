@@ -108,8 +108,8 @@ def _without_an_idle_stride(
 ) -> tuple[Any, Sequence[int]]:
     """A volume of one channel, and strides: where it gives one value along its width it has no stride along that.
 
-    With one, oneDNN leaves rows of the result as the memory was (AVX-512). The kernel reaches over the whole width then,
-    once what the stride would have left over is cut off.
+    With one, oneDNN leaves rows of the result as the memory was (AVX-512). Once what the stride would have left over is
+    cut off, the kernel reaches over the whole width.
     """
     axis, span = site.spatial[-1], settings.dilation[-1] * (settings.kernel[-1] - 1) + 1
     width = x.shape[axis]

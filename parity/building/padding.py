@@ -112,7 +112,13 @@ def _with_constants(x: Any, pads: Pads, value: float) -> Any:
     widths = [(max(0, before), max(0, after)) for before, after in _of_all(x, pads)]
     if not any(map(any, widths)):
         return x
-    return keras.ops.pad(x, widths, mode="constant", constant_values=value)
+    return keras.ops.pad(x, widths, mode="constant", constant_values=_as_in(x, value))
+
+
+def _as_in(x: Any, value: float) -> float:
+    """The value as torch writes it into a tensor of that kind of numbers."""
+    kind = keras.backend.standardize_dtype(x.dtype)
+    return bool(value) if kind == "bool" else int(value) if "int" in kind else float(value)
 
 
 def _of_all(x: Any, pads: Pads) -> list[tuple[int, int]]:
