@@ -114,7 +114,8 @@ class _Sampler:
         index, there = 0, True
         for each, side in zip(_spread(at), self._sides, strict=True):
             there = keras.ops.logical_and(there, keras.ops.logical_and(each >= 0.0, each <= float(side - 1)))
-            index = index * side + keras.ops.cast(keras.ops.clip(each, 0.0, float(side - 1)), "int32")
+            inside = keras.ops.cast(keras.ops.clip(each, 0.0, float(side - 1)), "int32")
+            index = _sum(index * side, inside)
         values = keras.ops.take_along_axis(self._flat, keras.ops.reshape(index, (-1, places * taps, 1)), axis=1)
         values = keras.ops.reshape(values, (-1, places, taps, self._flat.shape[-1]))
         if self._padding != "zeros":
@@ -123,8 +124,13 @@ class _Sampler:
 
 
 def _each_added(x: Any, numbers: Sequence[float]) -> Any:
-    """(N, places, 1) to (N, places, k): plus each number. Subtracted, since `keras.ops.add` takes (k,) for a bias."""
-    return keras.ops.subtract(x, -np.asarray(numbers, np.float32))
+    """(N, places, 1) to (N, places, k): plus each number."""
+    return _sum(x, np.asarray(numbers, np.float32))
+
+
+def _sum(x: Any, y: Any) -> Any:
+    """The sum of what broadcasts. By a difference, since `keras.ops.add` takes what has one long axis for a bias."""
+    return keras.ops.subtract(x, -y)
 
 
 def _spread(along: Sequence[Any]) -> list[Any]:
