@@ -17,7 +17,10 @@ from parity.inputs.strategies import Case, seeded
 from parity.layers import tried
 from parity.pairs import INPUT, Input
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras, as it saves
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of Keras, as it saves
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning"),
+]
 FORMATS = ("channels_last", "channels_first")
 MODES = ("eager", "graph", "xla")
 LAYOUTS = {3: "NCL", 4: "NCHW", 5: "NCTHW"}
