@@ -143,11 +143,14 @@ def test_filled_embedding_computes_the_same() -> None:
     np.testing.assert_array_equal(np.asarray(port(tokens)), module(torch.from_numpy(tokens)).detach().numpy())
 
 
+RECURRENT = [(nn.LSTM, layers.LSTM), (nn.GRU, layers.GRU), (nn.RNN, layers.SimpleRNN)]
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize(("kind", "layer"), [(nn.LSTM, layers.LSTM), (nn.GRU, layers.GRU)])
+@pytest.mark.parametrize(("kind", "layer"), RECURRENT)
 def test_filled_recurrent_layer_computes_the_same(kind: Any, layer: Any, batch_first: bool, bias: bool) -> None:
-    """An LSTM and a GRU give the same values at every step, whichever axis torch takes for the batch."""
+    """An LSTM, a GRU and an RNN give the same values at every step, whichever axis torch takes for the batch."""
     module = shuffled(kind(6, 5, batch_first=batch_first, bias=bias))
     given = np.random.default_rng(0).normal(size=SEQUENCE).astype(np.float32)
     actual = np.asarray(filled(module, layer(5, return_sequences=True, use_bias=bias), SEQUENCE)(given))
@@ -157,7 +160,7 @@ def test_filled_recurrent_layer_computes_the_same(kind: Any, layer: Any, batch_f
     agree(actual, expected if batch_first else expected.swapaxes(0, 1))
 
 
-@pytest.mark.parametrize(("kind", "layer"), [(nn.LSTM, layers.LSTM), (nn.GRU, layers.GRU)])
+@pytest.mark.parametrize(("kind", "layer"), RECURRENT)
 def test_filled_bidirectional_layer_computes_the_same(kind: Any, layer: Any) -> None:
     """A recurrent layer of both directions fills a Bidirectional: forward weights first, then the backward ones."""
     module = shuffled(kind(6, 5, batch_first=True, bidirectional=True))
@@ -194,6 +197,9 @@ def test_one_of_several_outputs_stands_for_its_module() -> None:
         (lambda: nn.LSTM(4, 5), lambda: layers.Bidirectional(layers.LSTM(5)), "bidirectional=False is one layer"),
         (lambda: nn.LSTM(4, 5, proj_size=3), None, "LSTM with proj_size=3 has no counterpart"),
         (lambda: nn.GRU(4, 5), lambda: layers.GRU(5, reset_after=False), "the port's layer has reset_after=False"),
+        (lambda: nn.GRUCell(4, 5), lambda: layers.GRUCell(5, reset_after=False), "has reset_after=False"),
+        (lambda: nn.RNN(4, 5, num_layers=2), None, "RNN with num_layers=2 is as many layers"),
+        (lambda: nn.MultiheadAttention(4, 2, add_bias_kv=True), None, "add_bias_kv=True has no counterpart"),
     ],
 )
 def test_what_cannot_be_converted_is_refused(module: Any, target: Any, message: str) -> None:
@@ -220,3 +226,6 @@ def test_unknown_targets_get_the_default() -> None:
     assert [array.shape for array in convert(nn.GRU(4, 5), "gru")] == [(4, 15), (5, 15), (2, 15)]
     assert [array.shape for array in convert(nn.Conv2d(4, 8, 3, groups=4), "conv")] == [(3, 3, 1, 8), (8,)]
     assert len(convert(nn.BatchNorm2d(4, affine=False), "norm")) == 2
+    assert [array.shape for array in convert(nn.LSTMCell(4, 5), "cell")] == [(4, 20), (5, 20), (20,)]
+    kernels = convert(nn.MultiheadAttention(6, 2, kdim=4, vdim=5, bias=False), "attention")
+    assert [array.shape for array in kernels] == [(6, 2, 3), (4, 2, 3), (5, 2, 3), (2, 3, 6)]
