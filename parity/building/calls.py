@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.building.registry import BUILDERS, builds
+from parity.building.registry import BUILDERS, Function, builds
 from parity.building.values import Batch, Site, Value
 from parity.errors import ConversionError
 from parity.frameworks import keras, torch
@@ -21,7 +21,7 @@ MANY = 256
 """Values from which on a mean is taken in two steps: TensorFlow adds them one after the other in float32."""
 
 
-def calls(*kinds: Any, moves_only: bool = False, how: str = "") -> Callable[[Any], Any]:
+def calls(*kinds: Any, moves_only: bool = False, how: str = "") -> Callable[[Function], Function]:
     """`builds` with Values, for those of the kinds that have no builder."""
     free = [kind for kind in dict.fromkeys(kinds) if kind not in BUILDERS]
     return builds(*free, layout="values", moves_only=moves_only, how=how)
@@ -95,7 +95,7 @@ def _number(x: Any) -> Any:
     return x
 
 
-def _elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
+def _elementwise(function: Callable[..., Any]) -> Callable[..., Value]:
     def build(site: Site, *values: Any, **unused: Any) -> Value:
         """(...) and (...) to what they broadcast to."""
         tensors, order = aligned(*values)
@@ -108,7 +108,16 @@ def _elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
 def add(site: Site, x: Any, y: Any, *, alpha: Any = 1) -> Value:
     """(...) and (...) to what they broadcast to."""
     (x, y), order = aligned(x, y)
-    return Value(keras.ops.add(x, y if alpha == 1 else keras.ops.multiply(y, alpha)), order)
+    return Value(added(x, y if alpha == 1 else keras.ops.multiply(y, alpha)), order)
+
+
+def added(x: Any, y: Any) -> Any:
+    """The sum of two tensors or numbers. `keras.ops.add` takes what has one long axis for a bias along another axis of
+    that size, so what is to broadcast is subtracted, with its sign turned."""
+    shapes = [tuple(getattr(each, "shape", ())) for each in (x, y)]
+    if shapes[0] == shapes[1] or () in shapes or "bool" in str(getattr(y, "dtype", "")):
+        return keras.ops.add(x, y)
+    return keras.ops.subtract(x, keras.ops.negative(y))
 
 
 @calls(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_", "subtract", how="ops.subtract")
@@ -413,7 +422,7 @@ def repeated(x: Value, axis: int, batch: Value | None) -> Value:
     rows = batch.tensor[(slice(None), *[0] * (len(batch.tensor.shape) - 1))]
     nothing = keras.ops.zeros_like(rows, dtype=str(x.tensor.dtype))
     sizes = [-1 if each == axis else 1 for each in range(len(x.order))]
-    return Value.plain(keras.ops.add(keras.ops.reshape(nothing, sizes), plain(x)))
+    return Value.plain(added(keras.ops.reshape(nothing, sizes), plain(x)))
 
 
 @calls("flip", torch.flip, moves_only=True, how="ops.flip")

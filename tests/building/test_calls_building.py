@@ -18,6 +18,7 @@ from parity.building.values import Site, Value
 from parity.errors import ConversionError
 from parity.frameworks import torch
 from parity.inputs.strategies import Case
+from parity.inputs.strategies.cases import Call
 from parity.layers import tried
 from parity.pairs import Input
 
@@ -204,3 +205,12 @@ def test_inputs_of_other_types_are_taken(tmp_path: Path) -> None:
     mixed = Case(module=Masked().eval(), given=given, layouts=layouts)
     assert all(found.passed for found in tried(mixed, "channels_last").values())
     assert same_when_loaded(mixed, "channels_last", tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("shape", [(4, 4, 3, 1), (4, 3, 5, 4), (3, 3, 3, 3), (1, 5, 1, 1)])
+def test_what_each_sample_has_is_added_to_that_sample(shape: tuple[int, ...], mode: str) -> None:
+    """Also where there are as many samples as channels or columns, which `keras.ops.add` takes for a bias of those."""
+    module = Call(lambda x: x + x.amax((1, 2, 3), keepdim=True) + x.amax((0, 2, 3), keepdim=True))
+    for data_format in FORMATS:
+        assert all(found.passed for found in tried(on_noise(module, shape), data_format, mode).values())
