@@ -39,7 +39,8 @@ def how_far(report: Report, finding: Finding, result: LayerResult | None) -> str
         return "is not trained on both sides"
     if finding.cause.slug == "dropout-rate":
         return "is followed by another dropout"
-    allowed = f"{unit_of(report, result)} {short(finding.floor)}, {times(in_floors(finding))}"
+    allowed = f"{unit_of(report, result)} {short(finding.floor)}"
+    allowed += f", {times(ratio)}" if math.isfinite(ratio := in_floors(finding)) else ""
     allowed += in_decibels(finding, result)
     if finding.about != VALUES:
         what = "gives other gradients, off by" if finding.about == GRADIENTS else "differs in training mode by"
@@ -133,8 +134,10 @@ def allowed(report: Report, measure: Measure) -> str:
 
 
 def next_command(report: Report, input_name: str, mode: str) -> str:
-    """A command that shows every layer of that run; without a known command, the Python that does."""
+    """A command that shows every layer of that run; without a known command or file, the Python that does."""
     command = report.settings.get("command")
+    if not command and (file := report.settings.get("file")):
+        return f"parity report {file} --layers"
     if not command:
         run = next((i for i, run in enumerate(report.runs) if (run.input, run.mode) == (input_name, mode)), 0)
         return f"from parity.render import layer_table; print(layer_table(report, report.runs[{run}]))"

@@ -32,11 +32,14 @@ class Scale:
             return STRANGE
         if value <= 0:
             return EXACT
-        share = (math.log10(value) - self.low) / (self.high - self.low)
+        return self._along(math.log10(value))
+
+    def _along(self, power: float) -> float:
+        share = (power - self.low) / (self.high - self.low)
         return round(LOW + (HIGH - LOW) * min(1.0, max(0.0, share)), 1)
 
     def ticks(self, most: int = 6, ends: Sequence[tuple[float, str]] = ()) -> list[tuple[float, str]]:
         """Places and their words, in steps of as many decades as leave at most so many, and the `ends`."""
         step = max(1, math.ceil((self.high - self.low) / most))
         powers = range(self.low, self.high + 1, step)
-        return [*((self.at(10.0**power) or 0.0, "1" if power == 0 else f"1e{power}") for power in powers), *ends]
+        return [*((self._along(power), "1" if power == 0 else f"1e{power}") for power in powers), *ends]

@@ -316,6 +316,10 @@ class View:
             return "–"
         if measure.note:
             return "not finite" if "not finite" in measure.note else "not comparable"
+        if not math.isfinite(measure.relative):
+            return "not finite"
+        if not math.isfinite(measure.ratio):
+            return short(measure.relative)  # beside a floor of nothing
         return f"{short(measure.relative)} · {times(measure.ratio)}" if measure.relative else "exact"
 
     def _heat(self, layer: LayerResult) -> str:

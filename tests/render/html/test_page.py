@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import time
 from base64 import b64encode
@@ -110,6 +111,22 @@ def test_what_is_not_finite_is_said_in_words() -> None:
     assert "is not finite: 64 values of the port are not finite" in first
     assert "not a number to compare" in first
     assert not re.search(r"[>:]\s*(nan|inf)\b", text.partition("<script")[0])
+
+
+@pytest.mark.parametrize("relative", [1.7e308, 1e-320, math.inf, math.nan, 0.0])
+@pytest.mark.parametrize("floor", [0.0, 1e-320, math.nan, FLOOR])
+def test_no_number_is_too_strange_for_a_page(relative: float, floor: float) -> None:
+    """The greatest and the least that a float can be, and none at all, have a place on the axis and words."""
+    report = failing()
+    run = report.runs[0]
+    wild = replace(measure(1.0), relative=relative, ratio=relative / floor if floor else math.inf)
+    layers = tuple(replace(each, introduced=wild, propagated=wild, floor=floor) for each in run.layers)
+    finding = replace(report.findings[0], error=relative, floor=floor)
+    made_up = replace(report, runs=(replace(run, layers=layers),), findings=(finding,), first_divergence=finding)
+    text = page(made_up).partition('id="data"')[0]
+    assert not re.search(r"(?:left|bottom|width):(?:nan|inf|None)|[ML][\d.]+ (?:nan|inf)", text)
+    words = re.sub(r"<[^>]*>", " ", text.partition('id="layers"')[0])
+    assert not re.search(r"\b(?:infx|nanx)\b", words)
 
 
 def test_an_accumulated_divergence_has_a_card() -> None:
