@@ -2,6 +2,8 @@
 
 @given(strategies.cases(torch.nn.Conv2d))
 def test_my_converter(case): ...
+
+`tensors` has arrays of any shape and place in memory, layouts and tolerances, for what compares and moves values.
 """
 
 from parity.inputs.strategies import (
@@ -18,6 +20,7 @@ from parity.inputs.strategies import (
     sampling,
     shapes,
     similarity,
+    tensors,
     transposed,
 )
 from parity.inputs.strategies.cases import CASES, STYLES, Case, arrays, case, cases, cases_of, seeded
@@ -44,5 +47,6 @@ __all__ = [
     "seeded",
     "shapes",
     "similarity",
+    "tensors",
     "transposed",
 ]
