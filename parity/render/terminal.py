@@ -51,6 +51,8 @@ NARROW = 100
 """Below this width a table puts the port's names under the reference's."""
 USUAL, NARROWEST = 80, 56
 """Below these widths tables leave out what a reader misses least."""
+MOST_RUNS = 24
+"""So many runs are listed: what was found is not to be pushed off the screen."""
 SHORTEST = 8
 """To how many characters a name in a table may be cut."""
 STYLES = {PASS: "green", DIVERGED: "bold red", DIED: "bold red", INTRODUCES: "bold red", INHERITS: "yellow"}
@@ -81,7 +83,11 @@ def summary(report: Report, *, width: int | None = None, colour: bool = False) -
         page.item("again", again(report, death))
     page.gap()
     if report.runs:
-        page.table(_runs_table(report, page.width))
+        shown = _listed(report)
+        page.table(_runs_table(report, shown, page.width))
+        if left := len(report.runs) - len(shown):
+            passing = sum(run.verdict == PASS for run in report.runs) - sum(run.verdict == PASS for run in shown)
+            page.item("", f"and {left} more runs, of which {passing} pass (all of them: runs in report.json)")
         page.gap()
     page.item("", _coverage_line(report), style="" if report.coverage.complete else STYLES[DIVERGED])
     for side, names in unmatched_in(report.coverage):
@@ -128,20 +134,29 @@ def _header(report: Report) -> dict[str, str]:
     return {**shown, **({"versions": versions} if versions else {})}
 
 
-def _runs_table(report: Report, width: int) -> Table:
+def _listed(report: Report) -> list[Run]:
+    """The runs that the table has: all, or of many those that do not pass before those that do."""
+    if len(report.runs) <= MOST_RUNS:
+        return list(report.runs)
+    failing = [run for run in report.runs if run.verdict != PASS]
+    passing = [run for run in report.runs if run.verdict == PASS]
+    return [*failing, *passing][:MOST_RUNS]
+
+
+def _runs_table(report: Report, runs: list[Run], width: int) -> Table:
     narrow = width < USUAL
     table = plain_table()
     names = max(SHORTEST, (width - 40) // 2) if narrow else max(12, (width - 53) // 2)
-    rows = [(run, _ends(run)) for run in report.runs]
+    rows = [(run, _ends(run)) for run in runs]
     columns: dict[str, list[Text]] = {
-        "input": [Text(clip(run.input, names)) for run in report.runs],
-        "mode": [Text(run.mode) for run in report.runs],
-        "verdict": [Text(run.verdict, style=STYLES.get(run.verdict, "")) for run in report.runs],
-        f"worst layer, in {unit_of(report)}s": [Text(_worst(run, names)) for run in report.runs],
+        "input": [Text(clip(run.input, names)) for run in runs],
+        "mode": [Text(run.mode) for run in runs],
+        "verdict": [Text(run.verdict, style=STYLES.get(run.verdict, "")) for run in runs],
+        f"worst layer, in {unit_of(report)}s": [Text(_worst(run, names)) for run in runs],
         "output error": [output for _, (output, _) in rows],
         "watching": [watching for _, (_, watching) in rows],
     }
-    if narrow and all(run.watching.within for run in report.runs):
+    if narrow and all(run.watching.within for run in runs):
         del columns["watching"]
     if width < NARROWEST:
         columns = {heading: cells for heading, cells in columns.items() if not heading.startswith("worst")}

@@ -299,6 +299,17 @@ def test_wide_letters_take_two_columns() -> None:
         assert max(map(cell_len, rows)) <= 80
 
 
+def test_of_many_runs_those_that_fail_are_listed() -> None:
+    """A hundred runs do not push the findings off the screen: the failing ones are shown, the others counted."""
+    report = records.report(tuple(f"frame{index}" for index in range(34)), MODES)
+    report = records.with_run(report, 100, verdict=DIVERGED)
+    text = summary(report, width=80)
+    rows = [line.split() for line in text.splitlines() if line.startswith("  frame")]
+    assert rows[0][:3] == ["frame33", "graph", "diverged"]
+    assert len(rows) == 24
+    assert "and 78 more runs, of which 78 pass (all of them: runs in report.json)" in text
+
+
 def test_what_watching_changes_is_said_on_a_narrow_terminal_too() -> None:
     """Where watching changed a run beyond its limits, its column stays."""
     report = records.with_run(records.report(), 0, watching=Watching(same=False, relative=0.012, within=False))
