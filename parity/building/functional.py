@@ -35,7 +35,7 @@ def linear(site: Site, x: Value, weight: Any, bias: Any = None) -> Any:
 def embedding(site: Site, x: Value, weight: Any, padding_idx: Any = None, *unused: Any, **settings: Any) -> Any:
     """(...) to (..., features)."""
     weight = array_of(weight, "weight")
-    made = torch.nn.Embedding(*weight.shape, device="meta")
+    made = torch.nn.Embedding(weight.shape[0], weight.shape[1], device="meta")
     return build(filled(made, weight=weight), site, x)
 
 

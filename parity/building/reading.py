@@ -77,4 +77,4 @@ def _shares_memory(step: Step, written: Step) -> bool:
     own, theirs = step.values[0], written.values[0]
     if not torch.is_tensor(own) or own is theirs:
         return False
-    return own.untyped_storage().data_ptr() == theirs.untyped_storage().data_ptr()
+    return bool(own.untyped_storage().data_ptr() == theirs.untyped_storage().data_ptr())

@@ -232,8 +232,8 @@ class Tracer(torch.fx.Tracer):
         self.root = self._module
         self.graph = torch.fx.Graph(tracer_cls=type(self))
         args, kwargs = self._placeholders()
-        plain = lambda tree: torch.fx.node.map_aggregate(tree, lambda x: x.node if isinstance(x, torch.fx.Proxy) else x)  # noqa: E731
-        return self.create_node("call_module", "", plain(args), plain(kwargs))
+        nodes = mapped((args, kwargs), lambda leaf: leaf.node if isinstance(leaf, torch.fx.Proxy) else leaf)
+        return self.create_node("call_module", "", *nodes)
 
     def _placeholders(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         def start(name: str, array: Any) -> Any:

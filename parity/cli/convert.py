@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,7 +104,7 @@ def _converted(
     with progress_bar(sys.stderr) as show:
         show(f"loading {name}", 0.0)
         engines_first()
-        from parity.conversion import convert
+        from parity.conversion import convert, report_of
 
         module, given, known = _found(name, settings)
         made = convert(
@@ -118,6 +119,8 @@ def _converted(
             values=settings.settings.values,
             progress=show,
         )
+        told = {**made.report.settings, "file": str(report_of(output))}
+        made = replace(made, report=replace(made.report, settings=told))
         show("writing", 0.9)
         if made.passed or write_anyway:
             made.save(output, force=force, write_anyway=write_anyway)
@@ -159,8 +162,6 @@ def _own(module: Any, name: str, settings: Any) -> tuple[Any, Any, dict[str, str
 
 def _of_pair(name: str, settings: Any) -> tuple[Any, Any, dict[str, str]]:
     """The reference of a pair, and the pair's inputs."""
-    from dataclasses import replace
-
     from parity.layouts import derived_for
     from parity.lookup import resolved
     from parity.models import load

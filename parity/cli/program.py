@@ -46,6 +46,7 @@ def parity(
       parity verify flownet --input noise --mode xla   one input in one mode
       parity init                                      a pair of your own, written into a file and verified
       parity verify parity_mynet.py                    the pair in that file
+      parity convert net.py:Net -o net.keras --shape 1,3,64,96   a port made from the original, verified
       parity export flownet --to pb,tflite-int8        files that ship, each of them verified
       parity gate flownet --artifact net.pb            whether a file may go out
       parity explain flownet conv3_1                   why a layer differs, and what to change

@@ -188,6 +188,8 @@ class Recorder(TorchFunctionMode):
         if not value.is_floating_point():
             self._note(name, kind, value, call)
             return
+        if not value.numel():
+            return  # there is nothing to compare
         known = self._names.of(value)
         if known is not None and known not in self._starts:
             self.aliases[name] = known
@@ -231,7 +233,7 @@ class Recorder(TorchFunctionMode):
 
 def _modes_at_work() -> list[Any]:
     """The modes that see what torch is called with now."""
-    stack: list[Any] = torch.overrides._get_current_function_mode_stack()
+    stack: list[Any] = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
     return stack
 
 
