@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from parity.frameworks import torch
 from parity.inputs.strategies.cases import Case, case, cases_of
-from parity.inputs.strategies.convolution import LAYOUTS, channels, each
+from parity.inputs.strategies.convolution import LAYOUTS, channels, each, filters
 
 
 @cases_of(torch.nn.ConvTranspose1d, "conv_transpose1d")
@@ -29,14 +29,16 @@ def conv_transpose3d(draw: st.DrawFn) -> Case:
 
 def _transposed(draw: st.DrawFn, kind: Any, rank: int, longest: int) -> Case:
     """A transposed convolution whose settings fit together, and an input of which something is left."""
-    i, o, groups = channels(draw)
-    kernel, dilation = each(draw, rank, 1, longest), each(draw, rank, 1, 3)
+    i, groups = channels(draw)
+    kernel, dilation = draw(st.tuples(*[st.integers(1, longest)] * rank)), each(draw, rank, 1, 3)
     stride, padding = each(draw, rank, 1, 4), each(draw, rank, 0, 3)
     more = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True))
-    sizes = []
+    sizes, results = [], []
     for k, d, s, p, q in zip(kernel, dilation, stride, padding, more, strict=True):
         least = max(1, 1 - (d * (k - 1) - 2 * p + q) // s)
         sizes.append(draw(st.integers(least, least + 4)))
+        results.append((sizes[-1] - 1) * s - 2 * p + d * (k - 1) + q + 1)
     settings = {"stride": stride, "padding": padding, "output_padding": more, "dilation": dilation, "groups": groups}
+    o = filters(draw, groups, results[-1])
     module = kind(i, o, kernel, **settings, bias=draw(st.booleans()))
     return case(draw, module, (draw(st.integers(1, 3)), i, *sizes), LAYOUTS[rank])
