@@ -156,6 +156,12 @@ def _is_bool(mask: Any) -> bool:
     return bool(keras.backend.standardize_dtype(mask.dtype) == "bool")
 
 
+def _later(query: Any, key: Any) -> Any:
+    """(..., L, S), True where the key is later than the query. Of it only the numbers of the steps are saved."""
+    steps, others = (np.arange(x.shape[-2], dtype=np.float32) for x in (query, key))
+    return keras.ops.less(keras.ops.subtract(steps[:, np.newaxis], keras.ops.zeros_like(query[..., :1])), others)
+
+
 @builds(
     torch.nn.functional.scaled_dot_product_attention,
     layout="torch",
@@ -182,7 +188,7 @@ def scaled_dot_product_attention(
         key, value = (keras.ops.repeat(x, query.shape[-3] // x.shape[-3], axis=-3) for x in (key, value))
     masks = [] if attn_mask is None else [keras.ops.logical_not(attn_mask) if _is_bool(attn_mask) else attn_mask]
     if is_causal:
-        masks.append(~np.tri(query.shape[-2], key.shape[-2], dtype=bool))
+        masks.append(_later(query, key))
     attended, _ = _attended(query, key, value, masks, query.shape[-1] ** -0.5 if scale is None else scale)
     return attended
 

@@ -321,6 +321,21 @@ def test_names_of_parts() -> None:
     assert parts | {"norm"} <= names
 
 
+def test_parts_keep_their_paths_in_networks() -> None:
+    """So they do where the encoder is in a network of one's own."""
+    case = on(Causal(), (noise(2, 5, 6),), ["NLC"])
+    names = {layer.name for layer in built(case.module, case.given, case.layouts).model.layers}
+    assert {"layer.self_attn", "layer.norm1", "layer.linear1", "layer.activation", "layer.norm2"} <= names
+
+
+def test_long_causal_masks_are_not_in_the_file() -> None:
+    """What is saved of a causal mask grows with the steps, not with their square."""
+    args = [noise(1, 400, 2, seed=seed) for seed in range(3)]
+    case = on(Attending(is_causal=True), args, ["NLC"] * 3)
+    assert len(built(case.module, case.given, case.layouts).model.to_json()) < 30_000
+    assert passed(case)
+
+
 @KERAS_SAVES
 @pytest.mark.parametrize(
     "case",
