@@ -1,6 +1,7 @@
 """One case, checked in a test of one's own: an AssertionError says all there is to say where the port is off."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from parity.axes import CHANNELS_FIRST, DATA_FORMATS, Axes, in_port
@@ -16,6 +17,22 @@ from parity.runners.taps import MODES
 Builder = Callable[[torch.nn.Module], Any]
 
 
+class NotExactError(AssertionError):
+    """A port does not compute what torch does. The message, and with it the cause, is found once somebody reads it:
+    while Hypothesis shrinks a case nobody does."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__()
+        self.failed = failed
+
+    @cached_property
+    def _text(self) -> str:
+        return failure(self.failed)
+
+    def __str__(self) -> str:
+        return self._text
+
+
 def check(
     case: Case,
     *,
@@ -23,8 +40,7 @@ def check(
     builder: Builder | None = None,
     modes: Sequence[str] = MODES,
 ) -> None:
-    """Raise AssertionError unless a case's port computes what torch does, in every mode: with the smallest there is to
-    say about it, and its cause.
+    """Raise AssertionError unless a case's port computes what torch does, in every mode; its message has the cause.
 
     `builder` is the converter to check: a function of the torch module that returns a Keras layer or model with its
     weights, or a function of Keras tensors, for inputs in `data_format`. Without one it is parity's own. Its outputs
@@ -48,7 +64,7 @@ def check(
         except Exception as raised:
             error = raised
         failed = Failed(case=case, data_format=data_format, mode=mode, error=error, trial=trial, outcomes=outcomes)
-        raise AssertionError(failure(failed)) from (None if isinstance(error, DiffersError) else error)
+        raise NotExactError(failed) from (None if isinstance(error, DiffersError) else error)
 
 
 def _made(case: Case, data_format: str, builder: Builder) -> Built:

@@ -35,14 +35,14 @@ def table(kinds: Iterable[Kind]) -> str:
     rows = [row(kind) for kind in kinds]
     for each in rows:
         lines += _lines(each)
-    lines += ["", *textwrap.wrap(f"{len(rows)} kinds. {LEGEND}", 80)]
+    lines += ["", *textwrap.wrap(f"{len(rows)} kind{'s' if len(rows) != 1 else ''}. {LEGEND}", 80)]
     return "\n".join(lines)
 
 
 LEGEND = (
-    "last, first, XLA: exact in channels_last, in channels_first (the same where a kind has no channels) and compiled by "
-    "XLA. Exact means: as near to torch's float64 as torch's float32 is, on every case that "
-    "`pytest --model layers` draws; of what is refused, each says so when it is built."
+    "last, first, XLA: exact in channels_last, in channels_first (the same where a kind has no channels) and compiled "
+    "by XLA. Exact means: as near to torch's float64 as torch's float32 is, on every case that "
+    "`pytest --model layers` draws; what is refused is refused when it is built, with the reason."
 )
 
 

@@ -16,13 +16,13 @@ from parity.report import Finding
 from parity.verification import verify
 
 
-def failure(failed: Failed, *, next_line: str = "", width: int | None = None) -> str:
-    """A failed case in the format of every failure of parity; `next_line` says how to have it again."""
+def failure(failed: Failed, *, what: str = "case", next_line: str = "", width: int | None = None) -> str:
+    """A failed case in the format of every failure of parity; `what` it is called, `next_line` how to have it again."""
     name, worst = _worst(failed.outcomes)
     lines: list[Sequence[str]] = [
         [f"layers / {failed.case.kind or _kind(failed)}[{failed.data_format}]  {_how_far(failed, name, worst)}"],
         *([text] for text in _why(failed)),
-        [f"smallest case: {_one_line(failed.case.module)}"],
+        [f"{what}: {_one_line(failed.case.module)}"],
         *([text] for text in _inputs(failed)),
         *([text] for text in ([] if worst is None else _outputs(name, worst))),
         [f"mode {failed.mode}", "judged by a float64 run of torch"],

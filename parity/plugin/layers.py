@@ -295,7 +295,7 @@ class KindTest(pytest.Item):
         failed = self.tally.failed
         if failed is not None and failed.error is error:
             with calm():
-                return failure(failed, next_line=f"next: {self.of.again(self)}")
+                return failure(failed, what="smallest case", next_line=f"next: {self.of.again(self)}")
         if isinstance(error, Unsatisfiable):
             return self._complaint() or f"{LAYERS} / {self.name}  nothing was compared: {error}"
         return ""
