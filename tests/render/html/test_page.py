@@ -156,6 +156,7 @@ def test_what_is_unmatched_is_on_top_and_nothing_compared_is_no_pass() -> None:
     assert "1 layer of the reference without a counterpart" in page(replace(report, coverage=left, verdict=""))
     empty = replace(report, runs=(), coverage=replace(report.coverage, matched={}), verdict="")
     assert "Nothing was compared, and that is not a pass" in page(empty)
+    assert "Skip to the table" not in page(empty)
 
 
 def test_gradients_have_a_table_and_a_card() -> None:
