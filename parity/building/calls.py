@@ -502,13 +502,14 @@ def unbind(site: Site, x: Value, dim: int = 0) -> tuple[Value, ...]:
 @calls("select", torch.select, moves_only=True, how="a part")
 def select(site: Site, x: Value, dim: int, index: int) -> Value:
     """(..., n, ...) to (..., ...)."""
-    return getitem(site, x, (*[slice(None)] * (dim % len(x.order)), index))
+    return _picked(site, x, [index if axis == dim % len(x.order) else slice(None) for axis in range(len(x.order))])
 
 
 @calls("narrow", torch.narrow, moves_only=True, how="a part")
 def narrow(site: Site, x: Value, dim: int, start: int, length: int) -> Value:
     """(..., n, ...) to (..., length, ...)."""
-    return getitem(site, x, (*[slice(None)] * (dim % len(x.order)), slice(start, start + length)))
+    part = slice(start, start + length)
+    return _picked(site, x, [part if axis == dim % len(x.order) else slice(None) for axis in range(len(x.order))])
 
 
 @calls("index_select", torch.index_select, moves_only=True, how="ops.take")

@@ -126,7 +126,8 @@ class _Building:
             count = f"{len(refused)} steps" if len(refused) > 1 else "one step"
             raise ConversionError("\n  ".join([f"{count} cannot be converted; nothing was built:", *map(str, refused)]))
         outputs = self._outputs(trace.output)
-        return self._finished(trace, keras.Model(_one_or_all(inputs.values()), outputs), inputs, outputs)
+        model = keras.Model(_one_or_all(inputs.values()), outputs, name=plain_name(type(self._module).__name__))
+        return self._finished(trace, model, inputs, outputs)
 
     # -- the trace ----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from einops._backends import TorchBackend
 
 from parity.building.values import Batch
 from parity.errors import ConversionError
@@ -139,6 +140,16 @@ class Known(torch.fx.Proxy):
 
     def _number(self, why: str) -> Any:
         raise StoppedError(f"{why}, which follows the size of the batch or the values of a tensor")
+
+
+class KnownBackend(TorchBackend):
+    """What einops calls for a traced value: what it calls for a tensor of torch. It finds the class by itself."""
+
+    framework_name = __name__
+
+    def is_appropriate_type(self, tensor: Any) -> bool:
+        """Whether it is a traced value."""
+        return isinstance(tensor, Known)
 
 
 class Tracer(torch.fx.Tracer):
@@ -278,7 +289,10 @@ class Tracer(torch.fx.Tracer):
             self._stopped_in = self._stopped_in or self.path_of_module(m)
             raise
         if not self._is_leaf(m):
-            self._recorder.left(self.path_of_module(m), m, self._concrete(made))
+            concrete = self._concrete(made)
+            self._recorder.left(self.path_of_module(m), m, concrete)
+            if isinstance(made, torch.fx.Proxy) and torch.is_tensor(concrete):
+                self._steps[made.node].tap = self._steps[made.node].tap or self._recorder.known_as(concrete)
         return made
 
     def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:

@@ -148,7 +148,7 @@ def _parts(found: Case) -> tuple[Any, ...]:
 def test_parameters_are_weights() -> None:
     """What a module multiplies by is a weight of the model, that can be trained; a buffer is a constant."""
     port = built(*_parts(case("vision transformer")))
-    assert {"token", "positions", "gamma"} <= {each.name for each in port.model.layers}
+    assert {"token", "positions", "scale.gamma"} <= {each.name for each in port.model.layers}
     assert port.model.count_params() == sum(each.numel() for each in made("vision transformer").parameters())
     decoder = built(*_parts(case("decoder")))
     assert decoder.model.count_params() == sum(each.numel() for each in made("decoder").parameters())

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from einops import rearrange, reduce, repeat
+from einops.layers.torch import Rearrange
+
 from parity.frameworks import torch
 
 nn, F = torch.nn, torch.nn.functional
@@ -184,6 +187,17 @@ class Attention(nn.Module):
         return self.proj((weights @ v).transpose(1, 2).reshape(batch, length, width))
 
 
+class Scale(nn.Module):
+    """A factor for each feature, in place."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(0.5 * torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mul_(self.gamma)
+
+
 class VisionTransformer(nn.Module):
     """(N, 3, 12, 16) to (N, 6): patches, a token and positions that are parameters, scaled residuals."""
 
@@ -194,16 +208,58 @@ class VisionTransformer(nn.Module):
         self.positions = nn.Parameter(0.1 * torch.randn(1, 13, 12))
         self.norm1, self.norm2 = nn.LayerNorm(12, eps=1e-6), nn.LayerNorm(12, eps=1e-6)
         self.attention = Attention(12, 3)
-        self.gamma = nn.Parameter(0.5 * torch.ones(12))
+        self.scale = Scale(12)
         self.mlp = nn.Sequential(nn.Linear(12, 24), nn.GELU(), nn.Linear(24, 12))
         self.head = nn.Linear(12, 6)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = torch.cat((self.token.expand(x.shape[0], -1, -1), x), dim=1) + self.positions
-        x = x + self.gamma * self.attention(self.norm1(x))
+        x = x + self.scale(self.attention(self.norm1(x)))
         x = x + self.mlp(self.norm2(x))
         return self.head(x[:, 0])
+
+
+class Patches(nn.Module):
+    """(N, 3, 8, 12) to (N, 12): einops cuts patches, repeats a token, and joins what the fused attention gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = Rearrange("b c (h p) (w q) -> b (h w) (p q c)", p=4, q=4)
+        self.embed = nn.Linear(48, 12)
+        self.token = nn.Parameter(torch.randn(1, 1, 12))
+        self.qkv = nn.Linear(12, 36, bias=False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.embed(self.patches(image))
+        x = torch.cat((repeat(self.token, "1 1 d -> b 1 d", b=x.shape[0]), x), dim=1)
+        q, k, v = (rearrange(each, "b n (h d) -> b h n d", h=3) for each in self.qkv(x).chunk(3, dim=-1))
+        x = rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
+        return reduce(x, "b n d -> b d", "mean")
+
+
+class Normed(nn.Module):
+    """(N, 3, H, W) to (N, 4, H - 4, W - 4): convolutions whose weights are made of others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+        self.second = nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(F.leaky_relu(self.first(x), 0.1))
+
+
+class Positions(nn.Module):
+    """(N, L) tokens to (N, L, 6): an embedding of where each token is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(11, 6), nn.Embedding(20, 6)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(tokens.size(1), device=tokens.device).unsqueeze(0).expand_as(tokens)
+        return self.tokens(tokens) + self.places(places)
 
 
 class Decoder(nn.Module):
@@ -294,6 +350,9 @@ ZOO: Mapping[str, tuple[Callable[[], nn.Module], Shapes]] = {
     "pyramid": (Pyramid, (1, 3, 15, 22)),
     "siamese": (Siamese, {"left": (2, 3, 9, 14), "right": (2, 3, 9, 14)}),
     "vision transformer": (VisionTransformer, (2, 3, 12, 16)),
+    "patches": (Patches, (2, 3, 8, 12)),
+    "normed": (Normed, (2, 3, 7, 9)),
+    "positions": (Positions, (2, 7)),
     "decoder": (Decoder, (2, 7, 6)),
     "encoder": (Encoder, (2, 7, 5)),
     "text": (TextNet, (3, 9)),
