@@ -91,8 +91,9 @@ def _attended_by_heads(
     if more or narrow or (masks and need_weights) or not all(_is_bool(mask) for mask in masks):
         output, weights = _composed(layer, site, steps, masks)
         return output, weights if need_weights else None
+    has_bias = layer.in_proj_bias is not None
     made = keras.layers.MultiHeadAttention(
-        layer.num_heads, layer.head_dim, use_bias=layer.in_proj_bias is not None, name=site.name()
+        layer.num_heads, layer.head_dim, use_bias=has_bias, attention_axes=(1,), name=site.name()
     )
     query, key, value = steps
     mask = None

@@ -157,6 +157,26 @@ def test_scores_below_what_keras_masks_with() -> None:
     )
 
 
+class Twice(torch.nn.Module):
+    """Attention that is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(6, 2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(2):
+            x, _ = self.attention(x, x, x, need_weights=False)
+        return x
+
+
+def test_attention_that_is_used_twice_has_its_weights_once() -> None:
+    """A module that is called again is the same layer, called again."""
+    case = on(Twice(), (noise(2, 5, 6),), ["NLC"])
+    assert len(built(case.module, case.given, case.layouts).model.weights) == 8
+    assert passed(case)
+
+
 def test_as_many_heads_as_steps() -> None:
     """Heads of one feature have their biases added along the steps by Keras's layer, where those are as many."""
     module = torch.nn.MultiheadAttention(3, 3, batch_first=True)
