@@ -191,9 +191,14 @@ def test_from_the_top_the_keyboard_reaches_the_layer_at_fault(look: Look) -> Non
 
 
 def test_an_address_with_a_layer_opens_it(look: Look) -> None:
-    """What the address names is shown first."""
+    """What the address names is shown first, and when it changes; one that names no layer shows the first at fault."""
     window = look(failing(), fragment="#layer-3")
     assert window.locator(".detail:visible h3").inner_text() == "conv2 → k_conv2"
+    window.evaluate("location.hash = '#layer-7'")
+    window.locator("#layer-7").wait_for(state="visible")
+    assert window.locator(".detail:visible h3").all_inner_texts() == ["conv4 → k_conv4"]
+    window = look(failing(), fragment="#layer-9999")
+    assert window.locator(".detail:visible h3").all_inner_texts() == ["act2 → k_act2"]
 
 
 def test_a_run_is_looked_at_by_itself(look: Look) -> None:

@@ -167,10 +167,11 @@ id("theme").addEventListener("click", () => {
 });
 
 // -- what is looked at first: what the address says, else the first layer that is at fault, else the first layer
-const asked = /^#layer-(\d+)$/.exec(location.hash);
+const named = () => /^#layer-(\d+)$/.exec(location.hash);
+addEventListener("hashchange", () => { if (named()) choose(Number(named()[1]), true); });
 const faulty = all(".detail.faulty")[0] || all(".detail")[0];
-if (asked) choose(Number(asked[1]), true);
-else if (faulty) {
+if (named()) choose(Number(named()[1]), true);
+if (chosen < 0 && faulty) {
   choose(Number(faulty.id.slice(6)), false);
   const list = id("table").parentElement;
   list.scrollTop = id(`row-${chosen}`).offsetTop - list.clientHeight / 3;
