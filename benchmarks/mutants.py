@@ -34,11 +34,12 @@ import parity
 
 PACKAGE = Path(parity.__file__).parent
 FILES = ("building/*.py", "converters/*.py")
-NOT_CONVERTERS = {"__init__", "registry", "transfer", "values", "graph", "tracing", "calls", "functional"}
-"""Modules that hold no converters: what they do, all kinds share."""
+CONVERTS = (b"\n@builds(", b"\n@register(")
+"""What a file of converters has in it; what the others do, all kinds share."""
 CASES, CASES_OF_ONE = 800, 100
 """How many cases a survivor is compared with the original on in all, and of each kind at least."""
 TIMEOUT = 1800
+SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,8 +241,9 @@ def mutants(package: Path = PACKAGE) -> Iterator[Mutant]:
     """Every mutant that there could be, file by file."""
     for pattern in FILES:
         for path in sorted(package.glob(pattern)):
-            if path.stem not in NOT_CONVERTERS:
-                yield from _of_file(path.relative_to(package).as_posix(), path.read_bytes())
+            text = path.read_bytes()
+            if any(mark in text for mark in CONVERTS):
+                yield from _of_file(path.relative_to(package).as_posix(), text)
 
 
 def _of_file(file: str, text: bytes) -> Iterator[Mutant]:
@@ -509,7 +511,8 @@ def main() -> None:
     chosen = drawn(options.count, options.seed, list(under_fire))
     console.print(f"{len(chosen)} of {len(under_fire)} possible mutants, seed {options.seed}", highlight=False)
     if beyond:
-        console.print(f"not drawn from, since no kind's cases reach them: {', '.join(beyond)}", highlight=False)
+        names = ", ".join(beyond[:SHOWN]) + (f" and {len(beyond) - SHOWN} more" if len(beyond) > SHOWN else "")
+        console.print(f"not drawn from, since no kind's cases reach them: {names}", highlight=False)
     if options.list:
         for each in chosen:
             console.print(f"{each.file}:{each.line} {each.way}: {each.before} -> {each.after}", highlight=False)
