@@ -186,6 +186,15 @@ def test_what_is_no_report_is_refused_in_one_sentence(
     assert sorted(saved.rglob("*")) == before
 
 
+def test_a_folder_of_folders_says_where_the_reports_are(saved: Path) -> None:
+    """Given the folder above, the sentence names what is meant; an empty folder says that there is none."""
+    code, _, err = invoke("report", ".")
+    assert (code, err) == (2, "parity: the folder . has no report.json; there is one in good\n")
+    Path("empty").mkdir()
+    code, _, err = invoke("diff", "good", "empty")
+    assert (code, err) == (2, "parity: the folder empty has no report.json\n")
+
+
 def test_a_report_is_shown_again_with_its_page(saved: Path) -> None:
     """From a folder or a file: the summary, the page beside it, and the verdict's exit code."""
     code, out, _ = invoke("report", "good")

@@ -70,10 +70,15 @@ def spare(file: Path, target: Path) -> None:
 
 
 def report_file(path: Path) -> Path:
-    """The report in a folder; a file is itself."""
+    """The report in a folder; a file is itself. Raises ReportFileError for a folder without one."""
+    from parity.errors import ReportFileError
     from parity.settings import REPORT_FILE
 
-    return path / REPORT_FILE if path.is_dir() else path
+    if not path.is_dir() or (path / REPORT_FILE).exists():
+        return path / REPORT_FILE if path.is_dir() else path
+    below = sorted(str(found.parent) for found in path.glob(f"*/{REPORT_FILE}"))
+    where = f"; there is one in {' and in '.join(below[:4])}" if below else ""
+    raise ReportFileError(f"the folder {path} has no {REPORT_FILE}{where}")
 
 
 def _page(file: Path, html: Path | None, made: "Report") -> Path:
