@@ -173,7 +173,7 @@ def _keywords(node: ast.AST, parents: Sequence[ast.AST]) -> Iterator[Change]:
         way, other = KEYWORDS[node.arg]
         yield way, node.value, other.replace("{}", ast.unparse(node.value))
     if isinstance(node, ast.keyword) and node.arg in ("axis", "axes"):
-        yield "reduction-axis", node.value, f"_other_axis({ast.unparse(node.value)})"
+        yield "reduction-axis", node.value, f"_mutated_axis({ast.unparse(node.value)})"
 
 
 ATTRIBUTES: Mapping[str, tuple[str, str]] = {
@@ -188,10 +188,10 @@ ATTRIBUTES: Mapping[str, tuple[str, str]] = {
     "approximate": ("activation-kind", "('none' if {} != 'none' else 'tanh')"),
     "groups": ("kernel-layout", "1"),
     "num_groups": ("norm-statistics", "1"),
-    "dilation": ("stride-dilation", "type({0})(1 for _ in {0})"),
-    "stride": ("stride-dilation", "type({0})(1 for _ in {0})"),
-    "output_padding": ("output-crop", "type({0})(0 for _ in {0})"),
-    "padding": ("padding", "tuple(p + 1 for p in {})"),
+    "dilation": ("stride-dilation", "_mutated_sizes({}, 1)"),
+    "stride": ("stride-dilation", "_mutated_sizes({}, 1)"),
+    "output_padding": ("output-crop", "_mutated_sizes({}, 0)"),
+    "padding": ("padding", "_mutated_pads({})"),
     "padding_mode": ("padding", "'zeros'"),
     "bidirectional": ("gate-order", "(not {})"),
     "norm_first": ("wrong-input", "(not {})"),
@@ -211,7 +211,7 @@ def _attributes(node: ast.AST, parents: Sequence[ast.AST]) -> Iterator[Change]:
     of_layer = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "layer"
     if of_layer and isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES:
         way, other = ATTRIBUTES[node.attr]
-        yield way, node, other.replace("{0}", "{}").replace("{}", ast.unparse(node))
+        yield way, node, other.replace("{}", ast.unparse(node))
 
 
 def _numbers(node: ast.AST, parents: Sequence[ast.AST]) -> Iterator[Change]:
@@ -228,11 +228,23 @@ def _negative_one(node: ast.AST, parents: Sequence[ast.AST]) -> Iterator[Change]
 
 HELPER = """
 
-def _other_axis(axis):
+def _mutated_axis(axis):
     \"\"\"The axis before it, which for the first is the next.\"\"\"
     if isinstance(axis, (tuple, list)):
-        return type(axis)(_other_axis(each) for each in axis)
+        return type(axis)(_mutated_axis(each) for each in axis)
     return axis - 1 if axis > 1 or axis < 0 else axis + 1
+
+
+def _mutated_sizes(sizes, size):
+    \"\"\"That size along every axis.\"\"\"
+    return type(sizes)(size for _ in sizes) if isinstance(sizes, (tuple, list)) else size
+
+
+def _mutated_pads(pads):
+    \"\"\"Each pad larger by one; where there is a word for it, the other.\"\"\"
+    if isinstance(pads, str):
+        return "valid" if pads == "same" else "same"
+    return type(pads)(pad + 1 for pad in pads) if isinstance(pads, (tuple, list)) else pads + 1
 """
 """What a changed file has at its end, for changes that call it."""
 
