@@ -73,7 +73,7 @@ def _one(layer: Stack, name: str) -> Any:
     elif isinstance(layer, torch.nn.RNN):
         kind, settings = keras.layers.SimpleRNN, {**settings, "activation": layer.nonlinearity}
     if layer.bidirectional:
-        return keras.layers.Bidirectional(kind(layer.hidden_size, **settings), name=name)
+        return keras.layers.Bidirectional(kind(layer.hidden_size, name="steps", **settings), name=name)
     return kind(layer.hidden_size, name=name, **settings)
 
 

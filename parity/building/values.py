@@ -133,7 +133,15 @@ class Site:
 
 def _alike(layer: Any, other: Any) -> bool:
     """Whether two Keras layers are of one kind with the same settings, whatever they are called."""
-    return type(layer) is type(other) and {**layer.get_config(), "name": ""} == {**other.get_config(), "name": ""}
+    ours, theirs = ({**_unbuilt(each.get_config()), "name": ""} for each in (layer, other))
+    return type(layer) is type(other) and ours == theirs
+
+
+def _unbuilt(config: Any) -> Any:
+    """The configuration of a layer as it was before it was built: layers within it say in theirs for which shapes."""
+    if not isinstance(config, dict):
+        return config
+    return {key: _unbuilt(value) for key, value in config.items() if key != "build_config"}
 
 
 def each_value(nested: Any) -> Iterator[Value]:

@@ -100,6 +100,27 @@ def test_names_of_stacked_layers() -> None:
     assert all(each.passed for each in tried(case).values())
 
 
+class Twice(torch.nn.Module):
+    """A layer of both directions that is used twice, the second time from where it was left."""
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.rnn = kind(4, 2, bidirectional=True, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, state = self.rnn(x)
+        x, _ = self.rnn(x, state)
+        return x
+
+
+@pytest.mark.parametrize("kind", STACKS)
+def test_what_is_used_twice_has_its_weights_once(kind: Any) -> None:
+    """A module that is called again is the same layer, called again."""
+    case = on(Twice(kind), noise(2, 5, 4), layouts=("NLC",))
+    assert len(built(case.module, case.given, case.layouts).model.weights) == 6
+    assert all(each.passed for each in tried(case).values())
+
+
 @KERAS_SAVES
 @pytest.mark.parametrize("kind", STACKS)
 def test_stacks_load_without_parity(kind: Any, tmp_path: Path) -> None:
