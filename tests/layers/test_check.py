@@ -96,6 +96,13 @@ def test_a_kernel_that_is_larger_by_one_in_a_hundred_thousand_is_found() -> None
     assert "cause: scale (the kernel is 1.00001 times" in said(case, builder=larger, modes=("eager",))
 
 
+def test_zeros_are_told_as_such() -> None:
+    """Nothing can be said relative to nothing."""
+    case = case_of(torch.nn.Threshold(9.0, 0.0), (2, 3), "NC")
+    text = said(case, builder=lambda _: lambda x: x * 0 + 0.25, modes=("eager",))
+    assert "output is up to 2.5e-1 where torch has zeros" in text
+
+
 def test_a_slope_of_two_thousandths_more_is_found() -> None:
     """0.1002 for 0.1, at any of the usual sizes."""
     case = case_of(torch.nn.LeakyReLU(0.1), (2, 3, 5, 7), "NCHW")
