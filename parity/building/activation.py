@@ -71,11 +71,13 @@ def leaky_relu(site: Site, input: Any, negative_slope: float = 0.01, inplace: bo
     return keras.ops.where(input > 0, input, input * negative_slope)
 
 
-@activation(torch.nn.RReLU, F.rrelu, how="LeakyReLU of the mean slope", limits="inference only")
+@activation(torch.nn.RReLU, F.rrelu, how="LeakyReLU of the mean slope", limits="training=True is refused")
 def rrelu(
     site: Site, input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
 ) -> Any:
     """x, times the mean of the slopes where it is negative."""
+    if training:
+        raise ConversionError("rrelu with training=True draws other slopes than torch each time it is run")
     return leaky_relu(site, input, (lower + upper) / 2)
 
 

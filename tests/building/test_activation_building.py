@@ -180,6 +180,7 @@ def test_what_keras_has_is_one_layer(name: str, built_of: list[str]) -> None:
         (nn.GLU(0), "GLU halves dim 0, the batch"),
         (Call(F.softmax, dim=1, dtype=torch.float64), "first makes its input torch.float64"),
         (Call(torch.softmax, dim=1, dtype=torch.float16), "first makes its input torch.float16"),
+        (Call(F.rrelu, training=True), "rrelu with training=True draws other slopes"),
         (Call(F.dropout, p=0.25), "dropout with p=0.25 and training=True draws other numbers"),
     ],
 )
