@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parity import building, inputs, models
+    from parity import inputs, models
     from parity.axes import Axes
     from parity.conversion import convert
     from parity.models import pair
@@ -32,7 +32,6 @@ __all__ = [
     "Pair",
     "Report",
     "Tolerance",
-    "building",
     "convert",
     "inputs",
     "models",

@@ -15,7 +15,7 @@ HEAVY = ("torch", "tensorflow", "keras", "triton", "numpy", "scipy", "pydantic",
 
 EXPORTED = [
     *("Axes", "Cause", "Finding", "Input", "NoiseFloor", "Pair", "Report", "Tolerance"),
-    *("inputs", "models", "pair", "record", "verify"),
+    *("convert", "inputs", "models", "pair", "record", "verify"),
 ]
 
 
