@@ -97,7 +97,7 @@ def effect(layer: Any, change: list[Array], values: Array) -> float:
     return rms(np.asarray(copy(values)))
 
 
-@examples(40)
+@examples(25)
 @given(net=nets(), floors=st.floats(np.log10(TEN), 7).map(lambda power: 10.0**power), data=st.data())
 def test_a_fault_of_any_size_is_found_at_its_layer(net: Net, floors: float, data: st.DataObject) -> None:
     """The faithful port passes; with one layer's weights changed by so many floors, that layer alone introduces

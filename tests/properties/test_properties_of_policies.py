@@ -137,7 +137,7 @@ def test_patterns_fit_what_they_are_made_of(before: str, name: str, after: str) 
     assert fits("?" * len(whole), whole)
     assert not fits("?" * (len(whole) + 1), whole)
     first, second = NoiseFloor(why="first"), NoiseFloor(why="second")
-    assert ByPattern({whole: first, "*": second})[whole] is first
+    assert whole == "*" or ByPattern({whole: first, "*": second})[whole] is first
 
 
 @examples(300)

@@ -122,7 +122,7 @@ def report_from_json(made: Report) -> Report:
 # -- merged and compared ----------------------------------------------------------------------------------------------
 
 
-@examples(20, shrunk=False)
+@examples(12, shrunk=False)
 @given(st.lists(st.tuples(reports(), st.sets(st.sampled_from("abc"))), min_size=3, max_size=4), st.integers(1, 2))
 def test_merging_in_steps_is_merging_at_once(drawn: list[tuple[Report, set[str]]], at: int) -> None:
     """Reports of several processes may be merged in any grouping; and of one report there is nothing to merge."""
@@ -132,7 +132,7 @@ def test_merging_in_steps_is_merging_at_once(drawn: list[tuple[Report, set[str]]
     assert same(merge([whole]), whole)
 
 
-@examples(20, shrunk=False)
+@examples(12, shrunk=False)
 @given(st.lists(reports(), min_size=1, max_size=3))
 def test_a_merged_report_holds_all_of_its_parts(parts: list[Report]) -> None:
     """Every run, finding and death is there once, in order; and none of the parts that failed is passed over."""
@@ -142,7 +142,7 @@ def test_a_merged_report_holds_all_of_its_parts(parts: list[Report]) -> None:
     assert not whole.passed or all(part.passed for part in parts)
 
 
-@examples(40, shrunk=False)
+@examples(25, shrunk=False)
 @given(reports())
 def test_a_report_is_as_it_was(made: Report) -> None:
     """Nothing is other in a report than in itself."""
@@ -151,7 +151,7 @@ def test_a_report_is_as_it_was(made: Report) -> None:
     assert not found.regressed
 
 
-@examples(40, shrunk=False)
+@examples(25, shrunk=False)
 @given(reports(), reports())
 def test_a_difference_backwards_is_its_opposite(before: Report, after: Report) -> None:
     """What appeared has vanished the other way round, and what got worse got better; and all of it can be shown."""
@@ -197,7 +197,7 @@ def test_every_report_leaves_one_line(made: list[Report], folder: Path) -> None:
     page(made[-1], found)
 
 
-@examples(40, shrunk=False)
+@examples(25, shrunk=False)
 @given(record=records(GateRecord))
 def test_a_gates_record_survives_its_file(record: GateRecord, folder: Path) -> None:
     """A sealed record is read back as it was, and is not read at all once anything in it is other."""
