@@ -158,7 +158,7 @@ def hardtanh(site: Site, input: Any, min_val: float = -1.0, max_val: float = 1.0
     return keras.ops.clip(input, min_val, max_val)
 
 
-@activation(torch.nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid", how="Activation sigmoid")
+@activation(torch.nn.Sigmoid, F.sigmoid, torch.sigmoid, torch.special.expit, "sigmoid", how="Activation sigmoid")
 def sigmoid(site: Site, input: Any) -> Any:
     """1 / (1 + e^-x)."""
     return _named(site, "sigmoid", input)
@@ -234,6 +234,7 @@ def threshold(site: Site, input: Any, threshold: float, value: float, inplace: b
     torch.nn.Softmax,
     F.softmax,
     torch.softmax,
+    torch.special.softmax,
     "softmax",
     how="Softmax along the axis",
     limits="another dtype is refused",
@@ -263,6 +264,7 @@ def softmin(site: Site, input: Any, dim: int | None = None, _stacklevel: int = 3
     torch.nn.LogSoftmax,
     F.log_softmax,
     torch.log_softmax,
+    torch.special.log_softmax,
     "log_softmax",
     how="keras.ops.log_softmax along the axis",
     limits="another dtype is refused",
