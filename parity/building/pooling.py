@@ -68,7 +68,7 @@ def avg_pool(layer: AvgPool, site: Site, x: Any) -> Any:
     nn.LPPool3d,
     layout="channels",
     how="AveragePooling of powers, times the window's size, to the inverse power; MaxPooling where the power is inf",
-    limits=NO_BATCH,
+    limits=f"{NO_BATCH}; powers below 1.2e-38 are zero, as TensorFlow has no subnormal numbers",
 )
 def lp_pool(layer: LPPool, site: Site, x: Any) -> Any:
     """(N, C, ...) to (N, C, ...): the root of the sum of each window's powers.

@@ -80,6 +80,15 @@ def test_a_window_of_padding_alone_has_no_maximum() -> None:
     assert found.actual.tolist() == [[[-math.inf]]]
 
 
+def test_a_power_that_is_subnormal_is_zero() -> None:
+    """TensorFlow flushes such numbers to zero and torch does not: the one thing that the port has otherwise."""
+    case = on_noise(nn.LPPool1d(4, 1), (1, 1, 2))
+    case.given.arrays[INPUT][...] = 1e-10
+    found = outcome(case)
+    np.testing.assert_allclose(found.expected, 1e-10, rtol=1e-4)
+    assert (found.actual == 0).all()
+
+
 @pytest.mark.parametrize(
     ("name", "built_of"),
     [
