@@ -7,7 +7,7 @@ from parity.building.calls import array_of, calls
 from parity.building.registry import build
 from parity.building.values import Site, Value
 from parity.errors import ConversionError
-from parity.frameworks import keras, torch
+from parity.frameworks import torch
 
 F = torch.nn.functional
 
@@ -153,23 +153,3 @@ calls(torch.channel_shuffle, how="ops.transpose")(_as_module(torch.nn.ChannelShu
 calls(torch.cosine_similarity, F.cosine_similarity, how="ops.sum")(
     lambda site, x, y, dim=1, eps=1e-8: build(torch.nn.CosineSimilarity(dim, eps), site, x, y)
 )
-
-_PADS = {"reflect": "ReflectionPad", "replicate": "ReplicationPad", "circular": "CircularPad"}
-
-
-@calls(F.pad, how="ops.pad", moves_only=True)
-def pad(site: Site, x: Value, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Any:
-    """(...) to (...), larger by pads at the ends of the last axes, the last axis first; smaller by negative ones."""
-    if mode != "constant":
-        return build(getattr(torch.nn, f"{_PADS[mode]}{len(pad) // 2}d")(tuple(pad)), site, x)
-    rank = len(x.order)
-    ends = {rank - 1 - number: (pad[2 * number], pad[2 * number + 1]) for number in range(len(pad) // 2)}
-    widths = [ends.get(axis, (0, 0)) for axis in x.order]
-    tensor = x.tensor
-    if any(end < 0 for both in widths for end in both):
-        cut = [slice(max(0, -before), (min(0, after) or None)) for before, after in widths]
-        tensor = tensor[tuple(cut)]
-    grown = [(max(0, before), max(0, after)) for before, after in widths]
-    if any(end for both in grown for end in both):
-        tensor = keras.ops.pad(tensor, grown, mode="constant", constant_values=value or 0)
-    return Value(tensor, x.order)

@@ -82,11 +82,11 @@ def circular_pad(layer: torch.nn.CircularPad2d, site: Site, x: Any) -> Any:
     limits="sizes that are not known are padded with constants only",
     moves_only=True,
 )
-def pad(site: Site, x: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
+def pad(site: Site, input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
     """(...) to (...): the last axes, from the last one on, each longer by its two pads."""
     if mode not in MODES:
         raise ConversionError(f"padding mode {mode!r} is none of torch's: {', '.join(MODES)}")
-    return padded(x, by_axis(site, pad), mode, 0.0 if value is None else value)
+    return padded(input, by_axis(site, pad), mode, 0.0 if value is None else value)
 
 
 def by_axis(site: Site, pads: Sequence[int]) -> Pads:

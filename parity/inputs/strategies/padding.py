@@ -1,13 +1,14 @@
 """Cases of pads: of all modes, different on every side, and negative where torch cuts off."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from parity.frameworks import torch
-from parity.inputs.strategies.cases import Case, case, cases_of
+from parity.inputs.strategies.cases import Call, Case, case, cases_of
 from parity.inputs.strategies.convolution import LAYOUTS
 
 Fits = Callable[[int, int, int], bool]
@@ -123,6 +124,21 @@ def circular_pad3d(draw: st.DrawFn) -> Case:
     return _pad(draw, torch.nn.CircularPad3d, 3, _of_what_is_left)
 
 
+@cases_of(torch.nn.functional.pad, "pad")
+def pad(draw: st.DrawFn) -> Case:
+    """Calls, in every mode; by a constant of as many of the last axes as there are, the batch's left alone."""
+    mode = draw(st.sampled_from(("constant", "replicate", "circular", "reflect")))
+    fits = {"constant": _something_is_left, "replicate": _anything, "circular": _of_what_is_left}.get(mode, _within)
+    rank = draw(st.integers(1, 3))
+    sizes = [draw(st.integers(1, 6)) for _ in range(rank + 1)]
+    settings: dict[str, Any] = {"pad": _pads(draw, sizes[1:], fits), "mode": mode}
+    if mode == "constant":
+        settings = {"pad": _pads(draw, sizes[draw(st.integers(0, rank)) :], fits), "value": _value(draw)}
+    assume(any(settings["pad"]))  # a call that does nothing is no network
+    module = Call(torch.nn.functional.pad, **settings)
+    return case(draw, module, (draw(st.integers(1, 3)), *sizes), LAYOUTS[rank])
+
+
 def _fits(fits: Fits, size: int, both: tuple[int, int]) -> bool:
     return fits(size, *both)
 
@@ -132,13 +148,19 @@ def _value(draw: st.DrawFn) -> float:
     return draw(st.one_of(st.integers(-3, 3), st.floats(width=32, allow_nan=False, allow_infinity=False)))
 
 
-def _pad(draw: st.DrawFn, kind: Any, rank: int, fits: Fits, *settings: float) -> Case:
-    """A pad that fits an input of sizes from 1, which is drawn first."""
-    sizes = [draw(st.integers(1, 6)) for _ in range(rank)]
+def _pads(draw: st.DrawFn, sizes: Sequence[int], fits: Fits) -> tuple[int, ...]:
+    """Pads before and after each axis of these sizes, the last one first."""
     pads: list[int] = []
     for size in reversed(sizes):
         both = st.tuples(st.integers(0, 4), st.integers(0, 4)) | st.tuples(st.integers(-4, 6), st.integers(-4, 6))
         pads += draw(both.filter(partial(_fits, fits, size)))
-    same = draw(st.booleans()) and len(set(pads)) == 1
-    module = kind(pads[0] if same else tuple(pads), *settings)
+    return tuple(pads)
+
+
+def _pad(draw: st.DrawFn, kind: Any, rank: int, fits: Fits, *settings: float) -> Case:
+    """A pad that fits an input of sizes from 1, which is drawn first."""
+    sizes = [draw(st.integers(1, 6)) for _ in range(rank)]
+    pads = _pads(draw, sizes, fits)
+    same = len(set(pads)) == 1 and draw(st.booleans())
+    module = kind(pads[0] if same else pads, *settings)
     return case(draw, module, (draw(st.integers(1, 3)), draw(st.integers(1, 3)), *sizes), LAYOUTS[rank])
