@@ -217,8 +217,9 @@ class _Aligning:
         evidence = Evidence(self.reference, self.port, self.axes, weighed)
         known = Known(
             matched=dict(self.nodes),
+            taps=dict(self.matched),
             together=self._marked(),
-            without=(frozenset(self.without[0]), frozenset(self.without[1])),
+            without=(self.without[0] | set(self.matched), self.without[1] | set(self.matched.values())),
             inputs=numbers,
             outputs=(_numbered([ours for ours, _ in ends]), _numbered([theirs for _, theirs in ends])),
         )

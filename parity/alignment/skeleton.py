@@ -5,7 +5,7 @@ again, now relative to what is kept. Where nothing is sure, the best of what is 
 as good is noted down. So an undecided pair of branches is decided once, and everything inside them follows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,12 +43,14 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known beforehand, by indices of taps: pairs that are matched, taps that have no counterpart, the numbers
-    of inputs (by name) and of outputs on each side, and of taps that several on the other side answer to together."""
+    """What is known beforehand, by indices of taps: nodes that are matched, and all taps that are, nodes or not; those
+    on either side that have no counterpart, or none that is still to be found; the numbers of inputs (by name) and of
+    outputs on each side, and of taps that several on the other side answer to together."""
 
     matched: Mapping[int, int]
+    taps: Mapping[int, int]
     together: tuple[Mapping[int, int], Mapping[int, int]]
-    without: tuple[frozenset[int], frozenset[int]]
+    without: tuple[Collection[int], Collection[int]]
     inputs: tuple[Mapping[str, int], Mapping[str, int]]
     outputs: tuple[Mapping[int, tuple[int, ...]], Mapping[int, tuple[int, ...]]]
 
@@ -160,11 +162,12 @@ class _Assignment:
     def _open(self) -> Table:
         """Which pairs can still be matched: both free, and no match contradicted."""
         free = np.array([node not in self.matched and node not in self.known.without[0] for node in self.ours.nodes])
-        taken = set(self.matched.values()) | self.known.without[1]
+        taken = {*self.matched.values(), *self.known.without[1]}
         theirs = np.array([node not in taken for node in self.theirs.nodes])
         open_: Table = self.evidence.possible & free[:, None].astype(bool) & theirs.astype(bool)
-        if self.matched:
-            open_ &= ~contradicted(self.ours, self.theirs, self.matched, self.ours.nodes, self.theirs.nodes)
+        for matched in (self.matched, self.known.taps):
+            if matched:
+                open_ &= ~contradicted(self.ours, self.theirs, matched, self.ours.nodes, self.theirs.nodes)
         return open_
 
     def _marks(self) -> tuple[Marks, Marks]:

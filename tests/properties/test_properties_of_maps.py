@@ -93,16 +93,28 @@ def test_layers_with_the_same_weights_are_matched(drawn: tuple[list[Tap], list[T
             assert found[f"torch.{place}"] == f"keras_{place}"
 
 
-@examples(150)
+@examples(200)
 @given(chains(), st.data())
 def test_a_map_that_is_given_wins(drawn: tuple[list[Tap], list[Tap], bool], data: st.DataObject) -> None:
-    """Whatever speaks against them, the pairs of a map, each of one kind, are matched as given."""
+    """Whatever speaks against them, the pairs of a map are matched as given, and nothing is matched twice."""
     reference, port, _ = drawn
-    names = [data.draw(st.permutations(taps[:-1])) for taps in (reference, port)]
-    layers = {one.name: other.name for one, other in zip(*names, strict=False) if one.kind == other.kind}
+    names = [data.draw(st.permutations(taps)) for taps in (reference, port)]
+    pairs = list(zip(*names, strict=False))
+    layers = {one.name: other.name for one, other in pairs[: data.draw(st.integers(0, len(pairs)))]}
     found = aligned(reference, port, layers)
     assert layers.items() <= found.matched.items()
     assert all(found.coverage.reasons[name] == "given" for name in layers)
+    assert len(set(found.matched.values())) == len(found.matched)
+
+
+@examples(150)
+@given(chains(), st.data())
+def test_what_a_map_leaves_open_keeps_its_order(drawn: tuple[list[Tap], list[Tap], bool], data: st.DataObject) -> None:
+    """Nothing is matched across a pair that is given, whether that has weights or not."""
+    reference, port, _ = drawn
+    alike = [(one.name, other.name) for one in reference for other in port if one.kind == other.kind]
+    layers = dict([data.draw(st.sampled_from(alike))])
+    assert_in_order(aligned(reference, port, layers), reference, port)
 
 
 @examples(100)
