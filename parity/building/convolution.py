@@ -24,7 +24,7 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "c
     torch.nn.Conv3d,
     layout="channels",
     how="Conv, DepthwiseConv where groups are channels; padded before, cut to strides after dilation",
-    limits="maps without a batch are refused",
+    limits="maps without a batch are refused; channels_first needs oneDNN on a CPU, but for volumes",
 )
 def convolution(layer: torch.nn.Conv2d, site: Site, x: Any) -> Any:
     """(N, i, h, w) to (N, o, (h + 2p - d(k - 1) - 1) // s + 1, ...), in one, two or three dimensions."""

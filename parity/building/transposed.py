@@ -21,7 +21,7 @@ from parity.frameworks import keras, torch
     torch.nn.ConvTranspose3d,
     layout="channels",
     how="ConvTranspose, cut to size; Conv after zeros between values for groups and dilation",
-    limits="maps without a batch are refused",
+    limits="maps without a batch are refused; channels_first needs oneDNN on a CPU, but for volumes",
 )
 def transposed(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
     """(N, i, h, w) to (N, o, (h - 1)s - 2p + d(k - 1) + q + 1, ...), in one, two or three dimensions."""
