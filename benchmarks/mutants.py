@@ -6,7 +6,8 @@ like. Which are planted is drawn from all there could be by a seed, as many of e
 default settings of `pytest --model layers -x`, restricted to the kinds of which some case reaches the changed function;
 it is killed where that fails. One that survives is compared with the original on many more cases, bit by bit: where
 every output is the same in every case, it is called the same in effect, and not counted; so nobody decides which that
-are. Exits with 1 where one survives.
+are. Exits with 1 where one survives, or fewer
+than were asked for could be tried.
 """
 
 import argparse
@@ -22,8 +23,9 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -520,24 +522,31 @@ def main() -> None:
     possible = [(each, kinds_of(each, found)) for each in mutants()]
     under_fire = {each: kinds for each, kinds in possible if kinds}
     beyond = sorted({f"{each.file}:{each.function}" for each, kinds in possible if not kinds})
-    chosen = drawn(options.count, options.seed, list(under_fire))
-    console.print(f"{len(chosen)} of {len(under_fire)} possible mutants, seed {options.seed}", highlight=False)
+    chosen = drawn(2 * options.count, options.seed, list(under_fire))
+    console.print(f"{options.count} of {len(under_fire)} possible mutants, seed {options.seed}", highlight=False)
     if beyond:
         names = ", ".join(beyond[:SHOWN]) + (f" and {len(beyond) - SHOWN} more" if len(beyond) > SHOWN else "")
         console.print(f"not drawn from, since no kind's cases reach them: {names}", highlight=False)
     if options.list:
-        for each in chosen:
+        for each in chosen[: options.count]:
             console.print(f"{each.file}:{each.line} {each.way}: {each.before} -> {each.after}", highlight=False)
         return
+    results: list[Result] = []
+    waiting = iter(chosen)
     with ThreadPoolExecutor(options.jobs) as pool:
-        waiting = [pool.submit(tried, each, under_fire[each]) for each in chosen]
-        for done in as_completed(waiting):
-            print(_in_a_line(done.result()), flush=True)
-    results = [each.result() for each in waiting]
+        running = {pool.submit(tried, each, under_fire[each]): each for each in islice(waiting, options.count)}
+        while running:
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                del running[done]
+                results.append(done.result())
+                print(_in_a_line(results[-1]), flush=True)
+                if results[-1].verdict == "same":
+                    # It is no mutant: another is tried in its place.
+                    running |= {pool.submit(tried, each, under_fire[each]): each for each in islice(waiting, 1)}
     console.print(table(results))
     counts = {verdict: sum(each.verdict == verdict for each in results) for verdict in ("killed", "survived", "same")}
     print(json.dumps({**counts, "seed": options.seed, "seconds": round(sum(each.seconds for each in results))}))
-    sys.exit(1 if counts["survived"] or not counts["killed"] else 0)
+    sys.exit(0 if counts["killed"] == options.count else 1)
 
 
 def _in_a_line(result: Result) -> str:

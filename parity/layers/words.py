@@ -1,6 +1,7 @@
 """What is said of a case that fails: what, where, how far, how far allowed, why, the smallest case, what next."""
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,7 +57,8 @@ def _worst(outcomes: dict[str, Outcome]) -> tuple[str, Outcome | None]:
 
 def _how_far(failed: Failed, name: str, outcome: Outcome | None) -> str:
     if outcome is None:
-        return f"raises {type(failed.error).__name__}: {' '.join(str(failed.error).split())[:500]}"
+        said = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(failed.error)).split())
+        return f"raises {type(failed.error).__name__}: {said[:500]}"
     comparison = outcome.comparison
     if comparison is None:
         return f"{name} cannot be compared: {outcome.note}"
