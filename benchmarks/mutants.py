@@ -1,13 +1,12 @@
 """Faults planted in the converters themselves: does `pytest --model layers` find them? `python -m benchmarks mutants`.
 
 A mutant is a copy of the package with one expression of one function changed, in the ways in which converters go wrong
-(see docs/trust.md): kernel axes, pads, strides, groups, biases, epsilons, gates, corners, slopes, ceil_mode and the
+(see docs/causes.md): kernel axes, pads, strides, groups, biases, epsilons, gates, corners, slopes, ceil_mode and the
 like. Which are planted is drawn from all there could be by a seed, as many of each way as can be. Each is run with the
 default settings of `pytest --model layers -x`, restricted to the kinds of which some case reaches the changed function;
 it is killed where that fails. One that survives is compared with the original on many more cases, bit by bit: where
 every output is the same in every case, it is called the same in effect, and not counted; so nobody decides which that
-are. Exits with 1 where one survives, or fewer
-than were asked for could be tried.
+are. Exits with 1 where one survives, or fewer than were asked for could be tried.
 """
 
 import argparse
