@@ -196,7 +196,8 @@ def tanhshrink(site: Site, input: Any) -> Any:
     series = SERIES[-1]
     for coefficient in SERIES[-2::-1]:
         series = series * square + coefficient
-    return keras.ops.where(keras.ops.abs(input) < 0.5, input * square * series, input - keras.ops.tanh(input))
+    series = keras.ops.where(square < 1e-15, 0.0, input * square * series)  # where float64, too, has tanh(x) = x
+    return keras.ops.where(keras.ops.abs(input) < 0.5, series, input - keras.ops.tanh(input))
 
 
 @activation(torch.nn.Softshrink, F.softshrink, how="keras.ops.soft_shrink")

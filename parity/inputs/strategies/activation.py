@@ -11,8 +11,9 @@ from parity.frameworks import torch
 from parity.inputs.strategies.cases import STYLES, Case, cases_of, seeded
 from parity.pairs import INPUT, Input
 
-BENDS = np.asarray([0.0, -0.0, 0.5, -0.5, 1, -1, 3, -3, 6, 20, -20, 88, -88, 104, -104, 1e-20, -1e-20])
-"""Where activations bend, or their exponentials reach the end of float32's range."""
+BENDS = np.asarray([0.0, -0.0, 0.5, -0.5, 1, -1, 3, -3, 6, 20, -20, 88, -87, 104, -104, 1e-20, -1e-20])
+"""Where activations bend, or their exponentials reach the end of float32's range: what is below it, TensorFlow
+rounds to 0."""
 VALUES: Mapping[str, Callable[[np.random.Generator, Sequence[int]], Array]] = {
     **STYLES,
     "bends": lambda generator, shape: generator.choice(BENDS, shape),
