@@ -50,6 +50,8 @@ class Converted:
     pair: Pair
     inputs: Sequence[Input]
     report: Report
+    free: bool = True
+    """Whether it takes batches of any size: the module takes one that is larger by one."""
 
     @property
     def passed(self) -> bool:
@@ -130,7 +132,7 @@ def convert(
         port = built(module, inputs[0], known, data_format)
     pair = replace(port.pair(name or type(module).__name__), multiple=multiple)
     report = merge(list(_reports(port, pair, inputs, modes, known, policy, progress)))
-    return Converted(model=port.model, pair=pair, inputs=inputs, report=report)
+    return Converted(model=port.model, pair=pair, inputs=inputs, report=report, free=port.free)
 
 
 def _reports(

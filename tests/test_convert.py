@@ -78,6 +78,11 @@ def tokens():
     return torch.nn.Sequential(torch.nn.Embedding(11, 6), torch.nn.Linear(6, 4))
 
 
+class Fixed(torch.nn.Module):
+    def forward(self, x):
+        return x.view(2, 60) * 2
+
+
 class Scaled(torch.nn.Module):
     def forward(self, x):
         return x * 2 + 1
@@ -238,6 +243,14 @@ def test_a_pair_gives_the_reference_and_the_inputs(invoke: Callable[..., Any]) -
     result = invoke("tagger")
     assert result.exit_code == 0, result.output
     assert "PASS: the port of tagger" in result.output
+
+
+def test_a_network_of_one_batch_is_said_to_be(invoke: Callable[..., Any]) -> None:
+    """Where the module names its batch, the model is for that batch, and a line says so."""
+    result = invoke("net.py:Fixed", "--shape", "2,3,5,4")
+    assert result.exit_code == 0, result.output
+    assert "note: it takes batches of that one size" in result.output
+    assert "note: " not in invoke("net.py:Net", "--shape", "2,3,9,11", "--force").output
 
 
 def test_quiet_is_one_line(invoke: Callable[..., Any]) -> None:

@@ -194,4 +194,6 @@ def _show(made: "Converted", output: Path, *, written: bool, quiet: bool) -> Non
         return
     typer.echo(summary(made.report, colour=colour), color=colour)
     typer.echo(f"written: {output}" if written else f"not written: {output}; --write-anyway writes it all the same")
+    if not made.free:
+        typer.echo("note: it takes batches of that one size; on a larger one the module itself fails")
     typer.echo(f"report: {report_of(output).with_suffix('.html')}")
