@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 import hypothesis.core
 import hypothesis.extra.pytestplugin
 import pytest
+from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 from kinds_of_tests import MADE_BUILDERS, MADE_CASES
 
 import parity.layers
@@ -21,7 +23,20 @@ Run = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester, plugin_options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> Run:
+def own_database(pytester: pytest.Pytester) -> Iterator[None]:
+    """Have Hypothesis keep what fails in the test's own folder, as in a process that was started there."""
+    before = settings.get_current_profile_name()
+    database = DirectoryBasedExampleDatabase(pytester.path / ".hypothesis" / "examples")
+    settings.register_profile("of a test", database=database, derandomize=False)
+    settings.load_profile("of a test")
+    yield
+    settings.load_profile(before)
+
+
+@pytest.fixture
+def run(
+    pytester: pytest.Pytester, plugin_options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, own_database: None
+) -> Run:
     """Run pytest --model layers in an empty folder of its own, with the kinds made for tests.
 
     Runs with workers have a process of their own.
@@ -229,8 +244,6 @@ def test_examples_are_for_layers_alone(pytester: pytest.Pytester, plugin_options
 
 def test_a_profile_says_how_many(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile of Hypothesis that is asked for is followed: its number of examples, and that it derandomizes."""
-    from hypothesis import settings
-
     settings.register_profile("seven", max_examples=7, derandomize=True)
     before = settings.get_current_profile_name()
     try:
