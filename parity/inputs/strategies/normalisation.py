@@ -63,7 +63,7 @@ def group_norm(draw: st.DrawFn) -> Case:
     if np.prod(shape) == groups:
         shape = (2, *shape[1:])
     module = nn.GroupNorm(groups, channels, eps=draw(_epsilons), affine=draw(st.booleans()))
-    return _moved(draw, case(draw, module, shape, MAPS[rank]))
+    return _apart(draw, _moved(draw, case(draw, module, shape, MAPS[rank])), groups)
 
 
 @cases_of(nn.LayerNorm, "layer_norm")
@@ -134,6 +134,18 @@ def _with_statistics(draw: st.DrawFn, kind: Any, channels: int, *, tracks: bool)
     if affine and draw(st.booleans()):
         module.register_parameter("bias", None)
     return module
+
+
+def _apart(draw: st.DrawFn, drawn: Case, groups: int) -> Case:
+    """The case with another offset for each of the groups that its channels are in."""
+    step = draw(st.sampled_from(OFFSETS))
+    if not step or groups == 1:
+        return drawn
+    array = drawn.given.arrays[INPUT]
+    of_channels = np.repeat(np.arange(groups) * step, array.shape[1] // groups)
+    array = np.asarray(array + of_channels.reshape(1, -1, *[1] * (array.ndim - 2)), np.float32)
+    says = f"{drawn.given.origin}, groups {step:g} apart"
+    return replace(drawn, given=Input(name=says, array=array, origin=says))
 
 
 def _moved(draw: st.DrawFn, drawn: Case) -> Case:
