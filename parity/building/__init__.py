@@ -20,7 +20,16 @@ from parity.building import (
     transposed,
 )
 
-from parity.building import calls, functional  # isort: skip: what has no builder by now
+from parity.building import (  # isort: skip: what has no builder by now, in this order
+    arithmetic,
+    unchanged,
+    reshaping,
+    joining,
+    parts,
+    reducing,
+    products,
+    functional,
+)
 from parity.building.graph import Built, built
 from parity.building.registry import BUILDERS, Builder, build, builds
 from parity.building.values import Site, Value
@@ -33,21 +42,27 @@ __all__ = [
     "Value",
     "activation",
     "adaptive",
+    "arithmetic",
     "attention",
     "build",
     "builds",
     "built",
-    "calls",
     "convolution",
     "dense",
     "functional",
+    "joining",
     "normalisation",
     "padding",
+    "parts",
     "pooling",
+    "products",
     "recurrent",
+    "reducing",
+    "reshaping",
     "resizing",
     "sampling",
     "shapes",
     "similarity",
     "transposed",
+    "unchanged",
 ]

@@ -4,12 +4,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from parity.building.calls import array_of, calls
-from parity.building.registry import build
+from parity.building.registry import Function, build
 from parity.building.values import Site, Value
 from parity.errors import ConversionError
 from parity.frameworks import torch
 
 F = torch.nn.functional
+
+
+def like_module(*kinds: Any, how: str) -> Callable[[Function], Function]:
+    """`calls` for functions that are built as a module: weights come as constants, for the layers to have them."""
+    return calls(*kinds, how=how, keeps_weights=False)
 
 
 def filled(module: torch.nn.Module, **arrays: Any) -> torch.nn.Module:
@@ -23,7 +28,7 @@ def filled(module: torch.nn.Module, **arrays: Any) -> torch.nn.Module:
     return module.eval()
 
 
-@calls(F.linear, how="Dense")
+@like_module(F.linear, how="Dense")
 def linear(site: Site, x: Value, weight: Any, bias: Any = None) -> Any:
     """(..., i) to (..., o)."""
     weight, bias = array_of(weight, "weight"), array_of(bias, "bias")
@@ -31,7 +36,7 @@ def linear(site: Site, x: Value, weight: Any, bias: Any = None) -> Any:
     return build(filled(made, weight=weight, bias=bias), site, x)
 
 
-@calls(F.embedding, how="Embedding")
+@like_module(F.embedding, how="Embedding")
 def embedding(site: Site, x: Value, weight: Any, padding_idx: Any = None, *unused: Any, **settings: Any) -> Any:
     """(...) to (..., features)."""
     weight = array_of(weight, "weight")
@@ -72,13 +77,13 @@ def _transposed(kind: Any) -> Callable[..., Any]:
 
 
 for _rank in (1, 2, 3):
-    calls(getattr(F, f"conv{_rank}d"), how=f"Conv{_rank}D")(_convolution(getattr(torch.nn, f"Conv{_rank}d")))
-    calls(getattr(F, f"conv_transpose{_rank}d"), how=f"Conv{_rank}DTranspose")(
+    like_module(getattr(F, f"conv{_rank}d"), how=f"Conv{_rank}D")(_convolution(getattr(torch.nn, f"Conv{_rank}d")))
+    like_module(getattr(F, f"conv_transpose{_rank}d"), how=f"Conv{_rank}DTranspose")(
         _transposed(getattr(torch.nn, f"ConvTranspose{_rank}d"))
     )
 
 
-@calls(F.layer_norm, torch.layer_norm, how="LayerNormalization")
+@like_module(F.layer_norm, torch.layer_norm, how="LayerNormalization")
 def layer_norm(
     site: Site, x: Value, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5,
     *unused: Any,
@@ -89,7 +94,7 @@ def layer_norm(
     return build(filled(made, weight=weight, bias=bias), site, x)
 
 
-@calls(F.group_norm, torch.group_norm, how="GroupNormalization")
+@like_module(F.group_norm, torch.group_norm, how="GroupNormalization")
 def group_norm(
     site: Site, x: Value, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *unused: Any
 ) -> Any:
@@ -105,7 +110,7 @@ def _channels(x: Value) -> int:
     return channels
 
 
-@calls(F.batch_norm, torch.batch_norm, how="BatchNormalization")
+@like_module(F.batch_norm, torch.batch_norm, how="BatchNormalization")
 def batch_norm(
     site: Site, x: Value, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
     training: bool = False, momentum: float = 0.1, eps: float = 1e-5, *unused: Any,
@@ -133,23 +138,25 @@ def _as_module(kind: Any, *names: str) -> Callable[..., Any]:
 
 _WINDOW = ("kernel_size", "stride", "padding")
 for _rank in (1, 2, 3):
-    calls(getattr(F, f"max_pool{_rank}d"), getattr(torch, f"max_pool{_rank}d"), how=f"MaxPooling{_rank}D")(
+    like_module(getattr(F, f"max_pool{_rank}d"), getattr(torch, f"max_pool{_rank}d"), how=f"MaxPooling{_rank}D")(
         _as_module(getattr(torch.nn, f"MaxPool{_rank}d"), *_WINDOW, "dilation", "ceil_mode")
     )
-    calls(getattr(F, f"avg_pool{_rank}d"), how=f"AveragePooling{_rank}D")(
+    like_module(getattr(F, f"avg_pool{_rank}d"), how=f"AveragePooling{_rank}D")(
         _as_module(
             getattr(torch.nn, f"AvgPool{_rank}d"), *_WINDOW, "ceil_mode", "count_include_pad", "divisor_override"
         )
     )
     for _kind in ("avg", "max"):
-        calls(getattr(F, f"adaptive_{_kind}_pool{_rank}d"), how="means or maxima of bins")(
+        like_module(getattr(F, f"adaptive_{_kind}_pool{_rank}d"), how="means or maxima of bins")(
             _as_module(getattr(torch.nn, f"Adaptive{_kind.title()}Pool{_rank}d"), "output_size")
         )
-calls(F.pixel_shuffle, torch.pixel_shuffle, how="ops.transpose")(_as_module(torch.nn.PixelShuffle, "upscale_factor"))
-calls(F.pixel_unshuffle, torch.pixel_unshuffle, how="ops.transpose")(
+like_module(F.pixel_shuffle, torch.pixel_shuffle, how="ops.transpose")(
+    _as_module(torch.nn.PixelShuffle, "upscale_factor")
+)
+like_module(F.pixel_unshuffle, torch.pixel_unshuffle, how="ops.transpose")(
     _as_module(torch.nn.PixelUnshuffle, "downscale_factor")
 )
-calls(torch.channel_shuffle, how="ops.transpose")(_as_module(torch.nn.ChannelShuffle, "groups"))
-calls(torch.cosine_similarity, F.cosine_similarity, how="ops.sum")(
+like_module(torch.channel_shuffle, how="ops.transpose")(_as_module(torch.nn.ChannelShuffle, "groups"))
+like_module(torch.cosine_similarity, F.cosine_similarity, how="ops.sum")(
     lambda site, x, y, dim=1, eps=1e-8: build(torch.nn.CosineSimilarity(dim, eps), site, x, y)
 )

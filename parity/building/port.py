@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
-from parity.building import calls
 from parity.building.naming import Names, plain_name
 from parity.building.reading import read_by
 from parity.building.registry import BUILDERS, Builder, apply, name_of
+from parity.building.reshaping import repeated
 from parity.building.tracing import Step, mapped, tensors_in
 from parity.building.values import Batch, Site, Value
 from parity.errors import ConversionError, ParityError
@@ -102,7 +102,7 @@ class Growing:
             earlier=self._made.get(id(step.of), ()) if is_module else (),
             batch=self.batch,
         )
-        args, kwargs = self._filled((step.args, dict(step.kwargs)), live=builder.function.__module__ == calls.__name__)
+        args, kwargs = self._filled((step.args, dict(step.kwargs)), live=builder.keeps_weights)
         result = _applied(builder, site, args, kwargs, *([plain(step.of)] if is_module else []))
         if is_module:
             self._made.setdefault(id(step.of), list(site.made))
@@ -128,7 +128,7 @@ class Growing:
         one = [each.narrow(axes[0], 0, 1) for each in step.values] if len(axes) == 1 else []
         if not one or not all(torch.equal(one[0].expand_as(each), each) for each in step.values):
             raise ConversionError(f"{step.path} makes a tensor that follows the size of the batch")
-        return calls.repeated(Value.plain(_array(one[0])), axes[0], self.batch)
+        return repeated(Value.plain(_array(one[0])), axes[0], self.batch)
 
     def _living(self, step: Step) -> Any:
         """A parameter as a weight of the model, and what is made of it as operations on that."""

@@ -30,7 +30,8 @@ class Builder:
     """A registered builder: what it is for (a module class, or a function such as `torch.relu`) and in which layout.
 
     `how` says in a few words what is built, `limits` what is refused or differs: both for `parity layers`. `moves_only`
-    where nothing is computed, so that the port must be exact.
+    where nothing is computed, so that the port must be exact; `keeps_weights` where a parameter among its arguments is
+    to be a weight of the port, not a constant.
     """
 
     of: Any
@@ -39,6 +40,7 @@ class Builder:
     how: str
     limits: str = ""
     moves_only: bool = False
+    keeps_weights: bool = False
 
 
 _BUILDERS: dict[Any, Builder] = {}
@@ -47,7 +49,7 @@ BUILDERS: Mapping[Any, Builder] = MappingProxyType(_BUILDERS)
 
 
 def builds(
-    *kinds: Any, layout: Layout, how: str = "", limits: str = "", moves_only: bool = False
+    *kinds: Any, layout: Layout, how: str = "", limits: str = "", moves_only: bool = False, keeps_weights: bool = False
 ) -> Callable[[Function], Function]:
     """Decorator: the function builds these module classes, functions or (by name) methods of tensors.
 
@@ -59,8 +61,9 @@ def builds(
             if kind in _BUILDERS:
                 raise UsageError(f"{name_of(kind)} already has a builder: {_BUILDERS[kind].function.__name__}")
             _BUILDERS[kind] = Builder(
-                of=kind, function=function, layout=layout, how=how, limits=limits, moves_only=moves_only
-            )
+                of=kind, function=function, layout=layout, how=how, limits=limits, moves_only=moves_only,
+                keeps_weights=keeps_weights,
+            )  # fmt: skip
         return function
 
     return decorate

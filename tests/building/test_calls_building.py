@@ -13,7 +13,7 @@ import pytest
 from layers_on_trial import on_noise
 from reloading import same_when_loaded
 
-from parity.building.calls import mean
+from parity.building.reducing import mean
 from parity.building.values import Site, Value
 from parity.errors import ConversionError
 from parity.frameworks import torch
