@@ -1,23 +1,24 @@
 """The mutants of the converters: what can be changed, who reaches it, what is drawn, and that one is killed."""
 
-import importlib.util
+import importlib
+import inspect
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import parity
 
 PACKAGE = Path(parity.__file__).parent
-SCRIPT = PACKAGE.parent / "benchmarks" / "mutants.py"
-SPEC = importlib.util.spec_from_file_location("benchmarks_mutants", SCRIPT)
-assert SPEC
-assert SPEC.loader
-script: Any = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = script
-SPEC.loader.exec_module(script)
-ALL = list(script.mutants())
+sys.path.insert(0, str(PACKAGE.parent))  # the benchmarks are beside the package, not in it
+drawing, effect, enumerating, rewriting, running, table = (
+    importlib.import_module(f"benchmarks.mutants.{name}")
+    for name in ("drawing", "effect", "enumerating", "rewriting", "running", "table")
+)
+ALL = list(enumerating.mutants())
 
 
 def test_there_are_many_in_many_ways() -> None:
@@ -44,9 +45,9 @@ def test_what_only_refuses_is_left_alone() -> None:
 
 def test_the_same_seed_draws_the_same() -> None:
     """And another seed others; as many ways as there can be."""
-    first = script.drawn(25, 0, ALL)
-    assert first == script.drawn(25, 0, ALL)
-    assert first != script.drawn(25, 1, ALL)
+    first = drawing.drawn(25, 0, ALL)
+    assert first == drawing.drawn(25, 0, ALL)
+    assert first != drawing.drawn(25, 1, ALL)
     assert len({each.way for each in first}) >= min(15, len({each.way for each in ALL}))
     assert len(set(first)) == 25
 
@@ -59,15 +60,94 @@ def test_a_mutant_is_tried_on_the_kinds_that_reach_it() -> None:
         "linear": {("building/dense.py", "linear")},
         "pad": {("building/padding.py", "padded.<locals>.<genexpr>")},
     }
-    assert script.kinds_of(mutant, found) == ["conv2d", "pad"]
+    assert drawing.kinds_of(mutant, found) == ["conv2d", "pad"]
 
 
-@pytest.mark.parametrize("mutant", script.drawn(40, 3, ALL), ids=lambda each: f"{each.file}:{each.line}-{each.way}")
+@pytest.mark.parametrize("mutant", drawing.drawn(40, 3, ALL), ids=lambda each: f"{each.file}:{each.line}-{each.way}")
 def test_a_mutant_is_python_that_differs_in_one_place(mutant: Any) -> None:
     """The file is read, and is the same before and after the change."""
     text = (PACKAGE / mutant.file).read_bytes()
     other = mutant.source(text)
-    compile(other + script.HELPER.encode(), mutant.file, "exec")
+    compile(other + rewriting.HELPER.encode(), mutant.file, "exec")
     assert other != text
     assert other.startswith(text[: mutant.start])
     assert other.endswith(text[mutant.end :])
+
+
+def wide(monkeypatch: pytest.MonkeyPatch, before: str, after: str) -> Any:
+    """What GroupNorm's ports give in float64 with its builder's text changed."""
+    from parity.building import normalisation, registry
+
+    kind = normalisation.nn.GroupNorm
+    decorated = inspect.getsource(normalisation.group_norm)
+    text = decorated[decorated.index("def ") :]
+    assert text.count(before) == 1
+    names = dict(vars(normalisation))
+    exec(text.replace(before, after), names)
+    changed = replace(registry.BUILDERS[kind], function=names["group_norm"])
+    with monkeypatch.context() as patch:
+        patch.setitem(registry._BUILDERS, kind, changed)
+        return effect.in_float64(["group_norm"], 40)
+
+
+@pytest.fixture(scope="module")
+def original() -> Any:
+    """What GroupNorm's ports give in float64."""
+    return effect.in_float64(["group_norm"], 40)
+
+
+def test_another_rounding_is_next_to_nothing_in_float64(monkeypatch: pytest.MonkeyPatch, original: Any) -> None:
+    """What is centred once more is rounded otherwise in float32, and the same in float64."""
+    before = "_centred_by_group(x, site.channels, layer.num_groups)"
+    mutated = wide(monkeypatch, before, f"_centred_by_group({before}, site.channels, layer.num_groups)")
+    far, where = effect.apart(mutated, original)
+    assert 0 < far <= effect.ROUNDING, where
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("epsilon=layer.eps", "epsilon=layer.eps * 10"),
+        ("epsilon=layer.eps", "epsilon=layer.eps * (1 + 1e-8)"),
+        ("center=layer.bias is not None", "center=layer.bias is None"),
+    ],
+)
+def test_a_real_mutant_is_no_rounding(monkeypatch: pytest.MonkeyPatch, original: Any, before: str, after: str) -> None:
+    """Another epsilon is as far off in float64 as in float32, also where float32 is too coarse to show it."""
+    assert effect.apart(wide(monkeypatch, before, after), original)[0] > effect.ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("mutated", "far"),
+    [
+        ([1.0, -4.0], 0.0),
+        ([1.0, -4.0 - 2e-12], 5e-13),
+        ([1.0, -3.0], 0.25),
+        ([1.0, np.nan], np.inf),
+        ([1.0, -4.0, 0.0], np.inf),
+        ("float32 in float64", np.inf),
+    ],
+)
+def test_how_far_two_are_apart(mutated: Any, far: float) -> None:
+    """The greatest difference, of the greatest value; what cannot be compared is apart."""
+    values = {"relu/0/channels_last/output": np.array(mutated)}
+    assert effect.apart(values, {"relu/0/channels_last/output": np.array([1.0, -4.0])})[0] == pytest.approx(
+        far, rel=1e-3
+    )
+
+
+def test_what_has_no_values_is_apart() -> None:
+    """Nothing compared, other outputs, or words on both sides, are no sameness."""
+    words = {"relu/0/channels_last": np.array("float32 in float64")}
+    assert effect.apart({}, {})[0] == np.inf
+    assert effect.apart(words, words)[0] == np.inf
+    assert effect.apart({"a": np.zeros(2)}, {"b": np.zeros(2)})[0] == np.inf
+
+
+def test_what_only_rounds_otherwise_is_replaced_and_listed() -> None:
+    """The verdict is none of a mutant, and its line and its row have the figure."""
+    by = "differs on relu; in float64 by 3.1e-16"
+    result = running.Result(mutant=ALL[0], kinds=["relu"], verdict="rounds otherwise", by=by, seconds=1.0)
+    assert result.verdict in running.NO_MUTANT
+    assert by in table.in_a_line(result)
+    assert by in list(table.table([result]).columns[6].cells)
