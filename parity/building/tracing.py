@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partialmethod
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,13 @@ FACTORIES = frozenset({
 """Functions whose result is made of sizes alone."""
 PROPERTIES = frozenset({"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "is_sparse"})
 """Attributes of tensors that are no tensors."""
+OF_VALUES = frozenset({
+    "item", "tolist", "equal", "allclose", "is_nonzero", "nonzero", "argwhere", "unique", "unique_consecutive",
+    "masked_select", "bincount", "isin",
+})  # fmt: skip
+"""Functions that make numbers, or as many values as there are, of what a tensor holds."""
+OTHER_BATCHES = (1, 2, 3, 4, 5, 7, 64, 1_000_003)
+"""For which of them a number has to be the same that is computed of the batch, and then decides."""
 
 
 @dataclass(kw_only=True)
@@ -135,6 +144,14 @@ class Known(torch.fx.Proxy):
     def __setitem__(self, place: Any, value: Any) -> None:
         raise StoppedError("writes into a part of a tensor; write it as a new one, with torch.where or torch.cat")
 
+    def _in_place(self, operation: Callable[..., Any], other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operation, (self, other), {})
+
+    __iadd__ = partialmethod(_in_place, operator.iadd)  # torch.fx by itself would make a new tensor
+    __isub__ = partialmethod(_in_place, operator.isub)
+    __imul__ = partialmethod(_in_place, operator.imul)
+    __itruediv__ = partialmethod(_in_place, operator.itruediv)
+
     def __float__(self) -> float:
         return float(self._number("takes it as a number"))
 
@@ -175,9 +192,8 @@ class Tracer(torch.fx.Tracer):
 
     def traced(self) -> Traced:
         """Trace and run; a module that is itself of a known kind is one step."""
-        before = set(vars(self._module))
         try:
-            with self._recorder.hooked():
+            with _as_it_was(self._module), self._recorder.hooked():
                 if self._is_leaf(self._module):
                     output = self._alone()
                 else:
@@ -195,9 +211,6 @@ class Tracer(torch.fx.Tracer):
             raise ConversionError(
                 f"{self._where(error)}: it cannot be traced: {type(error).__name__}: {_first_line(error)}"
             ) from error
-        finally:
-            for name in set(vars(self._module)) - before:  # what torch.fx keeps constants in
-                delattr(self._module, name)
         return Traced(
             steps=list(self._steps.values()),
             inputs={name: self._steps[node] for name, node in self._inputs.items()},
@@ -336,8 +349,13 @@ class Tracer(torch.fx.Tracer):
             results.append(result)
             if lane == 0 and torch.is_tensor(result):
                 tap = self._recorder.known_as(result)
+        ranks = {tuple(each.dim() for each in tensors_in(result)) for result in results}
+        if len(ranks) > 1:
+            raise StoppedError("makes tensors with more axes for one batch than for another")
         of = node.target if node.op != "call_module" else self.root.get_submodule(node.target)
         written = torch.is_tensor(first) and results[0] is first and first._version != version
+        if written and (kept := _kept_as(self._module, first)):
+            raise StoppedError(f"writes into {kept}; a module that is another after each call is no function")
         return Step(
             kind=node.op,
             of=of,
@@ -380,6 +398,7 @@ class Tracer(torch.fx.Tracer):
         """A constant itself; a tuple with each part by itself; else what stands for it."""
         values = self._steps[proxy.node].values
         if all(isinstance(each, NUMBERS) for each in values) and all(each == values[0] for each in values):
+            self._ensure_known(proxy.node, values[0])
             return values[0]
         first = values[0]
         if type(first) in (tuple, list, torch.Size):
@@ -388,6 +407,17 @@ class Tracer(torch.fx.Tracer):
             parts = [self._known(Known(self._part(proxy, index), self)) for index in range(len(first))]
             return parts if isinstance(first, list) else tuple(parts)
         return proxy
+
+    def _ensure_known(self, node: Any, number: Any) -> None:
+        """Stop where a number is the same on both batches only by chance: it is made of what a tensor holds, or of the
+        batch (`n // 2`, `n > 8`) and is another for others."""
+        step = self._steps[node]
+        read = [self._steps[each] for each in node.all_input_nodes]
+        if any(_follows_values(each) for each in (step, *read)):
+            raise StoppedError("takes a number of the values of a tensor")
+        batches = [each for each in read if _is_number(each)]
+        if len(batches) == 1 and len(self._lanes) > 1 and not _is_for_any_batch(node, batches[0], number):
+            raise StoppedError("decides, or counts, by the size of the batch")
 
     def _part(self, proxy: Any, index: int) -> Any:
         return self.create_node("call_function", operator.getitem, (proxy.node, index), {})
@@ -401,6 +431,26 @@ class Tracer(torch.fx.Tracer):
         if isinstance(made, (tuple, list)):
             return tuple(self._concrete(each) for each in made)
         return made
+
+
+@contextmanager
+def _as_it_was(module: torch.nn.Module) -> Iterator[None]:
+    """Take what the module's Python, or torch.fx, keeps in it while it is traced away again: it is of the trace."""
+    kept = [each for part in module.modules() for each in (vars(part), part._parameters, part._buffers)]
+    before = [dict(each) for each in kept]
+    try:
+        yield
+    finally:
+        for each, was in zip(kept, before, strict=True):
+            each.clear()
+            each.update(was)
+
+
+def _kept_as(module: torch.nn.Module, tensor: Any) -> str:
+    """The parameter or buffer of a module in whose memory a tensor is, or nothing."""
+    place = tensor.untyped_storage().data_ptr()
+    kept = chain(module.named_parameters(), module.named_buffers())
+    return next((name for name, each in kept if place and each.untyped_storage().data_ptr() == place), "")
 
 
 def _name(node: Any) -> str:
@@ -417,6 +467,25 @@ def _attribute(root: Any, target: str) -> Any:
 
 def _is_number(step: Step) -> bool:
     return isinstance(step.values[0], NUMBERS)
+
+
+def _follows_values(step: Step) -> bool:
+    """Whether a step makes numbers, or as many values, as the values say of what depends on the network's inputs."""
+    name = step.of if isinstance(step.of, str) else getattr(step.of, "__name__", "")
+    return name in OF_VALUES and not step.constant
+
+
+def _is_for_any_batch(node: Any, batch: Step, number: Any) -> bool:
+    """Whether a number that is computed of a multiple of the batch is the same whatever the batch is."""
+    factor = size_of(batch.values, batch.batch)
+    if not isinstance(factor, Batch) or node.op != "call_function":
+        return False
+
+    def of_batch(size: int) -> Any:
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda _: factor.factor * size)
+        return node.target(*args, **kwargs)
+
+    return all(of_batch(size) == number for size in OTHER_BATCHES)
 
 
 def _with_steps(tree: Any, steps: Mapping[Any, Step]) -> Any:

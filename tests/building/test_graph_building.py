@@ -325,6 +325,10 @@ def _breaks(y: torch.Tensor) -> torch.Tensor:
         (_loops, "loops over the batch"),
         (_counts, "takes its length"),
         (_breaks, "leaves torch for NumPy"),
+        (lambda y: y * 2 if y.shape[0] > 8 else y, "decides, or counts, by the size of the batch"),
+        (lambda y: y[: y.shape[0] // 2], "decides, or counts, by the size of the batch"),
+        (lambda y: y * y.max().item(), "takes a number of the values"),
+        (lambda y: y * (2 if y.mean().item() * 2 < 9 else 1), "by the size of the batch"),
         (lambda y: 3, "returns 3"),
     ],
 )
@@ -334,6 +338,46 @@ def test_what_cannot_be_traced_is_named_with_its_line(function: Any, why: str) -
     with pytest.raises(ConversionError, match=why) as refused:
         built(*_parts(found))
     assert "test_graph_building.py, line" in str(refused.value) or "conv" in str(refused.value) or "3" in why
+
+
+class Keeping(nn.Module):
+    """A module that keeps what it computes, and writes into its buffer where it is told to; its input is changed."""
+
+    def __init__(self, *, writes: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.register_buffer("calls", torch.zeros(1))
+        self.seen: torch.Tensor | None = None
+        self.writes = writes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        before = x
+        x += 1
+        self.seen = self.conv(before)
+        if self.writes:
+            self.calls += 1
+        return self.seen * self.calls.clamp(1, 2)
+
+
+def test_what_a_module_writes_into_its_buffers_is_refused() -> None:
+    """Such a module is another after each call; the sentence names the buffer."""
+    with pytest.raises(ConversionError, match="it writes into calls; a module that is another after each call"):
+        built(*_parts(on_noise(Keeping(writes=True), (2, 3, 6, 8))))
+
+
+def test_a_module_keeps_nothing_of_a_trace() -> None:
+    """What its Python keeps is torch's own, nothing of the trace; what it does in place is done in the port, too."""
+    found = on_noise(Keeping(writes=False), (2, 3, 6, 8))
+    built(*_parts(found))
+    assert isinstance(found.module.seen, torch.Tensor)
+    assert all(outcome.passed for outcome in tried(found).values())
+
+
+@pytest.mark.parametrize("number", [lambda n: n > 0, lambda n: n * 6 % 3, lambda n: n == n, lambda n: n * 4 // n])
+def test_numbers_that_hold_for_any_batch_decide(number: Any) -> None:
+    """A number of the batch that is the same whatever the batch is may decide, and count."""
+    found = on_noise(Traced(lambda y: y * 2 + int(number(y.shape[0]))), (2, 3, 6, 8))
+    assert built(*_parts(found)).free
 
 
 def test_torch_is_left_as_it_was() -> None:
