@@ -36,7 +36,8 @@ class Built:
 
     `layers` maps the reference's taps to the port's, `axes` has those of each of them, `input_map` and `output_map` say
     which of the model's inputs and outputs answers to which of the reference's. `waived` names what answers to no tap:
-    results that nothing reads, such as an LSTM's last states, and layers that hold a parameter of the module alone.
+    results that nothing reads, such as an LSTM's last states, layers that hold a parameter of the module alone, and
+    layers of the module in which what it returns has no part, or that read none of its inputs.
     `free` says that it takes batches of any size.
     """
 
@@ -191,11 +192,24 @@ class _Building:
             model=model,
             layers={found[0] if len(found) == 1 else tuple(found): name for name, found in port.items()},
             axes=self._axes(trace, theirs),
-            waived=_unread(taps, known) | frozenset(self._port.weights),
+            waived=_unread(taps, known) | frozenset(self._port.weights) | self._without_part(trace),
             free=self._free,
             input_map=_input_map(inputs),
             output_map=dict(zip(theirs, ours, strict=True)) if theirs != ours and len(theirs) > 1 else {},
         )
+
+    def _without_part(self, trace: Traced) -> frozenset[str]:
+        """The taps of modules in which what is returned has no part, or that read no input: they are not built, or are
+        built as the constant that they make."""
+        read = needed(trace)
+        idle = [step for step in trace.steps if step.kind == "call_module" and (step.constant or id(step) not in read)]
+        found = {
+            tap
+            for step in idle
+            for tap in trace.calls
+            if tap in (step.tap, step.path) or tap.startswith((f"{step.path}.", f"{step.path}["))
+        }
+        return frozenset(found - set(self._port.tapped))
 
     def _axes(self, trace: Traced, outputs: Sequence[str]) -> Axes:
         """The axes of inputs, outputs and taps: the reference's as they follow from its calls, the port's as built."""

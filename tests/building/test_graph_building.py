@@ -380,6 +380,33 @@ def test_numbers_that_hold_for_any_batch_decide(number: Any) -> None:
     assert built(*_parts(found)).free
 
 
+class Idle(nn.Module):
+    """A network with layers that have no part in what it returns, and one that reads none of its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.last = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.places = nn.Embedding(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        self.last(y)
+        steps = y.flatten(2).transpose(1, 2)
+        self.attention(steps, steps, steps)
+        return y + self.places(torch.arange(4))[..., None]
+
+
+def test_layers_without_a_part_in_the_output_are_waived() -> None:
+    """They run in torch and are not in the port: that is said of each, and the rest is compared."""
+    found = on_noise(Idle(), (2, 3, 6, 8))
+    pair = built(*_parts(found)).pair("idle")
+    assert {"last.0", "last.1", "places"} < set(pair.waived)
+    report = parity.verify(pair, [found.given], modes=("eager",))
+    assert report.passed and set(report.coverage.matched) == {"conv", "add"}
+
+
 def test_torch_is_left_as_it_was() -> None:
     """After a trace, refused or not, torch's functions and the module have nothing of it."""
     own = torch.zeros, nn.Module.__call__
