@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layers_on_trial import build, is_the_same_from_a_file, kinds, on_noise, outcome
+from layers_on_trial import build, kinds, on_noise, outcome
+from reloading import same_when_loaded
 
 from parity.building.adaptive import windows
 from parity.errors import ConversionError
@@ -50,7 +51,7 @@ def test_in_graphs_too(name: str, mode: str) -> None:
 @pytest.mark.parametrize("name", POOLINGS)
 def test_an_adaptive_pooling_is_read_from_a_file(name: str, tmp_path: Path) -> None:
     """Plain operations only: it computes the same once saved and loaded, on batches of any size."""
-    assert is_the_same_from_a_file(on_noise(*POOLINGS[name]), tmp_path)
+    assert same_when_loaded(on_noise(*POOLINGS[name]), "channels_last", tmp_path)
 
 
 def test_maxima_of_negative_values() -> None:

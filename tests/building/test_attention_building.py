@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layers_on_trial import noise
 from reloading import same_when_loaded
 
 from parity.building import built
@@ -23,11 +24,6 @@ NESTED = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:Us
 ALL_ALIKE = pytest.mark.filterwarnings("ignore:You are using a softmax over axis:UserWarning")
 
 functional = torch.nn.functional
-
-
-def noise(*shape: int, seed: int = 0) -> Any:
-    """Values of that shape."""
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def on(module: torch.nn.Module, args: Any, layouts: Any, **kwargs: Any) -> Case:

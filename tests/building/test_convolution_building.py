@@ -4,18 +4,16 @@ Cases that Hypothesis draws are tried by `pytest --model layers`.
 """
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from layers_on_trial import on_noise, weighted
 from reloading import same_when_loaded
 
 from parity.building import built
 from parity.errors import ConversionError
 from parity.frameworks import keras, torch
-from parity.inputs.strategies import Case, seeded
 from parity.layers import tried
-from parity.pairs import INPUT, Input
+from parity.pairs import INPUT
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of Keras, as it saves
@@ -23,44 +21,41 @@ pytestmark = [
 ]
 FORMATS = ("channels_last", "channels_first")
 MODES = ("eager", "graph", "xla")
-LAYOUTS = {3: "NCL", 4: "NCHW", 5: "NCTHW"}
-
-
-def on(module: torch.nn.Module, *shape: int) -> Case:
-    """A case of the module, its weights drawn, on noise of that shape."""
-    array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    return Case(module=seeded(module, 1), given=Input(name="noise", array=array), layouts={INPUT: LAYOUTS[len(shape)]})
-
-
-def layers(case: Case, data_format: str = "channels_last") -> list[Any]:
-    """The Keras layers with weights that a case becomes."""
-    model = built(case.module, case.given, case.layouts, data_format).model
-    return [layer for layer in model.layers if layer.weights]
 
 
 CASES = {
-    "wide strides": lambda: on(torch.nn.Conv2d(2, 3, 2, stride=(5, 3)), 2, 2, 11, 7),
-    "strides with dilation": lambda: on(torch.nn.Conv2d(2, 3, (3, 2), stride=(2, 3), dilation=(2, 1)), 2, 2, 11, 7),
-    "strides with dilation in one axis": lambda: on(torch.nn.Conv1d(2, 3, 3, stride=2, dilation=3, padding=4), 2, 2, 9),
-    "a kernel larger than the input": lambda: on(torch.nn.Conv2d(2, 3, (5, 7), padding=(2, 3)), 2, 2, 1, 2),
-    "same, even and dilated": lambda: on(torch.nn.Conv2d(2, 3, (2, 4), dilation=(3, 2), padding="same"), 2, 2, 5, 7),
-    "same, reflected": lambda: on(torch.nn.Conv1d(2, 3, 4, padding="same", padding_mode="reflect"), 2, 2, 7),
-    "reflected": lambda: on(torch.nn.Conv2d(2, 3, 3, padding=(1, 3), padding_mode="reflect"), 2, 2, 5, 7),
-    "replicated": lambda: on(torch.nn.Conv3d(2, 3, 2, padding=(3, 1, 2), padding_mode="replicate"), 2, 2, 1, 3, 5),
-    "circular": lambda: on(torch.nn.Conv2d(2, 3, 3, stride=2, padding=2, padding_mode="circular"), 2, 2, 5, 7),
-    "groups": lambda: on(torch.nn.Conv2d(6, 9, (3, 2), groups=3, padding=1), 2, 6, 5, 7),
-    "groups of channels": lambda: on(torch.nn.Conv2d(3, 6, (3, 2), groups=3, padding=1), 2, 3, 5, 7),
-    "groups of channels, unequal strides": lambda: on(torch.nn.Conv2d(3, 6, 3, stride=(2, 1), groups=3), 2, 3, 5, 7),
-    "groups of channels, dilated strides": lambda: on(
-        torch.nn.Conv1d(3, 6, 3, stride=2, dilation=2, groups=3, padding=1), 2, 3, 9
+    "wide strides": lambda: on_noise(torch.nn.Conv2d(2, 3, 2, stride=(5, 3)), (2, 2, 11, 7)),
+    "strides with dilation": lambda: on_noise(
+        torch.nn.Conv2d(2, 3, (3, 2), stride=(2, 3), dilation=(2, 1)), (2, 2, 11, 7)
     ),
-    "groups of channels in a volume": lambda: on(torch.nn.Conv3d(3, 6, 2, groups=3, padding=1), 2, 3, 2, 3, 5),
-    "as wide as it has filters": lambda: on(torch.nn.Conv2d(2, 5, 3, padding=1), 2, 2, 7, 5),
-    "one channel, and one value along the width": lambda: on(
-        torch.nn.Conv3d(1, 2, (1, 2, 2), stride=(2, 1, 3), padding=(0, 1, 0)), 2, 1, 3, 4, 4
+    "strides with dilation in one axis": lambda: on_noise(
+        torch.nn.Conv1d(2, 3, 3, stride=2, dilation=3, padding=4), (2, 2, 9)
     ),
-    "as long as it has filters": lambda: on(torch.nn.Conv1d(2, 5, 3, padding=1), 2, 2, 5),
-    "no bias": lambda: on(torch.nn.Conv2d(2, 5, 3, padding=1, bias=False), 2, 2, 7, 5),
+    "a kernel larger than the input": lambda: on_noise(torch.nn.Conv2d(2, 3, (5, 7), padding=(2, 3)), (2, 2, 1, 2)),
+    "same, even and dilated": lambda: on_noise(
+        torch.nn.Conv2d(2, 3, (2, 4), dilation=(3, 2), padding="same"), (2, 2, 5, 7)
+    ),
+    "same, reflected": lambda: on_noise(torch.nn.Conv1d(2, 3, 4, padding="same", padding_mode="reflect"), (2, 2, 7)),
+    "reflected": lambda: on_noise(torch.nn.Conv2d(2, 3, 3, padding=(1, 3), padding_mode="reflect"), (2, 2, 5, 7)),
+    "replicated": lambda: on_noise(
+        torch.nn.Conv3d(2, 3, 2, padding=(3, 1, 2), padding_mode="replicate"), (2, 2, 1, 3, 5)
+    ),
+    "circular": lambda: on_noise(torch.nn.Conv2d(2, 3, 3, stride=2, padding=2, padding_mode="circular"), (2, 2, 5, 7)),
+    "groups": lambda: on_noise(torch.nn.Conv2d(6, 9, (3, 2), groups=3, padding=1), (2, 6, 5, 7)),
+    "groups of channels": lambda: on_noise(torch.nn.Conv2d(3, 6, (3, 2), groups=3, padding=1), (2, 3, 5, 7)),
+    "groups of channels, unequal strides": lambda: on_noise(
+        torch.nn.Conv2d(3, 6, 3, stride=(2, 1), groups=3), (2, 3, 5, 7)
+    ),
+    "groups of channels, dilated strides": lambda: on_noise(
+        torch.nn.Conv1d(3, 6, 3, stride=2, dilation=2, groups=3, padding=1), (2, 3, 9)
+    ),
+    "groups of channels in a volume": lambda: on_noise(torch.nn.Conv3d(3, 6, 2, groups=3, padding=1), (2, 3, 2, 3, 5)),
+    "as wide as it has filters": lambda: on_noise(torch.nn.Conv2d(2, 5, 3, padding=1), (2, 2, 7, 5)),
+    "one channel, and one value along the width": lambda: on_noise(
+        torch.nn.Conv3d(1, 2, (1, 2, 2), stride=(2, 1, 3), padding=(0, 1, 0)), (2, 1, 3, 4, 4)
+    ),
+    "as long as it has filters": lambda: on_noise(torch.nn.Conv1d(2, 5, 3, padding=1), (2, 2, 5)),
+    "no bias": lambda: on_noise(torch.nn.Conv2d(2, 5, 3, padding=1, bias=False), (2, 2, 7, 5)),
 }
 
 
@@ -101,23 +96,23 @@ def test_what_is_built_is_keras_alone(name: str, data_format: str, tmp_path: Pat
 )
 def test_which_layer_it_becomes(name: str, kind: str) -> None:
     """One layer with weights: depthwise where each channel is a group and TensorFlow takes the strides."""
-    (layer,) = layers(CASES[name]())
+    (layer,) = weighted(CASES[name]())
     assert type(layer).__name__ == kind
 
 
 def test_same_is_the_layers_own() -> None:
     """Pads that are Keras's "same" are left to the layer; others are put before it."""
-    halves = on(torch.nn.Conv2d(2, 3, (3, 5), padding=(1, 2)), 2, 2, 5, 7)
+    halves = on_noise(torch.nn.Conv2d(2, 3, (3, 5), padding=(1, 2)), (2, 2, 5, 7))
     model = built(halves.module, halves.given, halves.layouts).model
     assert [type(layer).__name__ for layer in model.layers] == ["InputLayer", "Conv2D"]
-    assert layers(on(torch.nn.Conv2d(2, 3, 3, padding=2), 2, 2, 5, 7))[0].padding == "valid"
-    assert layers(on(torch.nn.Conv2d(2, 3, 3, stride=2, padding=1), 2, 2, 5, 7))[0].padding == "valid"
+    assert weighted(on_noise(torch.nn.Conv2d(2, 3, 3, padding=2), (2, 2, 5, 7)))[0].padding == "valid"
+    assert weighted(on_noise(torch.nn.Conv2d(2, 3, 3, stride=2, padding=1), (2, 2, 5, 7)))[0].padding == "valid"
 
 
 @pytest.mark.parametrize(("size", "expected"), [((7, 5), "channels_last"), ((5, 7), "channels_first")])
 def test_channels_are_last_where_the_bias_would_go_astray(size: tuple[int, int], expected: str) -> None:
     """A channels-first layer whose output is as wide as it has filters has its channels last; others stay."""
-    (layer,) = layers(on(torch.nn.Conv2d(2, 5, 3, padding=1), 2, 2, *size), "channels_first")
+    (layer,) = weighted(on_noise(torch.nn.Conv2d(2, 5, 3, padding=1), (2, 2, *size)), "channels_first")
     assert layer.data_format == expected
 
 
@@ -135,6 +130,6 @@ def test_a_width_that_is_not_known_may_be_that_of_the_filters() -> None:
 
 def test_a_map_without_a_batch_is_refused() -> None:
     """Torch takes (C, H, W) as one image; what has three axes in Keras is a sequence."""
-    case = on(torch.nn.Conv2d(2, 3, 3), 2, 5, 7)
+    case = on_noise(torch.nn.Conv2d(2, 3, 3), (2, 5, 7))
     with pytest.raises(ConversionError, match=r"is given 3 axes; in Keras it has 4"):
         built(case.module, case.given, {INPUT: "CHW"})

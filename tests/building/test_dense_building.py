@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layers_on_trial import noise
 from reloading import same_when_loaded
 
 from parity.building import Site, Value, build
@@ -26,11 +27,6 @@ def on(module: torch.nn.Module, *args: Any) -> Case:
     given = Input(name="noise", args=args)
     layouts = {name: LAYOUTS[array.ndim] for name, array in given.arrays.items()}
     return Case(module=seeded(module, 1), given=given, layouts=layouts)
-
-
-def noise(*shape: int, seed: int = 0) -> Any:
-    """Values of that shape."""
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 CASES = {

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import Phase, find, settings
-from layers_on_trial import build, is_the_same_from_a_file, kinds, on_noise, outcome
+from layers_on_trial import build, kinds, on_noise, outcome
+from reloading import same_when_loaded
 
 from parity.axes import Array
 from parity.converters import convert
@@ -94,7 +95,7 @@ def test_in_graphs_too(name: str, mode: str) -> None:
 @pytest.mark.parametrize("name", NORMS)
 def test_a_normalisation_is_read_from_a_file(name: str, tmp_path: Path) -> None:
     """Plain layers and operations only: it computes the same once saved and loaded, on batches of any size."""
-    assert is_the_same_from_a_file(on_noise(*NORMS[name]), tmp_path)
+    assert same_when_loaded(on_noise(*NORMS[name]), "channels_last", tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["eager", "xla"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layers_on_trial import on_noise
 from reloading import same_when_loaded
 
 from parity.building import Site, Value, build
@@ -15,31 +16,22 @@ from parity.building.padding import padded
 from parity.building.registry import apply, builder_of
 from parity.errors import ConversionError
 from parity.frameworks import keras, torch
-from parity.inputs.strategies import Case
 from parity.layers import tried
-from parity.pairs import INPUT, Input
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras, as it saves
 FORMATS = ("channels_last", "channels_first")
-LAYOUTS = {3: "NCL", 4: "NCHW", 5: "NCTHW"}
 F = torch.nn.functional
 
 
-def on(module: torch.nn.Module, *shape: int) -> Case:
-    """A case of the module on noise of that shape."""
-    array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    return Case(module=module, given=Input(name="noise", array=array), layouts={INPUT: LAYOUTS[len(shape)]})
-
-
 CASES = {
-    "zeros": lambda: on(torch.nn.ZeroPad2d((1, 2, 0, 3)), 2, 3, 5, 7),
-    "zeros, and cut off": lambda: on(torch.nn.ZeroPad3d((1, -2, -1, 3, 0, -1)), 2, 3, 4, 5, 7),
-    "a constant": lambda: on(torch.nn.ConstantPad1d((2, -3), -1e30), 2, 3, 5),
-    "reflected": lambda: on(torch.nn.ReflectionPad2d((6, 1, 0, 4)), 2, 3, 5, 7),
-    "reflected beyond what is cut off": lambda: on(torch.nn.ReflectionPad1d((-3, 4)), 2, 3, 5),
-    "replicated": lambda: on(torch.nn.ReplicationPad3d((3, 0, 1, 2, 0, 5)), 2, 3, 1, 2, 3),
-    "replicated from what is cut off": lambda: on(torch.nn.ReplicationPad1d((-6, 4)), 2, 3, 5),
-    "circular, and cut off before": lambda: on(torch.nn.CircularPad2d((-2, 3, 5, 5)), 2, 3, 5, 7),
+    "zeros": lambda: on_noise(torch.nn.ZeroPad2d((1, 2, 0, 3)), (2, 3, 5, 7)),
+    "zeros, and cut off": lambda: on_noise(torch.nn.ZeroPad3d((1, -2, -1, 3, 0, -1)), (2, 3, 4, 5, 7)),
+    "a constant": lambda: on_noise(torch.nn.ConstantPad1d((2, -3), -1e30), (2, 3, 5)),
+    "reflected": lambda: on_noise(torch.nn.ReflectionPad2d((6, 1, 0, 4)), (2, 3, 5, 7)),
+    "reflected beyond what is cut off": lambda: on_noise(torch.nn.ReflectionPad1d((-3, 4)), (2, 3, 5)),
+    "replicated": lambda: on_noise(torch.nn.ReplicationPad3d((3, 0, 1, 2, 0, 5)), (2, 3, 1, 2, 3)),
+    "replicated from what is cut off": lambda: on_noise(torch.nn.ReplicationPad1d((-6, 4)), (2, 3, 5)),
+    "circular, and cut off before": lambda: on_noise(torch.nn.CircularPad2d((-2, 3, 5, 5)), (2, 3, 5, 7)),
 }
 
 

@@ -6,8 +6,8 @@ Cases that Hypothesis draws are tried by `pytest --model layers`.
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from layers_on_trial import noise
 from reloading import same_when_loaded
 
 from parity.building import built
@@ -20,11 +20,6 @@ from parity.pairs import Input
 KERAS_SAVES = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 STACKS = (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN)
 CELLS = (torch.nn.LSTMCell, torch.nn.GRUCell, torch.nn.RNNCell)
-
-
-def noise(*shape: int, seed: int = 0) -> Any:
-    """Values of that shape."""
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def on(module: torch.nn.Module, *args: Any, layouts: tuple[str, ...]) -> Case:

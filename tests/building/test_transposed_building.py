@@ -4,64 +4,53 @@ Cases that Hypothesis draws are tried by `pytest --model layers`.
 """
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from layers_on_trial import on_noise, weighted
 from reloading import same_when_loaded
 
 from parity.building import Site, Value, build, built
 from parity.errors import ConversionError
 from parity.frameworks import keras, torch
-from parity.inputs.strategies import Case, seeded
 from parity.layers import tried
-from parity.pairs import INPUT, Input
+from parity.pairs import INPUT
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras, as it saves
 FORMATS = ("channels_last", "channels_first")
-LAYOUTS = {3: "NCL", 4: "NCHW", 5: "NCTHW"}
-
-
-def on(module: torch.nn.Module, *shape: int) -> Case:
-    """A case of the module, its weights drawn, on noise of that shape."""
-    array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    return Case(module=seeded(module, 1), given=Input(name="noise", array=array), layouts={INPUT: LAYOUTS[len(shape)]})
-
-
-def layers(case: Case, data_format: str = "channels_last") -> list[Any]:
-    """The Keras layers with weights that a case becomes."""
-    model = built(case.module, case.given, case.layouts, data_format).model
-    return [layer for layer in model.layers if layer.weights]
 
 
 CASES = {
-    "twice as large": lambda: on(torch.nn.ConvTranspose2d(2, 3, 4, stride=2, padding=1), 2, 2, 5, 7),
-    "one more after": lambda: on(
-        torch.nn.ConvTranspose2d(2, 3, 3, stride=2, padding=(1, 0), output_padding=1), 2, 2, 5, 7
+    "twice as large": lambda: on_noise(torch.nn.ConvTranspose2d(2, 3, 4, stride=2, padding=1), (2, 2, 5, 7)),
+    "one more after": lambda: on_noise(
+        torch.nn.ConvTranspose2d(2, 3, 3, stride=2, padding=(1, 0), output_padding=1), (2, 2, 5, 7)
     ),
-    "bias alone at the end": lambda: on(
-        torch.nn.ConvTranspose1d(2, 3, 2, stride=4, padding=0, output_padding=3), 2, 2, 5
+    "bias alone at the end": lambda: on_noise(
+        torch.nn.ConvTranspose1d(2, 3, 2, stride=4, padding=0, output_padding=3), (2, 2, 5)
     ),
-    "strides wider than the kernel": lambda: on(torch.nn.ConvTranspose2d(2, 3, 2, stride=(5, 3)), 2, 2, 1, 4),
-    "cropped to one value": lambda: on(torch.nn.ConvTranspose2d(2, 3, 3, padding=(2, 1)), 2, 2, 3, 1),
-    "dilated": lambda: on(torch.nn.ConvTranspose2d(2, 3, (3, 2), dilation=(2, 3), padding=1), 2, 2, 5, 7),
-    "strides with dilation": lambda: on(
-        torch.nn.ConvTranspose2d(2, 3, 3, stride=2, dilation=(3, 1), padding=1, output_padding=1), 2, 2, 5, 3
+    "strides wider than the kernel": lambda: on_noise(torch.nn.ConvTranspose2d(2, 3, 2, stride=(5, 3)), (2, 2, 1, 4)),
+    "cropped to one value": lambda: on_noise(torch.nn.ConvTranspose2d(2, 3, 3, padding=(2, 1)), (2, 2, 3, 1)),
+    "dilated": lambda: on_noise(torch.nn.ConvTranspose2d(2, 3, (3, 2), dilation=(2, 3), padding=1), (2, 2, 5, 7)),
+    "strides with dilation": lambda: on_noise(
+        torch.nn.ConvTranspose2d(2, 3, 3, stride=2, dilation=(3, 1), padding=1, output_padding=1), (2, 2, 5, 3)
     ),
-    "more after than the stride": lambda: on(
-        torch.nn.ConvTranspose1d(2, 3, 2, stride=2, dilation=4, output_padding=3), 2, 2, 5
+    "more after than the stride": lambda: on_noise(
+        torch.nn.ConvTranspose1d(2, 3, 2, stride=2, dilation=4, output_padding=3), (2, 2, 5)
     ),
-    "groups": lambda: on(torch.nn.ConvTranspose2d(4, 6, (3, 2), stride=2, padding=1, groups=2), 2, 4, 5, 7),
-    "groups of channels": lambda: on(torch.nn.ConvTranspose2d(3, 6, 4, stride=2, padding=1, groups=3), 2, 3, 5, 7),
-    "groups of channels in a volume": lambda: on(torch.nn.ConvTranspose3d(2, 4, 2, stride=2, groups=2), 2, 2, 1, 2, 3),
-    "cropped more than the kernel reaches": lambda: on(
-        torch.nn.ConvTranspose1d(2, 4, 2, stride=3, padding=3, groups=2), 2, 2, 5
+    "groups": lambda: on_noise(torch.nn.ConvTranspose2d(4, 6, (3, 2), stride=2, padding=1, groups=2), (2, 4, 5, 7)),
+    "groups of channels": lambda: on_noise(
+        torch.nn.ConvTranspose2d(3, 6, 4, stride=2, padding=1, groups=3), (2, 3, 5, 7)
     ),
-    "as wide as it has filters": lambda: on(torch.nn.ConvTranspose2d(2, 6, 2, stride=2), 2, 2, 5, 3),
-    "a volume": lambda: on(
-        torch.nn.ConvTranspose3d(2, 3, (1, 2, 3), stride=(1, 2, 3), padding=(0, 0, 1)), 2, 2, 2, 1, 3
+    "groups of channels in a volume": lambda: on_noise(
+        torch.nn.ConvTranspose3d(2, 4, 2, stride=2, groups=2), (2, 2, 1, 2, 3)
     ),
-    "no bias": lambda: on(torch.nn.ConvTranspose2d(2, 6, 2, stride=2, bias=False), 2, 2, 5, 3),
+    "cropped more than the kernel reaches": lambda: on_noise(
+        torch.nn.ConvTranspose1d(2, 4, 2, stride=3, padding=3, groups=2), (2, 2, 5)
+    ),
+    "as wide as it has filters": lambda: on_noise(torch.nn.ConvTranspose2d(2, 6, 2, stride=2), (2, 2, 5, 3)),
+    "a volume": lambda: on_noise(
+        torch.nn.ConvTranspose3d(2, 3, (1, 2, 3), stride=(1, 2, 3), padding=(0, 0, 1)), (2, 2, 2, 1, 3)
+    ),
+    "no bias": lambda: on_noise(torch.nn.ConvTranspose2d(2, 6, 2, stride=2, bias=False), (2, 2, 5, 3)),
 }
 
 
@@ -101,7 +90,7 @@ def test_what_is_built_is_keras_alone(name: str, data_format: str, tmp_path: Pat
 )
 def test_which_layer_it_becomes(name: str, kind: str) -> None:
     """One layer with weights: transposed where Keras and TensorFlow have it so on any CPU."""
-    (layer,) = layers(CASES[name]())
+    (layer,) = weighted(CASES[name]())
     assert type(layer).__name__ == kind
 
 
@@ -114,7 +103,7 @@ def test_same_is_the_layers_own() -> None:
 
 def test_a_map_without_a_batch_is_refused() -> None:
     """Torch takes (C, H, W) as one image; what has three axes in Keras is a sequence."""
-    case = on(torch.nn.ConvTranspose2d(2, 3, 3), 2, 5, 7)
+    case = on_noise(torch.nn.ConvTranspose2d(2, 3, 3), (2, 5, 7))
     with pytest.raises(ConversionError, match=r"is given 3 axes; in Keras it has 4"):
         built(case.module, case.given, {INPUT: "CHW"})
 
