@@ -8,7 +8,7 @@ cannot be copied, does not give float64, or is then no longer what the port is, 
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ CASES, CASES_OF_ONE = 800, 100
 """How many cases a survivor is compared with the original on in all, and of each kind at least."""
 ROUNDING = 1e-12
 """How far two ports in float64 may be apart, relative to the output's greatest value, and differ by roundings only."""
+FINER = 2.0**-29
+"""A rounding of float64, in roundings of float32."""
+MOVES = " moves"
+"""Ends the name of how far an output of torch's float64 moves with the case's numbers moved by such a rounding."""
 
 Values = Mapping[str, np.ndarray[Any, Any]]
 """By kind, case, data format and output: its values, or in words why there are none."""
@@ -71,6 +75,9 @@ def in_float64(kinds: Sequence[str], count: int) -> dict[str, np.ndarray[Any, An
                     continue
                 for output, outcome in _outcomes(wide).items():
                     found[f"{key}/{output}"] = _honest(outcome)
+                    if outcome.actual.dtype.kind == "f":
+                        moves = wide.conditioning[output].max_abs * FINER
+                        found[f"{key}/{output}{MOVES}"] = np.array(moves if np.isfinite(moves) else 0.0)
             except Exception as error:
                 found[key] = np.array(f"{type(error).__name__} in float64")
     return found
@@ -113,30 +120,57 @@ def read(path: Path) -> Values:
         return dict(file)
 
 
-def apart(mutated: Values, original: Values) -> tuple[float, str]:
-    """How far two ports in float64 are apart at most, relative to the output's greatest value, and where.
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """How far two ports in float64 are apart: the greatest difference, relative to the greatest value of its output;
+    and the greatest share of what roundings explain, with the output that is off by it."""
 
-    Infinite where that cannot be said: not the same outputs, shapes, places of NaN, words instead of values.
+    relative: float = 0.0
+    share: float = 0.0
+    where: str = ""
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it is roundings only."""
+        return self.share <= 1
+
+    def __str__(self) -> str:
+        return f"in float64 by {self.relative:.1e} at most, {self.share:.2g} of what rounds ({self.where})"
+
+
+def apart(mutated: Values, original: Values) -> Apart:
+    """How far two ports in float64 are apart at most.
+
+    Infinitely, where that cannot be said: not the same outputs, shapes, places of NaN, words instead of values.
+    Explained by roundings is ROUNDING of the output's greatest value; and in a case that is ill-conditioned what the
+    judge allows there in float32 (see parity.layers.trial), made as much smaller as float64's roundings are.
     """
-    if not original:
-        return np.inf, "nothing"
-    if other := mutated.keys() ^ original.keys():
-        return np.inf, sorted(other)[0]
-    return max((_far(mutated[key], original[key]), key) for key in original)
+    from parity.layers.trial import JUDGE
+
+    keys = [key for key in original if not key.endswith(MOVES)]
+    if not keys or mutated.keys() != original.keys():
+        return Apart(relative=np.inf, share=np.inf, where=", ".join(sorted(mutated.keys() ^ original.keys())[:1]))
+    relative, worst, where = 0.0, -1.0, ""
+    for key in keys:
+        far, size = _far(mutated[key], original[key])
+        allowed = max(ROUNDING * size, JUDGE.max_ratio * float(original.get(key + MOVES, 0.0)))
+        share = far / allowed if allowed else np.inf if far else 0.0
+        relative = max(relative, far / size if size else far)
+        if share > worst:
+            worst, where = share, key
+    return Apart(relative=relative, share=worst, where=where)
 
 
-def _far(actual: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
-    if "U" in (actual.dtype.kind, expected.dtype.kind) or actual.shape != expected.shape:
-        return np.inf
-    if actual.dtype != expected.dtype:
-        return np.inf
-    finite = np.isfinite(expected)
-    if not np.array_equal(actual[~finite], expected[~finite], equal_nan=expected.dtype.kind == "f"):
-        return np.inf
+def _far(actual: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """The greatest difference, and the greatest value."""
+    if "U" in (actual.dtype.kind, expected.dtype.kind):
+        return np.inf, 1.0
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        return np.inf, 1.0
     if expected.dtype.kind != "f":
-        return 0.0 if np.array_equal(actual, expected) else np.inf
+        return (0.0 if np.array_equal(actual, expected) else np.inf), 1.0
+    finite = np.isfinite(expected)
+    if not np.array_equal(actual[~finite], expected[~finite], equal_nan=True) or not np.isfinite(actual[finite]).all():
+        return np.inf, 1.0
     far = np.abs(actual[finite] - expected[finite]).max(initial=0.0)
-    if not np.isfinite(far):
-        return np.inf
-    size = np.abs(expected[finite]).max(initial=0.0)
-    return float(far / size) if size else (np.inf if far else 0.0)
+    return float(far), float(np.abs(expected[finite]).max(initial=0.0))

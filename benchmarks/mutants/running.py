@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutants.effect import ROUNDING, apart, how_many, read
+from benchmarks.mutants.effect import apart, how_many, read
 from benchmarks.mutants.enumerating import PACKAGE, Mutant
 from benchmarks.mutants.rewriting import HELPER
 
@@ -76,9 +76,8 @@ def _in_effect(folder: Path, kinds: Sequence[str]) -> tuple[str, str]:
             _said("--float64", where, other, count, str(folder / f"{name}.npz"))
     except (subprocess.TimeoutExpired, RuntimeError) as error:
         return "survived", f"comparing ended with {str(error)[-100:]}"
-    far, where = apart(read(folder / "mutated.npz"), read(folder / "original.npz"))
-    in_words = f"differs on {', '.join(other)}; in float64 by {far:.1e} of the greatest value at most ({where})"
-    return "rounds otherwise" if far <= ROUNDING else "survived", in_words
+    found = apart(read(folder / "mutated.npz"), read(folder / "original.npz"))
+    return ("rounds otherwise" if found.rounds else "survived"), f"differs on {', '.join(other)}; {found}"
 
 
 def _said(what: str, package: Path, kinds: Sequence[str], count: int, *more: str) -> Any:

@@ -100,8 +100,9 @@ def test_another_rounding_is_next_to_nothing_in_float64(monkeypatch: pytest.Monk
     """What is centred once more is rounded otherwise in float32, and the same in float64."""
     before = "_centred_by_group(x, site.channels, layer.num_groups)"
     mutated = wide(monkeypatch, before, f"_centred_by_group({before}, site.channels, layer.num_groups)")
-    far, where = effect.apart(mutated, original)
-    assert 0 < far <= effect.ROUNDING, where
+    found = effect.apart(mutated, original)
+    assert found.relative > 0
+    assert found.rounds, found
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_another_rounding_is_next_to_nothing_in_float64(monkeypatch: pytest.Monk
 )
 def test_a_real_mutant_is_no_rounding(monkeypatch: pytest.MonkeyPatch, original: Any, before: str, after: str) -> None:
     """Another epsilon is as far off in float64 as in float32, also where float32 is too coarse to show it."""
-    assert effect.apart(wide(monkeypatch, before, after), original)[0] > effect.ROUNDING
+    assert not effect.apart(wide(monkeypatch, before, after), original).rounds
 
 
 @pytest.mark.parametrize(
@@ -130,18 +131,25 @@ def test_a_real_mutant_is_no_rounding(monkeypatch: pytest.MonkeyPatch, original:
 )
 def test_how_far_two_are_apart(mutated: Any, far: float) -> None:
     """The greatest difference, of the greatest value; what cannot be compared is apart."""
-    values = {"relu/0/channels_last/output": np.array(mutated)}
-    assert effect.apart(values, {"relu/0/channels_last/output": np.array([1.0, -4.0])})[0] == pytest.approx(
-        far, rel=1e-3
-    )
+    key = "relu/0/channels_last/output"
+    found = effect.apart({key: np.array(mutated)}, {key: np.array([1.0, -4.0])})
+    assert found.relative == pytest.approx(far, rel=1e-3)
+    assert found.rounds == (far < 1e-12)
+
+
+def test_an_ill_conditioned_case_may_round_more() -> None:
+    """By what the judge allows in float32, made as much smaller as the roundings are; and by no more."""
+    key = "relu/0/channels_last/output"
+    original = {key: np.array([1.0]), key + effect.MOVES: np.array(1e-9)}
+    shares = [effect.apart({**original, key: np.array([1 + far])}, original).share for far in (16e-9, 64e-9)]
+    assert shares == pytest.approx([0.5, 2.0], rel=1e-3)
 
 
 def test_what_has_no_values_is_apart() -> None:
     """Nothing compared, other outputs, or words on both sides, are no sameness."""
     words = {"relu/0/channels_last": np.array("float32 in float64")}
-    assert effect.apart({}, {})[0] == np.inf
-    assert effect.apart(words, words)[0] == np.inf
-    assert effect.apart({"a": np.zeros(2)}, {"b": np.zeros(2)})[0] == np.inf
+    for mutated, original in (({}, {}), (words, words), ({"a": np.zeros(2)}, {"b": np.zeros(2)})):
+        assert not effect.apart(mutated, original).rounds
 
 
 def test_what_only_rounds_otherwise_is_replaced_and_listed() -> None:
