@@ -34,7 +34,10 @@ from parity.tolerance import NoiseFloor, Policy
 from parity.verification import verify
 
 ONE_MORE = "larger batch"
-"""The input that shows that the model takes any batch."""
+"""The input that shows that the model takes any batch, and that nothing in it is of the values it was built on."""
+
+OTHER = "other values"
+"""What shows the latter where the module takes batches of one size."""
 
 Given = Input | Sequence[Input] | Sequence[int] | Mapping[str, Sequence[int]]
 """What a module is converted for: inputs, or the shape of its only one, or the shapes of several by name."""
@@ -131,7 +134,8 @@ def convert(
     with users_code("the module"):
         port = built(module, inputs[0], known, data_format)
     pair = replace(port.pair(name or type(module).__name__), multiple=multiple)
-    report = merge(list(_reports(port, pair, inputs, modes, known, policy, progress)))
+    again = next(_inputs(module, given, seed + 1, values))  # other values, unless they are the user's own
+    report = merge(list(_reports(port, pair, inputs, again, modes, known, policy, progress)))
     return Converted(model=port.model, pair=pair, inputs=inputs, report=report, free=port.free)
 
 
@@ -139,17 +143,22 @@ def _reports(
     port: Built,
     pair: Pair,
     inputs: Sequence[Input],
+    again: Input,
     modes: Sequence[str],
     known: Mapping[str, str],
     policy: Policy,
     progress: Progress,
 ) -> Iterator[Report]:
-    """A verification on every input in every mode, and on a batch that is larger by one in the first."""
+    """A verification on every input in every mode; in the first also on `again`, a sample larger if that is taken."""
     shown: Progress = lambda text, fraction: progress(text, 0.2 + 0.6 * fraction)  # noqa: E731
     yield verify(pair, inputs, modes, policy=policy, progress=shown)
     if port.free and any("N" in layout for layout in known.values()):
         progress(ONE_MORE, 0.8)
-        yield verify(pair, [_one_more(inputs[0], known)], modes[:1], policy=policy)
+        yield verify(pair, [_one_more(again, known)], modes[:1], policy=policy)
+    elif again is not inputs[0]:
+        progress(OTHER, 0.8)
+        other = again.changed(lambda _, array: array, name=OTHER, origin=f"{again.name}, drawn by another seed")
+        yield verify(pair, [other], modes[:1], policy=policy)
 
 
 def _one_more(given: Input, known: Mapping[str, str]) -> Input:
@@ -166,10 +175,13 @@ def _one_more(given: Input, known: Mapping[str, str]) -> Input:
 
 
 def _in_evaluation(module: Any) -> torch.nn.Module:
-    """The module in evaluation mode: itself, or a copy. Raises UsageError for what is no module."""
+    """The module in evaluation mode: itself, or a copy. Raises UsageError for TorchScript and what is no module."""
     module = getattr(module, "_orig_mod", module)
     if not isinstance(module, torch.nn.Module):
         raise UsageError(f"a {type(module).__name__} cannot be converted; give a torch.nn.Module")
+    compiled = [name for name, each in module.named_modules() if isinstance(each, torch.jit.ScriptModule)]
+    if compiled:
+        raise UsageError(f"{compiled[0] or 'the module'} is compiled by torch.jit; give the module that it was made of")
     return copy.deepcopy(module).eval() if any(each.training for each in module.modules()) else module
 
 

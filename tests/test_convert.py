@@ -382,3 +382,32 @@ def test_inputs_are_called_as_forward_names_them() -> None:
     assert isinstance(given, Input)
     assert list(given.arrays) == ["input[0]", "input.z"]
     assert converted(Net(), {"x": (2, 3), "z": (2, 3)}).passed
+
+
+class Leaking(nn.Module):
+    """A network in which a hook hands on a value that a trace takes for a constant."""
+
+    def __init__(self, *, batch: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.batch = nn.Conv2d(3, 4, 3), batch
+        self.conv.register_forward_hook(lambda module, args, made: setattr(module, "seen", made.max()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x).view(self.batch, 4, 4, 4) * self.conv.seen
+
+
+@pytest.mark.parametrize(("batch", "other"), [(-1, "larger batch"), (1, "other values")])
+def test_values_that_are_built_in_do_not_pass(batch: int, other: str) -> None:
+    """A model is verified on other values than it was built on, whether or not it takes batches of any size."""
+    found = parity.convert(Leaking(batch=batch), (1, 3, 6, 6), modes=("eager",))
+    assert {each.layer for each in found.report.findings} == {"mul"}
+    assert [run.input for run in found.report.runs] == ["noise", other]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.jit itself
+def test_torchscript_is_refused_with_a_sentence() -> None:
+    """Its Python is gone; the module that it was made of is asked for."""
+    scripted = torch.jit.script(nn.Conv2d(3, 4, 3))
+    with pytest.raises(UsageError, match=r"^1 is compiled by torch.jit; give the module that it was made of"):
+        parity.convert(nn.Sequential(nn.ReLU(), scripted), (1, 3, 6, 6))

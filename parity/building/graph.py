@@ -15,7 +15,7 @@ from parity.building.naming import plain_name
 from parity.building.port import Growing, is_size
 from parity.building.reading import ensure_no_shared_writing, needed, outputs_of
 from parity.building.registry import BUILDERS, apply
-from parity.building.tracing import Step, Traced, traced
+from parity.building.tracing import Step, Traced, tensors_in, traced
 from parity.building.values import Site, Value, each_value
 from parity.errors import ConversionError, ParityError
 from parity.frameworks import keras, torch
@@ -164,6 +164,9 @@ class _Building:
     def _outputs(self, tree: Any) -> Any:
         """What the model returns: what the reference does, without what is None there."""
         if isinstance(tree, Step):
+            if not tensors_in(tree.values[0]):
+                kind = type(tree.values[0]).__name__
+                raise ConversionError(f"the module returns something of type {kind}, which is no tensor")
             return self._outputs(self._port.value(tree))
         if isinstance(tree, Mapping):
             return {key: self._outputs(each) for key, each in tree.items() if each is not None}

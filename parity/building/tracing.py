@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partialmethod
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,14 @@ from parity.building.values import Batch
 from parity.errors import ConversionError
 from parity.frameworks import torch, torch_tree
 from parity.pairs import Input
+from parity.parametrized import holds_weights, layers_in
 from parity.runners.calls import Call
 from parity.runners.recorder import Recorder
 
 NUMBERS = (bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.layout)
 """What a step may make that is no tensor, and is a constant if it is the same for any batch."""
+OWN = str(Path(__file__).parents[1])
+"""Where parity's own code is, in which no line of a user's stops a trace."""
 FACTORIES = frozenset({
     "zeros", "ones", "full", "empty", "arange", "eye", "linspace", "zeros_like", "ones_like", "full_like", "empty_like",
     "new_zeros", "new_ones", "new_full", "new_empty",
@@ -197,7 +201,8 @@ class Tracer(torch.fx.Tracer):
                 if self._is_leaf(self._module):
                     output = self._alone()
                 else:
-                    with self._factories():
+                    is_layer = holds_weights(self._module) and not layers_in(self._module)  # to a run: one tap
+                    with self._factories(), self._recorder.watching(not is_layer):
                         graph = self.trace(self._module)
                     (end,) = (node for node in graph.nodes if node.op == "output")
                     output = end.args[0]
@@ -245,7 +250,7 @@ class Tracer(torch.fx.Tracer):
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)
-            if "/torch/" not in frame.filename and not frame.filename.endswith("building/tracing.py")
+            if "/torch/" not in frame.filename and not frame.filename.startswith(OWN)
         ]
         frame = frames[-1] if frames else None
         scope = self._stopped_in or type(self._module).__name__
@@ -283,6 +288,12 @@ class Tracer(torch.fx.Tracer):
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is one step."""
         return self._is_leaf(m)
+
+    def create_arg(self, a: Any) -> Any:
+        """A named tuple is one with its parts in it; to torch.fx by itself it would be a call of its class."""
+        if isinstance(a, tuple) and hasattr(a, "_fields"):
+            return type(a)(*map(self.create_arg, a))
+        return super().create_arg(a)
 
     def proxy(self, node: Any) -> Known:
         """What stands for a value while the module's Python runs."""

@@ -1,7 +1,7 @@
 """Whole networks: traced step by step, built with their weights, named by torch's paths, refused all at once."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -330,6 +330,8 @@ def _breaks(y: torch.Tensor) -> torch.Tensor:
         (lambda y: y * y.max().item(), "takes a number of the values"),
         (lambda y: y * (2 if y.mean().item() * 2 < 9 else 1), "by the size of the batch"),
         (lambda y: 3, "returns 3"),
+        (lambda y: (y, y.shape[0]), "returns something of type int, which is no tensor"),
+        (lambda y: torch.nn.utils.rnn.pack_padded_sequence(y[0, 0], torch.full((6,), y.shape[3])), "cannot be traced"),
     ],
 )
 def test_what_cannot_be_traced_is_named_with_its_line(function: Any, why: str) -> None:
@@ -337,7 +339,7 @@ def test_what_cannot_be_traced_is_named_with_its_line(function: Any, why: str) -
     found = on_noise(Traced(function), (2, 3, 6, 8))
     with pytest.raises(ConversionError, match=why) as refused:
         built(*_parts(found))
-    assert "test_graph_building.py, line" in str(refused.value) or "conv" in str(refused.value) or "3" in why
+    assert "test_graph_building.py, line" in str(refused.value) or "conv" in str(refused.value) or "returns" in why
 
 
 class Keeping(nn.Module):
@@ -380,6 +382,40 @@ def test_numbers_that_hold_for_any_batch_decide(number: Any) -> None:
     assert built(*_parts(found)).free
 
 
+class Twice(NamedTuple):
+    """A value, and another."""
+
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    "function", [lambda y: Twice(y, y * 2), lambda y: (Twice(y, y * 2).second, Twice(y.flatten(1).max(1).values, y))]
+)
+def test_named_tuples_are_tuples(function: Any) -> None:
+    """They may be returned, and be made on the way."""
+    assert all(outcome.passed for outcome in tried(on_noise(Traced(function), (2, 3, 6, 8))).values())
+
+
+class Bare(nn.Module):
+    """A convolution whose weight is a parameter of the network itself, and is scaled: to a run, one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3, 3, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight * torch.rsqrt(self.weight.pow(2).sum((1, 2, 3), keepdim=True) + 1e-8)
+        return torch.relu(F.conv2d(x, weight, padding=1))
+
+
+def test_a_network_without_layers_is_compared_as_one() -> None:
+    """What it returns is all that a run names of it."""
+    found = on_noise(Bare(), (2, 3, 6, 8))
+    report = parity.verify(built(*_parts(found)).pair("bare"), [found.given], modes=("eager",))
+    assert report.passed, report.coverage
+
+
 class Idle(nn.Module):
     """A network with layers that have no part in what it returns, and one that reads none of its inputs."""
 
@@ -404,7 +440,8 @@ def test_layers_without_a_part_in_the_output_are_waived() -> None:
     pair = built(*_parts(found)).pair("idle")
     assert {"last.0", "last.1", "places"} < set(pair.waived)
     report = parity.verify(pair, [found.given], modes=("eager",))
-    assert report.passed and set(report.coverage.matched) == {"conv", "add"}
+    assert report.passed
+    assert set(report.coverage.matched) == {"conv", "add"}
 
 
 def test_torch_is_left_as_it_was() -> None:
