@@ -188,7 +188,7 @@ class Recorder(TorchFunctionMode):
         if not value.is_floating_point():
             self._note(name, kind, value, call)
             return
-        if not value.numel():
+        if 0 in value.shape:
             return  # there is nothing to compare
         known = self._names.of(value)
         if known is not None and known not in self._starts:

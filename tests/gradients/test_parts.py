@@ -42,7 +42,7 @@ def test_a_shared_slope_has_the_sum() -> None:
 def test_what_no_converter_knows_is_refused() -> None:
     """Shapes do not decide: a layer without a converter, or of other shapes, has no origins."""
     with pytest.raises(WeightError, match="No converter"):
-        origins(torch.nn.Bilinear(2, 3, 5), "pair", built(layers.Dense(5), (None, 3)))
+        origins(torch.nn.EmbeddingBag(2, 5), "bag", built(layers.Dense(5), (None, 3)))
     with pytest.raises(WeightError, match="shapes"):
         origins(torch.nn.Linear(2, 3), "out", built(layers.Dense(5), (None, 3)))
 
