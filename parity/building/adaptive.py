@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
-from parity.building.pooling import NO_BATCH, along, gathered, sizes_of
+from parity.building.pooling import NO_BATCH, along, gathered, rank_of, refuse_places, sizes_of
 from parity.building.registry import builds
 from parity.building.values import Site
-from parity.errors import ConversionError
 from parity.frameworks import keras, torch
 
 nn = torch.nn
@@ -45,11 +44,7 @@ def adaptive_avg_pool(layer: AdaptiveAvgPool, site: Site, x: Any) -> Any:
 )
 def adaptive_max_pool(layer: AdaptiveMaxPool, site: Site, x: Any) -> Any:
     """(N, C, ...) to (N, C, *output_size): the greatest value of each window."""
-    if layer.return_indices:
-        raise ConversionError(
-            f"{site.path or 'it'}: return_indices={layer.return_indices}: "
-            "Keras's poolings do not tell where their maxima are"
-        )
+    refuse_places(layer, site)
     return _pooled(layer, site, x, keras.ops.max, _max_of_gathered)
 
 
@@ -69,7 +64,7 @@ def _pooled(
     layer: Any, site: Site, x: Any, reduce: Callable[..., Any], reduce_gathered: Callable[[Any, int, Array], Any]
 ) -> Any:
     """Each axis to its size in turn: by parts of equal length where the size divides it, by a gather elsewhere."""
-    sizes = sizes_of(site, x, int(type(layer).__name__[-2]))
+    sizes = sizes_of(site, x, rank_of(layer))
     counts = _counts(layer, sizes)
     if counts == sizes:
         return site.layer(keras.layers.Identity(name=site.name()))(x)

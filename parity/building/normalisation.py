@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parity.axes import Array
-from parity.building.pooling import NO_BATCH, sizes_of
+from parity.building.pooling import NO_BATCH, rank_of, sizes_of
 from parity.building.registry import builds
 from parity.building.values import Site
 from parity.converters.registry import optional
@@ -55,7 +55,7 @@ def batch_norm(layer: BatchNorm, site: Site, x: Any) -> Any:
 )
 def instance_norm(layer: InstanceNorm, site: Site, x: Any) -> Any:
     """(N, C, ...) to (N, C, ...): each map by its own mean and deviation, or by running ones."""
-    sizes_of(site, x, int(type(layer).__name__[-2]))
+    sizes_of(site, x, rank_of(layer))
     if layer.track_running_stats:
         return site.layer(_batch_normalization(layer, site, layer.eps), weights_of=layer)(x)
     made = keras.layers.GroupNormalization(

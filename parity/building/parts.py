@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from parity.building.calls import calls, site_axis
-from parity.building.reshaping import transpose, unsqueeze, without
-from parity.building.values import Batch, Site, Value
+from parity.building.reshaping import transpose, unsqueeze
+from parity.building.values import Batch, Site, Value, without
 from parity.errors import ConversionError
 from parity.frameworks import keras, torch
 

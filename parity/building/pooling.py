@@ -36,10 +36,7 @@ NO_BATCH = "maps without a batch are refused: Keras's have one"
 )
 def max_pool(layer: MaxPool, site: Site, x: Any) -> Any:
     """(N, C, ...) to (N, C, ...): the greatest value of each window, which is no less than one of the map's."""
-    if layer.return_indices:
-        raise ConversionError(
-            f"{_at(site)}return_indices={layer.return_indices}: Keras's poolings do not tell where their maxima are"
-        )
+    refuse_places(layer, site)
     windows = windows_of(layer, site, x)
     if all(each.dilation == 1 for each in windows):
         return _pooled("Max", _padded(x, site, windows, -math.inf), site, windows)
@@ -135,7 +132,7 @@ class Windows:
 
 def windows_of(layer: Any, site: Site, x: Any) -> list[Windows]:
     """Those along each axis of space, in torch's order. Raises ConversionError for a map without a batch."""
-    rank = int(type(layer).__name__[-2])
+    rank = rank_of(layer)
     sizes = sizes_of(site, x, rank)
     kernel = _each(layer.kernel_size, rank)
     stride = _each(layer.stride, rank) if layer.stride is not None and layer.stride != () else kernel
@@ -146,6 +143,19 @@ def windows_of(layer: Any, site: Site, x: Any) -> list[Windows]:
         Windows(size=size, kernel=k, stride=s, padding=p, dilation=d, ceil_mode=layer.ceil_mode)
         for size, k, s, p, d in zip(sizes, kernel, stride, padding, dilation, strict=True)
     ]
+
+
+def refuse_places(layer: Any, site: Site) -> None:
+    """Raises ConversionError for a pooling that is asked where its maxima are."""
+    if layer.return_indices:
+        raise ConversionError(
+            f"{_at(site)}return_indices={layer.return_indices}: Keras's poolings do not tell where their maxima are"
+        )
+
+
+def rank_of(layer: Any) -> int:
+    """How many axes of space a kind has by its name: 2 for AvgPool2d."""
+    return int(type(layer).__name__[-2])
 
 
 def sizes_of(site: Site, x: Any, rank: int) -> list[int]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from parity.building.broadcasting import elementwise
 from parity.building.calls import calls, dims_of, site_axis
-from parity.building.reshaping import squeeze, without
-from parity.building.values import Site, Value
+from parity.building.reshaping import squeeze
+from parity.building.values import Site, Value, without
 from parity.errors import ConversionError
 from parity.frameworks import keras, torch
 

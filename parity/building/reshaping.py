@@ -9,7 +9,7 @@ from typing import Any
 
 from parity.building.broadcasting import added, raised
 from parity.building.calls import calls, dims_of, plain
-from parity.building.values import Batch, Site, Value
+from parity.building.values import Batch, Site, Value, without
 from parity.errors import ConversionError
 from parity.frameworks import keras, torch
 
@@ -115,11 +115,6 @@ def squeeze(site: Site, x: Value, dim: Any = None) -> Value:
     for axis in sorted((each for each in dims_of(x, dim) if x.shape[each] == 1), reverse=True):
         x = Value(keras.ops.squeeze(x.tensor, x.order.index(axis)), without(x.order, axis))
     return x
-
-
-def without(order: Sequence[int], axis: int) -> tuple[int, ...]:
-    """An order of axes, one of them taken out."""
-    return tuple(each - (each > axis) for each in order if each != axis)
 
 
 @calls("unsqueeze", torch.unsqueeze, "unsqueeze_", moves_only=True, how="ops.expand_dims")

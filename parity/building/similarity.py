@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from parity.building.registry import builds
-from parity.building.values import Site, Value
+from parity.building.values import Site, Value, without
 from parity.errors import ConversionError
 from parity.frameworks import keras, torch
 
@@ -22,7 +22,7 @@ def cosine_similarity(site: Site, x1: Value, x2: Value, dim: int = 1, eps: float
     def of_one(x: Any) -> Any:
         return x / keras.ops.maximum(_norm(x, 2.0, axis, keepdims=True), eps)
 
-    return _without(keras.ops.sum(of_one(first) * of_one(second), axis=axis), order, axis)
+    return Value(keras.ops.sum(of_one(first) * of_one(second), axis=axis), without(order, order[axis]))
 
 
 @builds(torch.nn.CosineSimilarity, layout="values", how="each divided by its norm, multiplied and summed")
@@ -39,7 +39,7 @@ def pairwise_distance(
     first, second, order = _alike(x1, x2)
     axis = order.index(len(order) - 1)
     distance = _norm(first - second + eps, p, axis, keepdims=keepdim)
-    return Value(distance, order) if keepdim else _without(distance, order, axis)
+    return Value(distance, order if keepdim else without(order, order[axis]))
 
 
 @builds(torch.nn.PairwiseDistance, layout="values", how="the norm of the difference")
@@ -54,12 +54,6 @@ def _alike(x1: Value, x2: Value) -> tuple[Any, Any, tuple[int, ...]]:
     if ranks[0] == ranks[1]:
         return x1.tensor, x2.moved(x1.order), x1.order
     return x1.moved(range(ranks[0])), x2.moved(range(ranks[1])), tuple(range(max(ranks)))
-
-
-def _without(x: Any, order: tuple[int, ...], axis: int) -> Value:
-    """A result that has lost the port's `axis` of that order."""
-    gone = order[axis]
-    return Value(x, tuple(each - (each > gone) for each in order if each != gone))
 
 
 def _norm(x: Any, p: float, axis: int, *, keepdims: bool) -> Any:

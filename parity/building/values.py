@@ -51,6 +51,11 @@ class Value:
         return keras.ops.transpose(self.tensor, [self.order.index(axis) for axis in order])
 
 
+def without(order: Sequence[int], axis: int) -> tuple[int, ...]:
+    """An order of axes, one of them taken out."""
+    return tuple(each - (each > axis) for each in order if each != axis)
+
+
 def channels_order(rank: int, data_format: str) -> tuple[int, ...]:
     """Where a map of that rank has torch's axes in a data format.
 

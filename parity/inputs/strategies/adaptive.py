@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from parity.frameworks import torch
-from parity.inputs.strategies.cases import Case, case, cases_of
-from parity.inputs.strategies.pooling import LAYOUTS, LONGEST
+from parity.inputs.strategies.cases import LAYOUTS, Case, case, cases_of
+from parity.inputs.strategies.pooling import LONGEST
 
 nn = torch.nn
 

@@ -14,6 +14,9 @@ from parity.errors import UsageError
 from parity.frameworks import torch
 from parity.pairs import INPUT, Input
 
+LAYOUTS = {1: "NCL", 2: "NCHW", 3: "NCTHW"}
+"""The axes of maps in torch, by how many of space they have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:

@@ -5,9 +5,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from parity.frameworks import torch
-from parity.inputs.strategies.cases import Case, case, cases_of
+from parity.inputs.strategies.cases import LAYOUTS, Case, case, cases_of
 
-LAYOUTS = {1: "NCL", 2: "NCHW", 3: "NCTHW"}
 MODES = ("zeros", "replicate", "circular", "reflect")
 
 

@@ -8,8 +8,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from parity.frameworks import torch
-from parity.inputs.strategies.cases import Call, Case, case, cases_of
-from parity.inputs.strategies.convolution import LAYOUTS
+from parity.inputs.strategies.cases import LAYOUTS, Call, Case, case, cases_of
 
 Fits = Callable[[int, int, int], bool]
 """Whether torch pads an axis of some size by so much before and after."""

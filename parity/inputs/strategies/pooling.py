@@ -6,11 +6,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from parity.frameworks import torch
-from parity.inputs.strategies.cases import Case, arrays, case, cases_of, seeded
+from parity.inputs.strategies.cases import LAYOUTS, Case, arrays, case, cases_of, seeded
 from parity.pairs import INPUT, Input
 
 nn = torch.nn
-LAYOUTS = {1: "NCL", 2: "NCHW", 3: "NCTHW"}
 LONGEST = {1: 12, 2: 8, 3: 5}
 """The longest side of a map that is drawn, by how many sides it has."""
 POWERS = (2, 1, 3, 4, 1.5, 0.5, 2.5, float("inf"), float("-inf"))

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from parity.frameworks import torch
-from parity.inputs.strategies.cases import Case, case, cases_of
-from parity.inputs.strategies.convolution import LAYOUTS, channels, each, filters
+from parity.inputs.strategies.cases import LAYOUTS, Case, case, cases_of
+from parity.inputs.strategies.convolution import channels, each, filters
 
 
 @cases_of(torch.nn.ConvTranspose1d, "conv_transpose1d")
