@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from parity.cli.options import Checkpoint, DataFormat, Force, Modes, Range, Seed, Shapes, Size
+from parity.cli.options import Checkpoint, DataFormat, Force, Modes, Quiet, Range, Seed, Shapes, Size
 from parity.cli.program import DIVERGED, errors_as_sentences, in_colour
 from parity.errors import UsageError
 
@@ -48,9 +48,7 @@ def convert(
     write_anyway: Annotated[
         bool, typer.Option("--write-anyway", help="Write the model even where it does not pass; the exit code stays 1.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line and errors.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a torch module as a Keras model: built, verified layer by layer in every mode, loaded again and compared.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import PairName, request, takes
+from parity.cli.options import PairName, Quiet, request, takes
 from parity.cli.program import INTERRUPTED, errors_as_sentences, in_colour
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def export(
     keep_failed: Annotated[
         bool, typer.Option("--keep-failed", help="Keep what does not pass, in FOLDER/failed.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line and errors.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the port of a pair as files that ship: each is verified, and has its record beside it.
 

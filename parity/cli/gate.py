@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Against, request, takes
+from parity.cli.options import Against, Quiet, request, takes
 from parity.cli.program import DIVERGED, errors_as_sentences, in_colour
 
 if TYPE_CHECKING:
@@ -70,9 +70,7 @@ def gate(
         float | None, typer.Option("--timeout", metavar="SECONDS", help="End a step that takes longer.")
     ] = None,
     against: Against = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line and errors.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Decide whether an artifact may go out: verify it, hold it against a policy, and keep a record.
 

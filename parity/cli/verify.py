@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Against, Exports, PairName, request, takes
+from parity.cli.options import Against, Exports, PairName, Quiet, request, takes
 from parity.cli.program import COULD_NOT_VERIFY, DIVERGED, INTERRUPTED, errors_as_sentences, in_colour
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def verify(
     layers: Annotated[
         bool, typer.Option("--layers", "--verbose", "-v", help="Print a table of all layers of every run.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line and errors.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Verify a pair: every layer of the port against the reference, on every input, in every mode.
 

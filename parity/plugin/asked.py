@@ -1,12 +1,25 @@
 """Which tests a command line names, where they are in no file: ids as pytest prints them, and folders to be in."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from parity.errors import UsageError
+from parity.errors import ParityError, UsageError
+
+
+def in_place_of_files(
+    session: pytest.Session, collector: Callable[[], pytest.Collector], *, is_worker: bool
+) -> pytest.CollectReport:
+    """The report of a session that holds one collector alone. Raises pytest.UsageError for a ParityError of its making,
+    but in a worker, where the report says it."""
+    try:
+        return pytest.CollectReport(session.nodeid, "passed", None, [collector()])
+    except ParityError as error:
+        if not is_worker:
+            raise pytest.UsageError(str(error)) from None
+        return pytest.CollectReport(session.nodeid, "failed", str(error), [])
 
 
 @dataclass

@@ -8,13 +8,14 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from parity import __version__
 from parity.errors import ParityError, UsageError
-from parity.plugin.asked import Asked, chosen
+from parity.plugin.asked import Asked, chosen, in_place_of_files
 from parity.plugin.results import calm
 from parity.settings import engine_versions, parse_modes
 
@@ -107,15 +108,13 @@ class LayersSession:
         """In place of files, the session holds one collector, the kinds."""
         if not isinstance(collector, pytest.Session):
             return None
+        return in_place_of_files(collector, partial(self._kinds, collector), is_worker=self.is_worker)
+
+    def _kinds(self, session: pytest.Session) -> "Kinds":
         nodeid: Any = LAYERS
-        try:
-            with calm():
-                kinds = Kinds.from_parent(collector, name=LAYERS, nodeid=nodeid, session_of_layers=self)
-        except ParityError as error:
-            if not self.is_worker:
-                raise pytest.UsageError(str(error)) from None
-            return pytest.CollectReport(collector.nodeid, "failed", str(error), [])
-        return pytest.CollectReport(collector.nodeid, "passed", None, [kinds])
+        with calm():
+            kinds: Kinds = Kinds.from_parent(session, name=LAYERS, nodeid=nodeid, session_of_layers=self)
+        return kinds
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

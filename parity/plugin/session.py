@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from parity.gate.page import gate_annotations, gate_page
 from parity.gate.record import Record
 from parity.gate.sizes import InSizes
 from parity.isolation import ProcessDiedError, Source, opened
-from parity.plugin.asked import Asked
+from parity.plugin.asked import Asked, in_place_of_files
 from parity.plugin.gated import Gate
 from parity.plugin.items import Model, Plan, Test, nodeid_of
 from parity.plugin.results import Finished, Results, calm
@@ -82,13 +83,7 @@ class ModelSession:
         """In place of files, the session holds one collector, the model."""
         if not isinstance(collector, pytest.Session):
             return None
-        try:
-            model = self._model(collector)
-        except ParityError as error:
-            if not self.is_worker:
-                raise pytest.UsageError(str(error)) from None
-            return pytest.CollectReport(collector.nodeid, "failed", str(error), [])
-        return pytest.CollectReport(collector.nodeid, "passed", None, [model])
+        return in_place_of_files(collector, partial(self._model, collector), is_worker=self.is_worker)
 
     def _model(self, session: pytest.Session) -> Model:
         with calm():
