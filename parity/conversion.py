@@ -19,7 +19,7 @@ import numpy as np
 
 from parity.axes import Array, Axes
 from parity.building import Built, built
-from parity.errors import ConversionError, ParityError, UsageError
+from parity.errors import ConversionError, ParityError, UsageError, first_line
 from parity.examination import Progress
 from parity.frameworks import keras, torch
 from parity.inputs.signature import INTEGER, Slot, from_signature
@@ -339,7 +339,7 @@ def _written(model: Any, file: Path, place: Path) -> None:
     except OSError:
         raise
     except Exception as error:
-        raise ConversionError(f"{place} cannot be saved: {_reason(error)}") from error
+        raise ConversionError(f"{place} cannot be saved: {first_line(error)}") from error
 
 
 def _compare(converted: Converted, file: Path, place: Path) -> None:
@@ -347,7 +347,7 @@ def _compare(converted: Converted, file: Path, place: Path) -> None:
     try:
         loaded = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
-        raise ConversionError(f"{place} cannot be loaded again in safe mode: {_reason(error)}") from error
+        raise ConversionError(f"{place} cannot be loaded again in safe mode: {first_line(error)}") from error
     pair = replace(converted.pair, port=loaded)
     try:
         report = verify(pair, converted.inputs[:1], ("eager",))
@@ -359,7 +359,3 @@ def _compare(converted: Converted, file: Path, place: Path) -> None:
     )
     if not same or (converted.passed and not report.passed):
         raise ConversionError(f"{place} is another model once it is loaded again; it is not written")
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

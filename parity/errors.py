@@ -95,3 +95,8 @@ class ConversionError(ParityError):
 
 class ExportError(ParityError):
     """A port that cannot be exported to a format, or a file that cannot be written or is not what it was made of."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -14,7 +14,7 @@ from parity.building.registry import BUILDERS, Builder, apply, name_of
 from parity.building.reshaping import repeated
 from parity.building.tracing import Step, mapped, tensors_in
 from parity.building.values import Batch, Site, Value
-from parity.errors import ConversionError, ParityError
+from parity.errors import ConversionError, ParityError, first_line
 from parity.frameworks import keras, torch
 from parity.parametrized import class_of, plain
 
@@ -176,8 +176,7 @@ def _applied(builder: Builder, site: Site, args: Sequence[Any], kwargs: dict[str
     except ParityError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ConversionError(f"its builder failed: {type(error).__name__}: {reason}") from error
+        raise ConversionError(f"its builder failed: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _kind_name(step: Step) -> str:

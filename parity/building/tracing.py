@@ -20,7 +20,7 @@ import numpy as np
 from einops._backends import TorchBackend
 
 from parity.building.values import Batch
-from parity.errors import ConversionError
+from parity.errors import ConversionError, first_line
 from parity.frameworks import torch, torch_tree
 from parity.pairs import Input
 from parity.parametrized import holds_weights, layers_in
@@ -209,12 +209,12 @@ class Tracer(torch.fx.Tracer):
         except StoppedError as error:
             raise ConversionError(f"{self._where(error)}: it {error}") from error
         except torch.fx.proxy.TraceError as error:
-            raise ConversionError(f"{self._where(error)}: torch.fx cannot follow it: {_first_line(error)}") from error
+            raise ConversionError(f"{self._where(error)}: torch.fx cannot follow it: {first_line(error)}") from error
         except ConversionError:
             raise
         except Exception as error:  # the user's Python may do anything with what is no tensor
             raise ConversionError(
-                f"{self._where(error)}: it cannot be traced: {type(error).__name__}: {_first_line(error)}"
+                f"{self._where(error)}: it cannot be traced: {type(error).__name__}: {first_line(error)}"
             ) from error
         return Traced(
             steps=list(self._steps.values()),
@@ -522,7 +522,3 @@ def tensors_in(made: Any) -> list[torch.Tensor]:
     if isinstance(made, (tuple, list)):
         return [tensor for each in made for tensor in tensors_in(each)]
     return []
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -48,6 +48,7 @@ from parity.diagnosis.weights import (
     weights,
 )
 from parity.diagnosis.words import written
+from parity.errors import first_line
 from parity.report import Cause, Trial
 from parity.runners.edits import Edit
 
@@ -135,8 +136,8 @@ def diagnose(evidence: Evidence) -> Diagnosis:
             evidence.scene.proven.append(found)
         return replace(found, undoes=arrangements.undone(evidence)) if found.misloaded else found
     except Exception as error:  # a layer that refuses the reference's values must not end the whole verification
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        detail = f"{_where(evidence)}; the layer cannot be run again on the reference's values: {reason[0]}"
+        why = first_line(error)
+        detail = f"{_where(evidence)}; the layer cannot be run again on the reference's values: {why}"
         return Diagnosis(cause=Cause(slug="unknown", detail=detail))
 
 
