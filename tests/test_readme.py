@@ -12,6 +12,7 @@ import typer.main
 from documents import ROOT, Block, BrokenReadmeError, blocks, check, commands, key_lines
 
 from parity import cli, pytest_plugin
+from parity.plugin.layers import TAKEN
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -61,11 +62,15 @@ def test_the_first_run_is_the_tutorials() -> None:
 
 def test_the_table_of_options_is_complete() -> None:
     """docs/pytest.md lists every option of the plugin and no other; `verify` has the same without the prefix, or else
-    `gate` has."""
+    `gate` has; `--model layers` has one of its own, and docs/layers.md all that it takes."""
     rows = re.findall(r"^\| (`--.*?) \|", (ROOT / "docs/pytest.md").read_text(encoding="utf-8"), flags=re.M)
     listed = re.findall(r"`(--[a-z-]+)", " ".join(rows))
     assert sorted(listed) == sorted(plugin_options())
-    unprefixed = {option.replace("--parity-", "--") for option in plugin_options()} - {"--model"}
+    of_layers = re.findall(
+        r"^\| `(--parity-[a-z-]+)", (ROOT / "docs/layers.md").read_text(encoding="utf-8"), flags=re.M
+    )
+    assert sorted(of_layers) == sorted("--parity-" + name.replace("_", "-") for name in TAKEN)
+    unprefixed = {option.replace("--parity-", "--") for option in plugin_options()} - {"--model", "--examples"}
     assert options_of("verify") - unprefixed == {"--layers", "--verbose", "--quiet"}
     assert unprefixed - options_of("verify") <= options_of("gate")
 
