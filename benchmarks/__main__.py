@@ -7,6 +7,7 @@ scaling   seconds per megapixel of a verdict, 0.3 to 8 Mpx.
 deep      a pair of 200 weighted layers without a map: seconds to align it, a verdict in bare forwards; when asked for.
 isolate   `parity verify flownet` with a process for each side, over that with one for both; when asked for.
 gate      `parity gate` on a frozen graph of 181 MB, over bare runs of the file and of the reference; when asked for.
+exports   FlowNet2-SD in all seven formats of a release, through the gate; only when asked for.
 page      what writing the page adds to a run at 448x704, and its size; only when asked for.
 clean     how many of a hundred verdicts on faithful ports pass; only when asked for.
 mutants   faults planted in the converters: how many `pytest --model layers` finds; only when asked for.
@@ -44,6 +45,8 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "benchmarks.gate"], check=True)
     if "page" in options.parts:
         subprocess.run([sys.executable, "-m", "benchmarks.page"], check=True)
+    if "exports" in options.parts:
+        sys.exit(subprocess.run([sys.executable, "-m", "benchmarks.exports"], check=False).returncode)
     if "clean" in options.parts:
         subprocess.run([sys.executable, "-m", "benchmarks.clean"], check=True)
     if "mutants" in options.parts:

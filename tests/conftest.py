@@ -2,9 +2,10 @@
 
 import ctypes
 import gc
+import mmap
 import sys
-from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -26,12 +27,24 @@ def plugin_options() -> tuple[str, ...]:
     return () if installed else ("-p", "parity.pytest_plugin")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def memory_given_back() -> Iterator[None]:
-    """Between files what is free goes back to the system: the C library keeps 2 GB of a large graph's first run, for
-    each process that ran one."""
-    yield
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
+GROWTH = 256e6
+"""Bytes by which a process may grow before what is free goes back to the system."""
+_held = 0.0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish() -> None:
+    """After a test that took much memory, give back what is free of it: the C library keeps gigabytes of the runs of a
+    large graph, the more the longer it waits. Two workers and what they start share the machine's memory."""
+    global _held
+    if sys.platform == "linux" and _resident() > _held + GROWTH:
+        gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+        _held = _resident()
+
+
+def _resident() -> float:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * float(mmap.PAGESIZE)

@@ -21,7 +21,9 @@ from documents import run as run_in_a_process
 from typer.testing import CliRunner
 
 from parity import cli, models
+from parity.building.registry import _BUILDERS
 from parity.frameworks import keras
+from parity.inputs.strategies.cases import _CASES
 
 PAGES = sorted((ROOT / "docs").glob("**/*.md"))
 
@@ -43,15 +45,18 @@ def run_here(words: list[str], folder: Path) -> Done:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder to be in; modules that were imported from it are forgotten afterwards."""
+    """An empty folder to be in; modules imported from it, and what they registered, are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setattr(models, "_MODELS", dict(models._MODELS))
+    registered = [(each, dict(each)) for each in (models._MODELS, _BUILDERS, _CASES)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield tmp_path
+    for registry, before in registered:
+        registry.clear()
+        registry.update(before)
     _forget(tmp_path)
 
 
