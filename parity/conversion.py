@@ -129,9 +129,9 @@ def convert(
     module = _in_evaluation(module)
     progress("looking at the module", 0.0)
     inputs = list(_inputs(module, given, seed, values))
-    known = input_layouts(module, inputs[0], axes)
-    progress("building", 0.05)
     with users_code("the module"):
+        known = input_layouts(module, inputs[0], axes)
+        progress("building", 0.05)
         port = built(module, inputs[0], known, data_format)
     pair = replace(port.pair(name or type(module).__name__), multiple=multiple)
     again = next(_inputs(module, given, seed + 1, values))  # other values, unless they are the user's own

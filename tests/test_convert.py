@@ -16,7 +16,7 @@ from parity.building import BUILDERS
 from parity.building.registry import _BUILDERS
 from parity.cli import app
 from parity.conversion import Converted, input_layouts, made_up
-from parity.errors import ConversionError, UsageError
+from parity.errors import ConversionError, ParityError, UsageError
 from parity.frameworks import keras, torch
 from parity.pairs import INPUT, Input
 
@@ -411,3 +411,16 @@ def test_torchscript_is_refused_with_a_sentence() -> None:
     scripted = torch.jit.script(nn.Conv2d(3, 4, 3))
     with pytest.raises(UsageError, match=r"^1 is compiled by torch.jit; give the module that it was made of"):
         parity.convert(nn.Sequential(nn.ReLU(), scripted), (1, 3, 6, 6))
+
+
+class Failing(nn.Module):
+    """A module whose own code fails."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise ValueError("no such mode")
+
+
+def test_what_a_module_raises_is_said_in_a_sentence() -> None:
+    """Its own error is named with the line that it comes from."""
+    with pytest.raises(ParityError, match=r"the module failed with ValueError: no such mode \(.*test_convert.py, line"):
+        parity.convert(Failing(), (1, 3, 6, 6))
