@@ -133,3 +133,9 @@ def test_zero_is_zero() -> None:
     zeros = np.zeros((2, 3), np.float32)
     assert outcome(torch.nn.Tanh(), zeros, keras.ops.tanh).passed
     assert not outcome(torch.nn.Tanh(), zeros, lambda x: x + 1e-7).passed
+
+
+def test_a_module_that_is_random_is_no_measure() -> None:
+    """What differs from run to run would make the noise as large as any fault."""
+    random = outcome(Lambda(lambda x: x + torch.randn_like(x)), NOISE, lambda x: x)
+    assert (random.passed, random.note) == (False, "torch gives other values each time it is run on the same input")
