@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from parity.axes import CHANNELS_FIRST, Array
 from parity.frameworks import torch
-from parity.inputs.strategies.cases import Call, CallOfTwo, Case, arrays, case, cases_of
+from parity.inputs.strategies.cases import STYLES, Call, CallOfTwo, Case, arrays, case, cases_of
 from parity.pairs import Input
 
 F = torch.nn.functional
@@ -20,17 +20,24 @@ PLACES: Mapping[str, Callable[[np.random.Generator, Sequence[int]], Array]] = {
 }
 
 
+TELLING = ("around", "on quarters", "on corners")
+"""Places that are not the same along every axis, and are not mostly outside."""
+
+
 @st.composite
-def places(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Array, str]:
+def places(draw: st.DrawFn, shape: tuple[int, ...], styles: Sequence[str] = tuple(PLACES)) -> tuple[Array, str]:
     """Coordinates of that shape, and where they are in words."""
-    style, seed = draw(st.sampled_from(tuple(PLACES))), draw(st.integers(0, 2**16))
+    style, seed = draw(st.sampled_from(styles)), draw(st.integers(0, 2**16))
     return np.asarray(PLACES[style](np.random.default_rng(seed), shape), np.float32), f"{style}, seed {seed}"
 
 
 @cases_of(F.grid_sample, "grid_sample")
 def grid_sample(draw: st.DrawFn) -> Case:
-    """Images, and maps of three axes of space; as many places as there may be."""
-    rank = draw(st.sampled_from([4, 4, 5]))
+    """Images, and maps of three axes of space; as many places as there may be.
+
+    There are not many cases of volumes, so that most of them have to show in which order the axes are read.
+    """
+    rank = draw(st.sampled_from([4, 5]))
     mode = draw(st.sampled_from(["bilinear", "nearest", "bicubic"] if rank == 4 else ["bilinear", "nearest"]))
     module = CallOfTwo(
         F.grid_sample,
@@ -39,9 +46,13 @@ def grid_sample(draw: st.DrawFn) -> Case:
         align_corners=draw(st.booleans()),
     )
     batch, channels = draw(st.integers(1, 2)), draw(st.integers(1, 3))
-    sides, to = (tuple(draw(st.integers(1, 5)) for _ in range(rank - 2)) for _ in range(2))
-    values, says = draw(arrays((batch, channels, *sides)))
-    at, where = draw(places((batch, *to, rank - 2)))
+    least, values_of, places_of = 1, tuple(STYLES), tuple(PLACES)
+    if rank == 5:
+        least, values_of = draw(st.sampled_from([2, 2, 2, 1])), ("noise", "large", *STYLES)
+        places_of = (*TELLING, *PLACES)
+    sides, to = (tuple(draw(st.integers(least, 5)) for _ in range(rank - 2)) for _ in range(2))
+    values, says = draw(arrays((batch, channels, *sides), values_of))
+    at, where = draw(places((batch, *to, rank - 2), places_of))
     given = Input(name=says, args=(values, at), origin=f"{says}, places {where}")
     layouts = {"input[0]": CHANNELS_FIRST[rank], "input[1]": "NABD"[: rank - 1] + "E"}
     return Case(module=module, given=given, layouts=layouts)
