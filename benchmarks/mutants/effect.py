@@ -157,7 +157,8 @@ def apart(mutated: Values, original: Values) -> Apart:
         share = far / allowed if allowed else np.inf if far else 0.0
         relative = max(relative, far / size if size else far)
         if share > worst:
-            worst, where = share, key
+            words = [str(values[key]) for values in (mutated, original) if values[key].dtype.kind == "U"]
+            worst, where = share, ": ".join([key, *words[:1]])
     return Apart(relative=relative, share=worst, where=where)
 
 
