@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.axes import Array, Axes
+from parity.axes import CHANNELS_FIRST, Array, Axes
 from parity.building import Built, built
 from parity.errors import ConversionError, ParityError, UsageError, first_line
 from parity.examination import Progress
@@ -298,7 +298,9 @@ def input_layouts(module: torch.nn.Module, given: Input, axes: Mapping[str, str]
                 f"nothing says which axes {_name(name)} of shape {array.shape} has; say --axes "
                 f"{'' if name == INPUT else f'{name}='}NCL for a map (channels before places) or NLC for a sequence"
             )
-        result[name] = layout.reference if layout is not None else "NCTHWDEFG"[: array.ndim]
+        usual = CHANNELS_FIRST.get(array.ndim, "NCTHWDEFG"[: array.ndim])
+        is_image = array.ndim > 3 and name not in told and array.dtype.kind == "f"
+        result[name] = usual if layout is None or (is_image and "C" not in layout.reference) else layout.reference
     return result
 
 

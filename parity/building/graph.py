@@ -195,17 +195,23 @@ class _Building:
             model=model,
             layers={found[0] if len(found) == 1 else tuple(found): name for name, found in port.items()},
             axes=self._axes(trace, theirs),
-            waived=_unread(taps, known) | frozenset(self._port.weights) | self._without_part(trace),
+            waived=_unread(taps, known) | self._inside(taps, known) | self._without_part(trace),
             free=self._free,
             input_map=_input_map(inputs),
             output_map=dict(zip(theirs, ours, strict=True)) if theirs != ours and len(theirs) > 1 else {},
         )
 
+    def _inside(self, taps: Sequence[Any], known: set[str]) -> frozenset[str]:
+        """The port's taps that answer to none: layers that hold a parameter alone, or are a part of what a module is
+        built of."""
+        parts = {layer.name for made in self._port.made.values() for layer in made} | set(self._port.weights)
+        return frozenset(name for tap in taps if (name := tap.name) in parts - known) | frozenset(self._port.weights)
+
     def _without_part(self, trace: Traced) -> frozenset[str]:
-        """The taps of modules in which what is returned has no part, or that read no input: they are not built, or are
-        built as the constant that they make."""
+        """The taps of what has no part in what is returned, and of modules that read no input: they are not built, or
+        are built as the constant that they make."""
         read = needed(trace)
-        idle = [step for step in trace.steps if step.kind == "call_module" and (step.constant or id(step) not in read)]
+        idle = [step for step in trace.steps if id(step) not in read or (step.kind == "call_module" and step.constant)]
         found = {
             tap
             for step in idle

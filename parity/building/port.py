@@ -47,7 +47,7 @@ class Growing:
         self._format = data_format
         self._now: dict[int, Any] = {}
         """What the port has for a tensor of the reference, as it is now, by the tensor's identity."""
-        self._made: dict[int, list[Any]] = {}
+        self.made: dict[int, list[Any]] = {}
         """The Keras layers of each module that was built, by its identity."""
         self._alive: dict[int, Any] = {}
         """What the port has for parameters, and for what is made of them alone, by the step's identity."""
@@ -99,13 +99,13 @@ class Growing:
             data_format=self._format,
             sizes=step.sizes,
             dtypes=step.dtypes,
-            earlier=self._made.get(id(step.of), ()) if is_module else (),
+            earlier=self.made.get(id(step.of), ()) if is_module else (),
             batch=self.batch,
         )
         args, kwargs = self._filled((step.args, dict(step.kwargs)), live=builder.keeps_weights)
         result = _applied(builder, site, args, kwargs, *([plain(step.of)] if is_module else []))
         if is_module:
-            self._made.setdefault(id(step.of), list(site.made))
+            self.made.setdefault(id(step.of), list(site.made))
         self.names.name(result, site)
         return result
 

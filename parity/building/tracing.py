@@ -38,6 +38,8 @@ FACTORIES = frozenset({
 """Functions whose result is made of sizes alone."""
 PROPERTIES = frozenset({"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "is_sparse"})
 """Attributes of tensors that are no tensors."""
+TENSORS = frozenset({"T", "mT", "H", "mH", "data"})
+"""Attributes of tensors that are tensors: what they are asked for is known at once."""
 OF_VALUES = frozenset({
     "item", "tolist", "equal", "allclose", "is_nonzero", "nonzero", "argwhere", "unique", "unique_consecutive",
     "masked_select", "bincount", "isin",
@@ -133,7 +135,7 @@ class Known(torch.fx.Proxy):
     """A traced value, of which more is known than torch.fx does: it was run."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in PROPERTIES:
+        if name in PROPERTIES | TENSORS:
             return self.tracer.create_proxy("call_function", builtins.getattr, (self, name), {})
         return super().__getattr__(name)
 

@@ -489,3 +489,41 @@ def test_inputs_by_name_and_in_structures() -> None:
     assert len(keras.tree.flatten(port.model.input)) == 3
     report = parity.verify(port.pair("two"), [given], modes=("eager",))
     assert report.passed
+
+
+class Padded(nn.Module):
+    """Attention that does not look at some tokens, and is asked for its weights: in Keras, of several layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, tokens: torch.Tensor) -> Any:
+        steps = self.embedding(tokens)
+        return self.attention(steps, steps, steps, key_padding_mask=tokens == 3)[0].mT.to(steps.mT.dtype)
+
+
+def test_layers_of_which_one_module_is_built_answer_to_none() -> None:
+    """The whole is compared, and nothing is said to be left over."""
+    module = Padded().eval()
+    given = made_up(module, (2, 9))
+    report = parity.verify(built(module, given, {INPUT: "NL"}).pair("padded"), [given], modes=("eager",))
+    assert report.passed, report.coverage
+
+
+class Parts(nn.Module):
+    """A convolution of an image's channels, each scaled by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, image: torch.Tensor) -> Any:
+        return self.conv(torch.cat([torch.unsqueeze(image[:, i], 1) * (i + 1) for i in range(3)], 1))
+
+
+def test_an_image_that_is_read_by_parts_has_its_channels_last() -> None:
+    """Its first axis after the batch is the channels, whatever a part of it is for those that read that."""
+    module = Parts().eval()
+    assert input_layouts(module, made_up(module, (2, 3, 6, 8))) == {INPUT: "NCHW"}
