@@ -83,12 +83,13 @@ def _attended_by_heads(
 ) -> tuple[Any, Any]:
     """Query (N, L, e), key (N, S, k) and value (N, S, v) to (N, L, e) and weights (N, h, L, S), if they are needed.
 
-    Keras's layer takes no numbers for a mask, gives what is masked a score of -1e9 where it is asked for weights, and
-    adds a bias of heads that are one feature wide along the steps, if they are as many.
+    Keras's layer takes no numbers for a mask; where it is asked for weights it gives what is masked a score of -1e9,
+    and takes them for (N, h, L, L); it adds a bias of heads that are one feature wide along the steps, if as many.
     """
     more = layer.bias_k is not None or layer.add_zero_attn
     narrow = layer.head_dim == 1 and layer.in_proj_bias is not None
-    if more or narrow or (masks and need_weights) or not all(_is_bool(mask) for mask in masks):
+    crossed = steps[0].shape[1] != steps[1].shape[1]
+    if more or narrow or ((masks or crossed) and need_weights) or not all(_is_bool(mask) for mask in masks):
         output, weights = _composed(layer, site, steps, masks)
         return output, weights if need_weights else None
     has_bias = layer.in_proj_bias is not None

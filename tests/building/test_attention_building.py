@@ -11,12 +11,13 @@ import pytest
 from layers_on_trial import noise
 from reloading import same_when_loaded
 
+import parity
 from parity.building import built
 from parity.errors import ConversionError
 from parity.frameworks import keras, torch
 from parity.inputs.strategies import Case, seeded
 from parity.layers import tried
-from parity.pairs import Input
+from parity.pairs import INPUT, Input
 
 MODES = ("eager", "graph", "xla")
 KERAS_SAVES = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -114,7 +115,7 @@ def test_multihead_attention(name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["graph", "xla"])
-@pytest.mark.parametrize("name", ["nothing else", "a mask of keys", "both under both masks"])
+@pytest.mark.parametrize("name", ["no weights", "a mask of keys", "both under both masks"])
 def test_multihead_attention_in_graphs(name: str, mode: str) -> None:
     """So they are in the graph and under XLA, of Keras's layer and of what is composed."""
     assert passed(asked(**SETTINGS[name]), mode)
@@ -123,9 +124,9 @@ def test_multihead_attention_in_graphs(name: str, mode: str) -> None:
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
-        ("nothing else", True),
+        ("no weights", True),
         ("both masks", True),
-        ("other widths", True),
+        ("nothing else", False),
         ("numbers", False),
         ("a mask of keys, and weights", False),
         ("biases of keys", False),
@@ -418,3 +419,23 @@ def test_torch_computes_in_two_ways_what_is_refused() -> None:
             slow = layer(x, **kwargs)
             handle.remove()
         assert not torch.allclose(fast, slow, rtol=1e-6, atol=1e-6)
+
+
+class Crossed(torch.nn.Module):
+    """Attention of a few to many, whose weights are read by what follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        _, weights = self.attention(x[:, :2], x, x)
+        return weights.flatten(1)
+
+
+def test_weights_across_have_the_number_of_the_keys() -> None:
+    """What is built on them is of torch's shape."""
+    given = Input(name="noise", array=np.random.default_rng(0).standard_normal((3, 5, 4)).astype(np.float32))
+    port = built(Crossed().eval(), given, {INPUT: "NLC"})
+    assert port.model.output.shape == (None, 10)
+    assert parity.verify(port.pair("crossed"), [given], modes=("eager",)).passed
