@@ -23,7 +23,7 @@ from parity.errors import PairError
 from parity.frameworks import tf, torch
 from parity.inputs.strategies import CASES, Case
 from parity.pairs import Input
-from parity.runners.float64 import in_float64
+from parity.runners.float64 import in_float64, making
 from parity.tolerance import UNIT_ROUNDOFF, Limits, Noise, NoiseFloor
 
 PERTURBED = 8
@@ -187,7 +187,7 @@ def _outputs(
         return torch.tensor(array)  # a copy: modules that work in place change what they are given
 
     args, kwargs = given.filled(tensor)
-    with torch.no_grad():
+    with torch.no_grad(), making(float64=wide):
         found = [each.numpy() for each in _flat(module(*args, **kwargs))]
     return {"output" if len(found) == 1 else f"output[{i}]": array for i, array in enumerate(found)}
 

@@ -16,7 +16,7 @@ from parity.errors import PairError
 from parity.frameworks import torch
 from parity.pairs import Input
 from parity.runners.calls import Call
-from parity.runners.float64 import in_float64
+from parity.runners.float64 import in_float64, making
 from parity.runners.recorder import Recorder
 from parity.runners.torch_module import called, outputs_of
 
@@ -71,6 +71,7 @@ class Differentiable:
             args, kwargs = given.filled(start)
             if around is not None:
                 stack.enter_context(around(recorder._names.of))
+            stack.enter_context(making(float64=float64))
             stack.enter_context(recorder.hooked())
             self.outputs = outputs_of(called(self.module, args, kwargs))
         self.calls: Mapping[str, Call] = recorder.calls

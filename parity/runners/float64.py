@@ -6,7 +6,8 @@ product on a shifted view of the strip, so nothing is unfolded: 1.7 times faster
 it to torch's own result to 1e-13.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from parity.frameworks import TorchFunctionMode, torch
@@ -26,6 +27,18 @@ def in_float64(module: torch.nn.Module) -> torch.nn.Module:
         if isinstance(each, getattr(torch.nn, "RMSNorm", ())) and each.eps is None:
             each.eps = torch.finfo(torch.float32).eps
     return module.double()
+
+
+@contextmanager
+def making(*, float64: bool) -> Iterator[None]:
+    """What a reference makes on its way without saying of which kind (`torch.zeros(...)`, a state to begin with) is
+    float64, where that is what it is run in."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64 if float64 else before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 class StripConvolution(TorchFunctionMode):

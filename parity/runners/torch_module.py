@@ -18,7 +18,7 @@ from parity.errors import PairError, UsageError
 from parity.frameworks import torch, torch_tree
 from parity.pairs import INPUT, Input
 from parity.runners.calls import Call
-from parity.runners.float64 import StripConvolution, in_float64
+from parity.runners.float64 import StripConvolution, in_float64, making
 from parity.runners.recorder import Recorder, Sink
 from parity.runners.taps import OUTPUT, Tap, Trace, positions
 from parity.trees import leaves
@@ -79,6 +79,7 @@ class TorchModule:
         with torch.no_grad(), ExitStack() as stack:
             if float64:
                 stack.enter_context(StripConvolution())
+            stack.enter_context(making(float64=float64))
             stack.enter_context(recorder.hooked())
             made = called(module, args, kwargs)
             outputs = outputs_of(made)

@@ -3,11 +3,14 @@
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 
 from parity.frameworks import torch
+from parity.pairs import Input
 from parity.runners import float64
 from parity.runners.float64 import StripConvolution, conv2d, in_float64
+from parity.runners.torch_module import TorchModule
 
 functional = torch.nn.functional
 
@@ -202,3 +205,26 @@ def test_an_epsilon_of_the_kind_of_number_stays_float32s() -> None:
     wide = in_float64(copy.deepcopy(norm))(values.double())
     assert wide.dtype == torch.float64
     torch.testing.assert_close(wide, norm(values).double(), rtol=1e-6, atol=0)
+
+
+class Started(torch.nn.Module):
+    """A recurrent layer whose state begins with zeros that are made in its forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = torch.nn.GRU(3, 5, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gru(x, torch.zeros(1, x.shape[0], 5))[0]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_what_a_module_makes_is_of_the_kind_that_it_runs_in(kind: torch.dtype) -> None:
+    """A state that begins as `torch.zeros(...)` is no reason to refuse a float64 run, and what is set is put back."""
+    seen = []
+    given = Input(name="steps", array=np.ones((2, 7, 3), np.float32))
+    wide = kind is torch.float64
+    ran = TorchModule(Started().eval()).run(given, lambda tap, value: seen.append(value.dtype), float64=wide)
+    assert ran.outputs["output"].dtype == kind
+    assert set(seen) == {kind}
+    assert torch.get_default_dtype() == torch.float32
