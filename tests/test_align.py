@@ -204,6 +204,11 @@ def test_waivers_are_taken_down() -> None:
     assert not aligned(reference, PORT, waived=("extra2",)).coverage.complete
 
 
+def test_waivers_are_listed_in_one_order() -> None:
+    """A set of names has another order in each process, and a record of the same run is the same."""
+    assert aligned(REFERENCE, PORT, waived=frozenset("dbeac")).coverage.waived == tuple("abcde")
+
+
 # -- the map -----------------------------------------------------------------------------------------------------------
 
 

@@ -92,7 +92,7 @@ def align(
     split = [entry for entry in mapped if entry.split and not entry.lacking]
     theirs, ours = (Graph(reference, [e.reference for e in split]), Graph(port, [e.port for e in split]))
     aligning = _Aligning(theirs, ours, axes, mapped)
-    alignment = aligning.run(_pairs(outputs), inputs or aligning.same_inputs(), tuple(waived))
+    alignment = aligning.run(_pairs(outputs), inputs or aligning.same_inputs(), tuple(sorted(waived)))
     return replace(alignment, unpacked=frozenset(packed))
 
 
