@@ -120,7 +120,12 @@ def celu(site: Site, input: Any, alpha: float = 1.0, inplace: bool = False) -> A
     return keras.ops.where(input > 0, input, alpha * keras.ops.expm1(keras.ops.minimum(input, 0.0) / alpha))
 
 
-@activation(torch.nn.GELU, F.gelu, how="keras.ops.gelu, of erf or tanh")
+@activation(
+    torch.nn.GELU,
+    F.gelu,
+    how="keras.ops.gelu, of erf or tanh",
+    limits="from -14 to -8, where torch's erf leaves 0 or a part, it has the true value, of 1e-15 and less",
+)
 def gelu(site: Site, input: Any, approximate: str = "none") -> Any:
     """x times the share of a normal distribution below it, exactly or by tanh."""
     return keras.ops.gelu(input, approximate=approximate == "tanh")

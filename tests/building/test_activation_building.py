@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 from layers_on_trial import build, kinds, on_noise, outcome
 from reloading import same_when_loaded
 
 from parity.errors import ConversionError
-from parity.frameworks import torch
+from parity.frameworks import keras, torch
 from parity.inputs.strategies import Case
 from parity.inputs.strategies.activation import BENDS
 from parity.inputs.strategies.cases import Call
@@ -197,3 +198,12 @@ def test_what_tanh_leaves_is_no_error_of_tanh(scale: float, mode: str) -> None:
     array = np.abs(np.random.default_rng(0).standard_normal((4, 4, 16, 16)) * scale).astype(np.float32)
     case = Case(module=nn.Tanhshrink(), given=Input(name="small", array=array), layouts={INPUT: "NCHW"})
     assert outcome(case, mode=mode).passed
+
+
+def test_gelu_far_below_zero_is_the_true_value() -> None:
+    """Torch adds 1 to an erf of almost -1 and has nothing left, in float64 as well; the port's erfc has every digit."""
+    x = np.asarray([[-9.0, -10.0, -12.0]], np.float32)
+    true = x / 2 * scipy.special.erfc(-x.astype(np.float64) / np.sqrt(2))
+    torchs = torch.nn.functional.gelu(torch.from_numpy(x.astype(np.float64))).numpy()
+    assert not torchs.any()
+    assert keras.ops.gelu(x, approximate=False).numpy() == pytest.approx(true, rel=1e-4, abs=0)
