@@ -5,6 +5,7 @@ sees them as it sees those, with its seed, profiles, statistics and database.
 """
 
 import secrets
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,10 @@ class Wanted:
     def again(self) -> str:
         """The options that ask for the same, but for the kind and the data format."""
         return f" --parity-examples {self.examples}" if self.examples is not None else ""
+
+
+ODD_BUT_DRAWN = ("You are using a softmax over axis", "Using padding='same' with even kernel lengths")
+"""What Keras and torch warn users of, and cases are drawn to have."""
 
 
 @dataclass(eq=False)  # pluggy keeps plugins in sets
@@ -269,6 +274,8 @@ class KindTest(pytest.Item):
             for test in self.properties.values():
                 try:
                     with calm():
+                        for message in ODD_BUT_DRAWN:
+                            warnings.filterwarnings("ignore", message)
                         test()
                 finally:
                     statistics.append(getattr(self, "hypothesis_statistics", ""))
