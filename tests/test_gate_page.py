@@ -58,7 +58,7 @@ def test_the_workflow_runs_as_printed(checkout: Path) -> None:
     assert (checkout / "summary.md").read_text().startswith("## parity gate: PASS")
     kept = next(each["with"]["path"] for each in STEPS if each.get("name") == "Keep what was found")
     names = {path.name for path in (checkout / kept).rglob("*") if path.is_file()}
-    assert names == {"record.json", "gate.json", "gate.xml", "report.json"}
+    assert names == {"record.json", "gate.json", "gate.xml", "report.json", "report.html", "history.jsonl"}
 
 
 def test_a_file_that_is_not_there_yet_stops_the_workflow(checkout: Path) -> None:
