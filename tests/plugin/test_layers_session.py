@@ -39,7 +39,8 @@ def run(
 ) -> Run:
     """Run pytest --model layers in an empty folder of its own, with the kinds made for tests.
 
-    Runs with workers have a process of their own.
+    Runs with workers have a process of their own, where Hypothesis would choose its profile by what the environment
+    says of CI.
     """
     for kind, builder in MADE_BUILDERS.items():
         monkeypatch.setitem(_BUILDERS, kind, builder)
@@ -56,7 +57,8 @@ def run(
             return pytester.runpytest_inprocess(*usual, *options)
         monkeypatch.setenv("MAKE_KINDS", "yes")
         monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-        return pytester.runpytest_subprocess(*usual, "-p", "kinds_of_tests", *options)
+        usual += ("-p", "kinds_of_tests", "--hypothesis-profile", "default")
+        return pytester.runpytest_subprocess(*usual, *options)
 
     return run
 
