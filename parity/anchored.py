@@ -14,8 +14,9 @@ import numpy as np
 from parity.axes import Array, Axes, move
 from parity.frameworks import torch
 from parity.pairs import Input
-from parity.runners.keras_model import KerasModel, Segment
+from parity.runners.keras_model import KerasModel
 from parity.runners.reference import Reference, Value
+from parity.runners.segments import Segment
 from parity.runners.taps import Tap
 
 CHUNK_BYTES = 512 << 20

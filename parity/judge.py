@@ -23,8 +23,8 @@ from parity.comparison import Comparison, compare, noise_of
 from parity.errors import PairError
 from parity.pairs import INPUT, Input, Pair
 from parity.report import Measure
-from parity.runners.keras_model import Segment
 from parity.runners.reference import Reference, Value
+from parity.runners.segments import Segment
 from parity.runners.taps import SAMPLE, Tap, Trace, positions
 from parity.runners.torch_module import TorchModule, sampled
 from parity.tolerance import Limits, Noise, Policy

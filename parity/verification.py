@@ -24,9 +24,10 @@ from parity.lookup import both
 from parity.pairs import Input, Pair
 from parity.report import Report, merge
 from parity.runners.flattening import flat_name, flattened
-from parity.runners.keras_model import KerasModel, Segment
+from parity.runners.keras_model import KerasModel
 from parity.runners.ports import Port
 from parity.runners.reference import Reference
+from parity.runners.segments import Segment
 from parity.runners.taps import MODES
 from parity.runners.torch_module import TorchModule
 from parity.tolerance import NoiseFloor, Policy

@@ -11,7 +11,7 @@ from parity.artifacts.precision import NONE, Formats, Inner, Stored, step_of
 from parity.artifacts.program import DYNAMIC, FLOAT32, Grid, Program, Step
 from parity.axes import Array
 from parity.errors import PairError
-from parity.runners.keras_model import Segment
+from parity.runners.segments import Segment
 
 ONTO, OFF = frozenset({"QUANTIZE", "QuantizeLinear"}), frozenset({"DEQUANTIZE", "DequantizeLinear"})
 """Steps that only store real numbers on a grid, and that only read them from one."""

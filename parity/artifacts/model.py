@@ -11,7 +11,8 @@ from parity.artifacts.lifting import Lifted
 from parity.artifacts.program import Engine
 from parity.axes import Array
 from parity.runners.built_in import LINEAR, name_of
-from parity.runners.keras_model import REFUSED, KerasModel, PortTap, Segment
+from parity.runners.keras_model import KerasModel
+from parity.runners.segments import REFUSED, PortTap, Segment
 from parity.runners.taps import Positions, kind_of
 from parity.watch import PORT, Step, tell
 

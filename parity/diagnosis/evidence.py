@@ -16,7 +16,8 @@ from parity.diagnosis.words import names_of_weights, settings_of
 from parity.frameworks import torch
 from parity.runners.calls import Call
 from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of, named, of_first_tensor
-from parity.runners.keras_model import Segment, as_tensor
+from parity.runners.segments import Segment
+from parity.runners.tensors import as_tensor
 from parity.tolerance import Limits
 
 

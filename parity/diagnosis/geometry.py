@@ -14,7 +14,7 @@ from parity.diagnosis.padding import Sides, cropped, padded
 from parity.diagnosis.words import value_in_words, written
 from parity.frameworks import keras
 from parity.runners.edits import Change, Edit, Node, copy_of
-from parity.runners.keras_model import as_tensor
+from parity.runners.tensors import as_tensor
 
 CONVOLUTIONS = frozenset({"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D"})
 TRANSPOSED = frozenset({"Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"})

@@ -15,7 +15,7 @@ from parity.diagnosis.relations import near
 from parity.diagnosis.words import settings_of, written
 from parity.frameworks import keras
 from parity.runners.edits import Change
-from parity.runners.keras_model import as_tensor
+from parity.runners.tensors import as_tensor
 
 KINDS = ("maxpool1d", "maxpool2d", "avgpool1d", "avgpool2d", "adaptiveavgpool1d", "adaptiveavgpool2d")
 LOWEST = float(np.finfo(np.float32).min)

@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.axes import Array, move
 from parity.diagnosis.evidence import Evidence, Hypothesis
-from parity.runners.keras_model import as_tensor
+from parity.runners.tensors import as_tensor
 
 RIGHT = 1e-5
 """Relative error on a probe up to which an explanation still holds."""

@@ -14,8 +14,8 @@ from parity.diagnosis.relations import AXIS_NAMES, Relation, found, in_words
 from parity.diagnosis.words import written
 from parity.frameworks import keras
 from parity.runners.edits import Change, Edit, Node, copy_of, named, of_first_tensor, passed_on
-from parity.runners.keras_model import as_tensor
 from parity.runners.taps import MOVES_ONLY
+from parity.runners.tensors import as_tensor
 
 CONCATENATIONS = frozenset({"cat", "stack"})
 EXACTLY = 1e-5

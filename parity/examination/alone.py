@@ -18,8 +18,8 @@ from parity.diagnosis.pictures import error_picture
 from parity.examination.known import Known
 from parity.golden.port import RecordedGraph, Reversed
 from parity.report import INTRODUCES
-from parity.runners.keras_model import REFUSED, Segment
 from parity.runners.reference import Value
+from parity.runners.segments import REFUSED, Segment
 from parity.runners.taps import Tap
 from parity.tolerance import Limits
 from parity.watch import Judged, tell

@@ -13,7 +13,7 @@ from parity.axes import Array
 from parity.comparison import compare, fits_repeated
 from parity.examination.known import Known
 from parity.report import Measure, Watching
-from parity.runners.keras_model import Segment
+from parity.runners.segments import Segment
 from parity.runners.taps import positions_in
 from parity.watch import Ended, tell
 

@@ -20,7 +20,7 @@ from parity.examination.unseen import warnings
 from parity.pairs import Input
 from parity.portraits import Setup
 from parity.report import DIVERGED, PASS, Coverage, Report, Run
-from parity.runners.keras_model import Segment
+from parity.runners.segments import Segment
 from parity.tolerance import Limits
 from parity.watch import Begun, tell
 

@@ -20,7 +20,7 @@ from parity.layouts import derived_for
 from parity.pairs import Input
 from parity.portraits import ErrorPicture
 from parity.report import INHERITS, INTRODUCES, NOT_COMPARED, PASS, Cause, LayerResult, Measure
-from parity.runners.keras_model import Segment
+from parity.runners.segments import Segment
 
 Witness = Callable[[Evidence, Measure, float, Cause | None], None]
 """Shown a layer while its arrays are there: what is known of it, the error it introduces, its floor, its cause."""

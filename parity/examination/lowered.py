@@ -10,7 +10,7 @@ from parity.examination.matching import Matching, Subject
 from parity.judge import Judge
 from parity.numbers import decibels, short
 from parity.pairs import Input
-from parity.runners.keras_model import Segment
+from parity.runners.segments import Segment
 
 CUT = 1e-3
 """The share of a layer's values beyond the ends of its grid from which a report says so."""

@@ -10,8 +10,9 @@ from parity.ends import all_paired, paired
 from parity.errors import PairError, UsageError
 from parity.judge import Judge
 from parity.pairs import Input, Pair
-from parity.runners.keras_model import KerasModel, Segment
+from parity.runners.keras_model import KerasModel
 from parity.runners.reference import Reference
+from parity.runners.segments import Segment
 from parity.tolerance import Policy
 
 Kept = MutableMapping[Any, Any]

@@ -17,7 +17,8 @@ from parity.axes import Array, Axes
 from parity.errors import UsageError
 from parity.frameworks import keras
 from parity.runners.edits import NOTHING, Change, Edit, Node, copy_of, edited_copy
-from parity.runners.keras_model import KerasModel, Segment
+from parity.runners.keras_model import KerasModel
+from parity.runners.segments import Segment
 from parity.runners.taps import kind_of
 
 Generator = np.random.Generator

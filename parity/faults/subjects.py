@@ -24,8 +24,9 @@ from parity.models.small import NETWORKS
 from parity.pairs import INPUT, Input, Pair
 from parity.report import Report
 from parity.runners.edits import edited_copy, evaluate, nodes_of
-from parity.runners.keras_model import KerasModel, as_array, as_tensor
+from parity.runners.keras_model import KerasModel
 from parity.runners.taps import OUTPUT
+from parity.runners.tensors import as_array, as_tensor
 from parity.verification import Verifier
 
 SIZES: Mapping[str, tuple[tuple[int, ...], ...]] = {

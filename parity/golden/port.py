@@ -24,8 +24,9 @@ from parity.golden.network import Record
 from parity.golden.words import decoded, encoded
 from parity.pairs import Input
 from parity.runners.edits import Node, nodes_of
-from parity.runners.keras_model import KerasModel, PortTap, Segment
+from parity.runners.keras_model import KerasModel
 from parity.runners.reference import Reference
+from parity.runners.segments import PortTap, Segment
 from parity.runners.taps import Positions
 
 Show = Callable[[str, float], None]

@@ -41,7 +41,7 @@ from parity.report import (
     LayerGradients,
     Measure,
 )
-from parity.runners.keras_model import Segment
+from parity.runners.segments import Segment
 
 Shown = Callable[[str, float], None]
 Key = TypeVar("Key")

@@ -14,7 +14,7 @@ from parity.gradients.sides import Expected, Sides, measured, moved
 from parity.gradients.weights import Origin, origins
 from parity.report import Measure
 from parity.runners.edits import NOTHING, Edit
-from parity.runners.keras_model import Segment
+from parity.runners.segments import Segment
 from parity.tolerance import Policy
 
 NUDGES, ULPS = 16, 4

@@ -13,7 +13,8 @@ from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import keras, tf
 from parity.runners.edits import NOTHING, Edit
-from parity.runners.keras_model import Segment, as_tensor
+from parity.runners.segments import Segment
+from parity.runners.tensors import as_tensor
 
 WRAP: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "eager": lambda function: function,

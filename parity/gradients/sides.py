@@ -19,7 +19,7 @@ from parity.pairs import Input
 from parity.report import Measure
 from parity.runners.calls import Call
 from parity.runners.differentiable import Around, Differentiable, Gradients
-from parity.runners.keras_model import Segment
+from parity.runners.segments import Segment
 from parity.runners.taps import positions
 from parity.tolerance import UNIT_ROUNDOFF, Noise, Policy
 

@@ -9,7 +9,7 @@ from parity.frameworks import torch
 from parity.gradients.layer import Carried
 from parity.gradients.sides import Sides
 from parity.report import TRAINABLE, Cause
-from parity.runners.keras_model import Segment
+from parity.runners.segments import Segment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from parity.gradients.port import Pull, drops, in_training
 from parity.gradients.sides import Expected, measured, moved
 from parity.report import Measure
 from parity.runners.edits import Edit
-from parity.runners.keras_model import Segment
+from parity.runners.segments import Segment
 
 DROPOUTS = frozenset({
     "dropout", "dropout1d", "dropout2d", "dropout3d", "alphadropout", "featurealphadropout", "featuredropout",

@@ -18,7 +18,7 @@ from parity.repro.code import Code, value_key
 from parity.repro.expressions import UnwritableError
 from parity.repro.port_code import foreign, port_code, segment_model
 from parity.repro.reference_code import in_reference, reference_code
-from parity.runners.keras_model import REFUSED
+from parity.runners.segments import REFUSED
 
 LINES = 40
 """A script is not longer: it is to be read by whom it is sent to."""

@@ -1,16 +1,10 @@
 """Runs a Keras functional model, whole or segment by segment: eagerly, as a graph, or compiled by XLA.
 
-A *segment* is the part of the port between matched taps: the operations that lead from values the reference also has to
-one value that the reference also has. Run on the port's own values, segment after segment, they give the propagated
-error; run on the reference's values, the introduced one. Both use the same operations, and the model is never rebuilt.
+Each segment is run on the port's own values, or on the reference's (`segments` says what one is).
 """
 
-import re
-import tempfile
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,18 +15,14 @@ from parity.axes import Array
 from parity.errors import PairError, UsageError
 from parity.frameworks import keras, tf
 from parity.pairs import INPUT
-from parity.runners.edits import NOTHING, Edit, evaluate, nodes_of
-from parity.runners.taps import MODES, MOVES_ONLY, OUTPUT, Numbering, Positions, Tap, kind_of
+from parity.runners.edits import nodes_of
+from parity.runners.model_file import loaded
+from parity.runners.reading import Reader
+from parity.runners.segments import REFUSED, TAIL, PortTap, Segment, segment_to, taps_of, tell_untraced
+from parity.runners.taps import MODES, OUTPUT, Numbering, Positions
+from parity.runners.tensors import as_array, as_tensor, refusals
 from parity.trees import leaves, rebuilt
 from parity.watch import PORT, Step, tell
-
-TAIL = "the port's {}"
-"""The name of a segment that ends in an output of the port to which no tap of the reference answers."""
-
-REFUSED: Array = np.empty(0, np.float32)
-"""What stands for the value of a segment that does not take the reference's values."""
-
-_tell = tf.autograph.experimental.do_not_convert(tell)
 
 Whole = Callable[[Mapping[str, Any]], Any]
 """Runs a model on the tensors of its inputs by name, and returns what it returns."""
@@ -42,72 +32,6 @@ _COMPILE: Mapping[str, Wrap] = {
     "graph": lambda function: tf.function(function),
     "xla": lambda function: tf.function(function, jit_compile=True),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class PortTap(Tap):
-    """A tap of the port: the Keras operation that makes it, and its symbolic tensor."""
-
-    operation: Any
-    tensor: Any
-
-    @property
-    def key(self) -> int:
-        """What finds its value in a run."""
-        return id(self.tensor)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Segment:
-    """The operations from `anchors` (names of the reference's taps and inputs) to the value answering to `layer`."""
-
-    layer: str
-    tap: PortTap
-    anchors: tuple[str, ...]
-    anchor_keys: tuple[int, ...]
-    nodes: tuple[Any, ...]
-
-    @property
-    def moves_only(self) -> bool:
-        """Whether none of its operations computes anything."""
-        return all(_kind(node.operation) in MOVES_ONLY for node in self.nodes)
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether it can be run by itself, on the reference's values."""
-        return not any(getattr(node.operation, "is_lost", False) for node in self.nodes)
-
-    @property
-    def reads_weights(self) -> bool:
-        """Whether something in it that is no layer computes with weights."""
-        return any(getattr(node.operation, "reads_weights", False) for node in self.nodes)
-
-    @property
-    def node(self) -> Any:
-        """The firing that makes the segment's value; the nodes before it are the way to it."""
-        return self.nodes[-1]
-
-    def run(self, values: Sequence[Any], edit: Edit = NOTHING, beside: Mapping[int, Any] | None = None) -> Any:
-        """The segment's value, given its anchors' values (port layout, in the order of `anchors`).
-
-        `edit` lets a replay do something differently; `beside` has the values it may reroute to that the segment does
-        not read itself, by the id of their symbolic tensor.
-        """
-        value = self.walk(values, edit, beside)[self.tap.key]
-        return value if edit.finishing is None else edit.finishing(value)
-
-    def walk(
-        self, values: Sequence[Any], edit: Edit = NOTHING, beside: Mapping[int, Any] | None = None
-    ) -> dict[int, Any]:
-        """Every value on the way through the segment, by the id of its symbolic tensor."""
-        known = {**(beside or {}), **dict(zip(self.anchor_keys, values, strict=True))}
-        verb = "running" if tf.executing_eagerly() else "tracing"
-        changed = "" if edit is NOTHING else ", with a change, to find a cause"
-        for node in self.nodes:
-            name = self.tap.name if node is self.node else node.operation.name
-            _tell(Step(side=PORT, doing=f"{verb} {name!r}{changed}"))
-            evaluate(node, known, edit)
-        return known
 
 
 class KerasModel:
@@ -224,7 +148,7 @@ class KerasModel:
         by_name = {tap.name: tap for tap in self.taps}
         layer_of = {by_name[port].key: layer for layer, port in matched.items()}
         layer_of |= self._given_to()
-        return tuple(self._segment(tap, layer_of) for tap in self.taps if tap.key in layer_of)
+        return tuple(segment_to(tap, layer_of, self._producer) for tap in self.taps if tap.key in layer_of)
 
     def _given_to(self) -> dict[int, str]:
         """The reference's names of the inputs, by the port's symbolic tensors."""
@@ -238,7 +162,7 @@ class KerasModel:
         tails = {}
         for name, tensor in self._outputs.items():
             key = id(tensor)
-            tails[name] = by_key.get(key) or self._segment(taps[key], {**layer_of, key: TAIL.format(name)})
+            tails[name] = by_key.get(key) or segment_to(taps[key], {**layer_of, key: TAIL.format(name)}, self._producer)
         return tails
 
     def plain(self, arrays: Mapping[str, Array], mode: str) -> dict[str, Array]:
@@ -250,7 +174,7 @@ class KerasModel:
         run = self._compile(("plain",), mode, whole)
         theirs = {ours: name for name, ours in self.feeds.items()}
         tell(Step(side=PORT, doing="running it whole, with nothing watched", mode=mode))
-        with _refusals("the port", mode):
+        with refusals("the port", mode):
             made = run({name: as_tensor(arrays[theirs[name]]) for name in self.inputs})
         return {name: as_array(value) for name, value in made.items()}
 
@@ -268,7 +192,7 @@ class KerasModel:
         graph = getattr(self, "_graph", None)
         if not hasattr(graph, "_run_through_graph") or self._whole != self._call:
             return None
-        reader = _Reader(graph, segments, wanted, show)
+        reader = Reader(graph, segments, wanted, show)
         with reader.reading():
             outputs = self.plain(arrays, "eager")
         return ([reader.samples[segment.layer] for segment in segments], outputs) if reader.saw_all else None
@@ -293,7 +217,7 @@ class KerasModel:
             return {segment.layer: values[segment.layer] for segment in segments}
 
         run = self._compile(("every",), mode, chain)
-        with _refusals("the port", mode):
+        with refusals("the port", mode):
             made = run({name: as_tensor(array) for name, array in arrays.items() if name in self.feeds})
         return {name: as_array(value) for name, value in made.items()}
 
@@ -337,7 +261,7 @@ class KerasModel:
         run = self._compile(("chain", *(segment.layer for segment in segments)), mode, chain)
         given = {name: as_tensor(array) for name, array in arrays.items() if name in self.feeds}
         self._traced(mode, segments)
-        with _refusals("the port", mode):
+        with refusals("the port", mode):
             samples, outputs = run(given, [tf.constant(places) for places in wanted])
         return [as_array(sample) for sample in samples], {name: as_array(value) for name, value in outputs.items()}
 
@@ -362,7 +286,7 @@ class KerasModel:
             return
         run = self._compile(("each", *(segment.layer for segment in segments)), mode, each)
         try:
-            with _refusals("the port, on the reference's values,", mode):
+            with refusals("the port, on the reference's values,", mode):
                 values = run(tensors)
         except PairError:  # one of them refuses: find out which
             left = [segment for segment in segments if self._alone(segment, tensors) is not REFUSED]
@@ -377,11 +301,11 @@ class KerasModel:
         first, last = segments[0].tap.name, segments[-1].tap.name
         what = f"{first!r}" if len(segments) == 1 else f"{first!r} to {last!r}"
         how = "" if mode == "eager" else ", compiled as one"
-        _tell(Step(side=PORT, doing=f"running {what}{how}", mode=mode))
+        tell_untraced(Step(side=PORT, doing=f"running {what}{how}", mode=mode))
 
     def _alone(self, segment: Segment, tensors: Mapping[str, Any]) -> Array:
         try:
-            with _refusals(f"{segment.tap.name} of the port, on the reference's values,", "eager"):
+            with refusals(f"{segment.tap.name} of the port, on the reference's values,", "eager"):
                 return as_array(segment.run([tensors[name] for name in segment.anchors]))
         except PairError:
             return REFUSED
@@ -401,92 +325,9 @@ class KerasModel:
             for tensor in node.outputs:
                 self._producer[id(tensor)] = node
             if not node.is_input:
-                taps = list(_taps_of(node, number(self._named.get(id(node), node.operation.name)), names))
+                taps = list(taps_of(node, number(self._named.get(id(node), node.operation.name)), names))
                 names |= {tap.key: tap.name for tap in taps}
                 yield from taps
-
-    def _segment(self, tap: PortTap, layer_of: Mapping[int, str]) -> Segment:
-        nodes: list[Any] = []
-        anchors: dict[int, str] = {}
-
-        def visit(key: int) -> None:
-            if key in layer_of and key != tap.key:
-                anchors.setdefault(key, layer_of[key])
-                return
-            node = self._producer[key]
-            if node in nodes:
-                return
-            for tensor in node.input_tensors:
-                visit(id(tensor))
-            nodes.append(node)
-
-        visit(tap.key)
-        return Segment(
-            layer=layer_of[tap.key],
-            tap=tap,
-            anchors=tuple(anchors.values()),
-            anchor_keys=tuple(anchors),
-            nodes=tuple(nodes),
-        )
-
-
-class _Reader:
-    """Reads values in a functional model's own run. Eager tensors are never written into, so a value may be read when
-    it is made, and the run goes on with the very same."""
-
-    def __init__(
-        self, graph: Any, segments: Sequence[Segment], wanted: Sequence[Positions], show: Callable[[int], None]
-    ) -> None:
-        self.samples: dict[str, Array] = {}
-        self._graph = graph
-        self._show = show
-        self._expected = deque(node for node in nodes_of(graph) if node.operation and not node.is_input)
-        self._lost = False
-        self._reads: dict[int, list[tuple[Segment, Positions]]] = {}
-        for segment, places in zip(segments, wanted, strict=True):
-            self._reads.setdefault(segment.tap.key, []).append((segment, places))
-
-    @property
-    def saw_all(self) -> bool:
-        """Whether the model ran the operations of its graph, in their order, and nothing else."""
-        return not self._lost and not self._expected
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """While the block runs, the graph shows each value that its own run makes."""
-        run = self._graph._run_through_graph
-
-        def shown(inputs: Any, operation_fn: Any = lambda operation: operation, call_fn: Any = None) -> Any:
-            return run(inputs, lambda operation: self._read(operation, operation_fn(operation)), call_fn)
-
-        vars(self._graph)["_run_through_graph"] = shown
-        try:
-            yield
-        finally:
-            del vars(self._graph)["_run_through_graph"]
-
-    def _read(self, operation: Any, call: Callable[..., Any]) -> Callable[..., Any]:
-        def called(*args: Any, **kwargs: Any) -> Any:
-            node = self._expected.popleft() if self._expected else None
-            self._lost = self._lost or getattr(node, "operation", None) is not operation
-            reads = [self._reads.get(id(tensor), []) for tensor in getattr(node, "outputs", ()) if not self._lost]
-            name = next((segment.tap.name for each in reads for segment, _ in each), operation.name)
-            _tell(Step(side=PORT, doing=f"running {name!r}"))
-            made = call(*args, **kwargs)
-            for each, value in zip(reads, keras.tree.flatten(made), strict=False):
-                for segment, places in each:
-                    self._show(len(self.samples))
-                    self.samples[segment.layer] = _sample(as_array(value), places)
-            return made
-
-        return called
-
-
-def _sample(value: Array, places: Positions) -> Array:
-    """The values at flat places; of a value of another shape than expected, which is reported as such, any."""
-    flat = value.reshape(-1)
-    taken: Array = flat.take(places, mode="clip") if flat.size else flat
-    return taken
 
 
 def by_name(structure: Any, name: str) -> dict[str, Any]:
@@ -495,77 +336,3 @@ def by_name(structure: Any, name: str) -> dict[str, Any]:
         way: leaf for way, leaf in leaves(structure, name) if isinstance(leaf, keras.KerasTensor) or tf.is_tensor(leaf)
     }
     return dict(zip([name], found.values(), strict=True)) if len(found) == 1 else found
-
-
-def _kind(operation: Any) -> str:
-    """The kind of an operation; of a layer that only applies an activation, that one's; a ReLU up to 6 is a relu6."""
-    name = type(operation).__name__
-    activation = getattr(operation, "activation", None) if name == "Activation" else None
-    if name == "ReLU" and not getattr(operation, "threshold", 0):
-        slope, most = getattr(operation, "negative_slope", 0), getattr(operation, "max_value", None)
-        return "relu6" if most == 6 and not slope else "leakyrelu" if slope and most is None else "relu"
-    return kind_of(getattr(getattr(activation, "func", activation), "__name__", name))
-
-
-def _taps_of(node: Any, name: str, names: Mapping[int, str]) -> Iterator[PortTap]:
-    operation = node.operation
-    weighted = bool(getattr(operation, "weights", ()))
-    for index, tensor in enumerate(node.outputs):
-        yield PortTap(
-            name=name if len(node.outputs) == 1 else f"{name}[{index}]",
-            kind=_kind(operation),
-            shape=tuple(tensor.shape),
-            weighted=weighted,
-            reads=tuple(names[id(read)] for read in node.input_tensors if id(read) in names),
-            weights=lambda: [np.asarray(weight) for weight in getattr(operation, "weights", ())],
-            operation=operation,
-            tensor=tensor,
-        )
-
-
-def as_tensor(array: Array) -> Any:
-    """`array` as a TensorFlow tensor, sharing memory where TensorFlow's alignment allows it."""
-    if array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % 64 == 0:
-        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-    return tf.convert_to_tensor(np.ascontiguousarray(array))
-
-
-def as_array(tensor: Any) -> Array:
-    """The values of an eager tensor as a read-only array that shares its memory; bfloat16 as float32, for NumPy."""
-    if tensor.dtype == tf.bfloat16:
-        tensor = tf.cast(tensor, tf.float32)
-    return np.asarray(memoryview(tensor))
-
-
-@contextmanager
-def _refusals(what: str, mode: str) -> Iterator[None]:
-    """What TensorFlow refuses to run becomes a PairError of one sentence."""
-    try:
-        yield
-    except (tf.errors.OpError, ValueError, TypeError) as error:
-        lines = [line.strip() for line in re.sub(r"\x1b\[\d*m|{{.*?}}", "", str(error)).splitlines() if line.strip()]
-        reason = next((line for line in lines if not line.startswith("Exception encountered")), type(error).__name__)
-        hint = "; on a CPU this needs TF_ENABLE_ONEDNN_OPTS=1 set before TensorFlow loads" if "NHWC" in reason else ""
-        raise PairError(f"{what} cannot run in {mode}: {reason}{hint}") from error
-
-
-def loaded(path: Path) -> Any:
-    """The model in a `.keras` file, whatever its name ends with. Raises PairError where Keras can load none."""
-    try:
-        with _called_keras(path) as named:
-            return keras.models.load_model(named, safe_mode=True, compile=False)
-    except Exception as error:  # what is wrong in a file can be anything where Keras builds from it
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise PairError(f"cannot load {path} as a Keras model: {said}") from error
-
-
-@contextmanager
-def _called_keras(path: Path) -> Iterator[Path]:
-    """A name for a file that ends as Keras wants it: its own, or that of a link to it."""
-    if path.suffix == ".keras":
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder, "model.keras")
-        link.symlink_to(path.resolve())
-        yield link

@@ -18,7 +18,8 @@ from parity.errors import PairError, RefusedInputError
 from parity.frameworks import keras
 from parity.pairs import INPUT, Input
 from parity.runners.graphs import Graph, called, inferring, is_layer
-from parity.runners.keras_model import KerasModel, by_name, loaded
+from parity.runners.keras_model import KerasModel, by_name
+from parity.runners.model_file import loaded
 from parity.runners.opening import is_flat, opened
 from parity.runners.seen import Lost, SeenModel, seen
 from parity.runners.watched import watched

@@ -12,8 +12,10 @@ from parity.errors import PairError
 from parity.frameworks import keras, tf
 from parity.pairs import Input
 from parity.runners.graphs import Arguments, Firing, Graph, assembled, inferring
-from parity.runners.keras_model import KerasModel, Segment, Whole, as_array, as_tensor, by_name
+from parity.runners.keras_model import KerasModel, Whole, by_name
+from parity.runners.segments import Segment
 from parity.runners.taps import OUTPUT, Numbering, Positions
+from parity.runners.tensors import as_array, as_tensor
 from parity.runners.watched import Watch, symbolic_of
 from parity.trees import leaves, rebuilt
 

@@ -67,7 +67,7 @@ def forward_names(reference: Any) -> list[str]:
 
 
 def _loaded(path: Path) -> Any:
-    from parity.runners.keras_model import loaded  # which brings the frameworks in
+    from parity.runners.model_file import loaded  # which brings the frameworks in
 
     return loaded(path)
 

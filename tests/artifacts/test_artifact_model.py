@@ -14,7 +14,7 @@ from parity.artifacts.shipped import Shipped, kind_of, modes_of, refuse_shipped,
 from parity.axes import Array
 from parity.errors import ArtifactError, UsageError
 from parity.frameworks import keras
-from parity.runners.keras_model import REFUSED
+from parity.runners.segments import REFUSED
 from parity.runners.taps import MODES
 from parity.settings import Options, RunSettings
 from parity.verification import Verifier

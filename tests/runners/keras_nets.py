@@ -8,7 +8,8 @@ import numpy as np
 from parity.axes import Array
 from parity.frameworks import keras
 from parity.pairs import INPUT
-from parity.runners.keras_model import KerasModel, Segment
+from parity.runners.keras_model import KerasModel
+from parity.runners.segments import Segment
 
 layers = keras.layers
 

@@ -11,8 +11,9 @@ from parity.axes import Array
 from parity.errors import UsageError
 from parity.frameworks import keras, tf
 from parity.pairs import INPUT
-from parity.runners.keras_model import KerasModel, as_array, as_tensor
+from parity.runners.keras_model import KerasModel
 from parity.runners.taps import MODES
+from parity.runners.tensors import as_array, as_tensor
 
 # -- running -----------------------------------------------------------------------------------------------------------
 

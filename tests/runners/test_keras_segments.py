@@ -8,7 +8,9 @@ from keras_nets import ALL, chain, image, layers, network, whole
 from parity.frameworks import keras
 from parity.pairs import INPUT
 from parity.runners.edits import Edit
-from parity.runners.keras_model import KerasModel, Segment, as_array, as_tensor
+from parity.runners.keras_model import KerasModel
+from parity.runners.segments import Segment
+from parity.runners.tensors import as_array, as_tensor
 
 ops = keras.ops
 

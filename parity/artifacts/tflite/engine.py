@@ -25,7 +25,7 @@ from parity.artifacts.tflite.rules import RULES
 from parity.axes import Array
 from parity.errors import ArtifactError, PairError
 from parity.frameworks import quiet
-from parity.runners.keras_model import REFUSED
+from parity.runners.segments import REFUSED
 from parity.switches import thread_count
 
 KEPT = 64 << 20
