@@ -21,12 +21,13 @@ from parity.axes import CHANNELS_FIRST, Array, Axes
 from parity.building import Built, built
 from parity.errors import ConversionError, ParityError, UsageError, first_line
 from parity.examination import Progress
+from parity.files import place_of
 from parity.frameworks import keras, torch
 from parity.inputs.signature import INTEGER, Slot, from_signature
 from parity.layouts import layouts
 from parity.lookup import users_code
 from parity.pairs import INPUT, Input, Pair
-from parity.report import Report, merge, place_of
+from parity.report import Report, merge
 from parity.runners.signature import forward_names
 from parity.runners.taps import MODES
 from parity.runners.torch_module import TorchModule

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from parity.files import write_whole
 from parity.history import recall, remember
 from parity.render.html import page
 from parity.render.model_explorer import FOLDER, files_for_model_explorer
-from parity.report import Report, write_whole
+from parity.report import Report
 
 PAGE_FILE = "report.html"
 

@@ -24,9 +24,10 @@ from parity.axes import Array
 from parity.diagnosis import Diagnosis
 from parity.errors import RepairError, UsageError
 from parity.examination import Progress
+from parity.files import place_of, write_whole
 from parity.numbers import short
 from parity.pairs import Input, Pair
-from parity.report import Cause, Finding, Report, merge, place_of, write_whole
+from parity.report import Cause, Finding, Report, merge
 from parity.runners.edits import Edit, edited_copy
 from parity.verification import Verifier
 

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 from parity.artifacts.shipped import modes_of
 from parity.errors import ReportFolderError, UsageError
+from parity.files import place_of
 from parity.models import Settings, is_own
 from parity.pairs import Input, Pair
 from parity.render.progress import Show, silent
-from parity.report import Report, merge, place_of
+from parity.report import Report, merge
 from parity.runners.taps import MODES
 from parity.tolerance import NoiseFloor, Policy, Tolerance, policy_from
 

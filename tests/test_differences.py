@@ -170,7 +170,7 @@ def invoke(*words: str) -> tuple[int, str, str]:
     ("file", "sentence"),
     [
         ("short.json", "parity: short.json is not a parity report: it is cut short, or no JSON"),
-        ("foreign.json", "parity: foreign.json is not a parity report: it has no 'pair'"),
+        ("foreign.json", "parity: foreign.json is not a parity report: it has no 'schema'"),
         ("nothing.json", "parity: nothing.json cannot be read: No such file or directory"),
     ],
 )

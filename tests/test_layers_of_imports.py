@@ -13,7 +13,7 @@ ROOT = Path(parity.__file__).parent
 
 ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "numbers", "switches", "trees"),
-    ("axes", "portraits", "tolerance"),
+    ("axes", "files", "portraits", "tolerance"),
     ("comparison", "report", "pairs", "ends"),
     ("differences", "explanation", "history", "lookup", "watch"),
     ("frameworks",),

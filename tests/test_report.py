@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from records import COVERAGE, FLOOR, LAYERS, finding, layer, measure, report, run, with_run
 
-from parity.errors import ParityError, ReportFolderError
+from parity.errors import ParityError, ReportFileError, ReportFolderError
+from parity.files import write_whole
 from parity.report import (
     DIVERGED,
     INTRODUCES,
@@ -27,7 +28,6 @@ from parity.report import (
     Trial,
     Watching,
     merge,
-    write_whole,
 )
 
 TAMPERED = "a run's own verdict is believed, whatever its layers, output and watching say"
@@ -245,11 +245,20 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
         Report.load(path)
 
 
-@pytest.mark.xfail(strict=True, reason="the schema is looked at after everything else has been read")
 def test_another_schema_is_refused_for_that_reason(tmp_path: Path) -> None:
     """A later schema may lack what this one needs; the reason is still the schema."""
     path = changed(report().save(tmp_path / "report.json"), schema=SCHEMA + 1, runs="elsewhere")
     with pytest.raises(ParityError, match=f"has schema {SCHEMA + 1}"):
+        Report.load(path)
+
+
+@pytest.mark.parametrize("said", [None, "1", True, 1.5])
+def test_a_report_that_does_not_say_its_schema_is_refused(tmp_path: Path, said: object) -> None:
+    """A file without a schema, or with one that is no number, is not taken for the one that is read today."""
+    path = report().save(tmp_path / "report.json")
+    data = {name: value for name, value in json.loads(path.read_text()).items() if name != "schema"}
+    path.write_text(json.dumps(data if said is None else {**data, "schema": said}))
+    with pytest.raises(ReportFileError, match=r"report\.json is not a parity report: .*schema"):
         Report.load(path)
 
 

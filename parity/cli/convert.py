@@ -175,8 +175,8 @@ def _of_pair(name: str, settings: Any) -> tuple[Any, Any, dict[str, str]]:
 
 def _page(made: "Converted", output: Path) -> None:
     from parity.conversion import report_of
+    from parity.files import write_whole
     from parity.render.html import page
-    from parity.report import write_whole
 
     write_whole(report_of(output).with_suffix(".html"), page(made.report, ()))
 

@@ -27,9 +27,10 @@ def diff(
     """
     from parity.cli.report import report_file, spare
     from parity.differences import difference
+    from parity.files import write_whole
     from parity.render.difference import difference_markdown, difference_text, headline
     from parity.render.html import difference_page
-    from parity.report import Report, write_whole
+    from parity.report import Report
 
     with errors_as_sentences():
         files = [report_file(path) for path in (before, after)]

@@ -81,7 +81,7 @@ def _name_of(reference: str) -> str:
 def _ensure_free(file: Path, *, force: bool) -> None:
     if file.suffix != ".py":
         raise UsageError(f"{file} is not named as a Python file; give it the ending .py")
-    from parity.report import place_of
+    from parity.files import place_of
 
     if file.exists() and (file.is_dir() or not force):
         raise UsageError(f"{file} exists; {'it is a folder' if file.is_dir() else '--force overwrites it'}")

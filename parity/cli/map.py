@@ -40,9 +40,9 @@ def layer_map(
 
 def _map(name: str, options: "Options", output: Path | None, *, force: bool) -> None:
     """Align, and print or write the map."""
+    from parity.files import place_of
     from parity.models import load
     from parity.render.progress import progress_bar
-    from parity.report import place_of
     from parity.settings import RunSettings, ensure_writable
 
     settings = RunSettings.of(name, options)
@@ -55,7 +55,7 @@ def _map(name: str, options: "Options", output: Path | None, *, force: bool) -> 
         show(f"loading {name}", 0.0)
         pair, inputs = load(name, settings.settings)
         from parity.alignment import map_as_yaml
-        from parity.report import write_whole
+        from parity.files import write_whole
         from parity.verification import Verifier
 
         show("aligning", 0.5)

@@ -46,10 +46,10 @@ def record(
 
 def _record(name: str, side: str, options: "Options", output: Path, *, force: bool) -> None:
     from parity.errors import UsageError
+    from parity.files import place_of
     from parity.golden import ENGINES
     from parity.models import as_recorded, load
     from parity.render.progress import progress_bar
-    from parity.report import place_of
     from parity.settings import RunSettings, ensure_writable
 
     if side not in ENGINES:

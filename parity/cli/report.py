@@ -83,9 +83,9 @@ def report_file(path: Path) -> Path:
 
 def _page(file: Path, html: Path | None, made: "Report") -> Path:
     from parity.errors import ReportFileError
+    from parity.files import write_whole
     from parity.history import recall
     from parity.render.html import page
-    from parity.report import write_whole
 
     try:
         text = page(made, recall(file.parent))

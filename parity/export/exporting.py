@@ -19,13 +19,14 @@ from parity.export.formats import Format
 from parity.export.samples import Sample, samples
 from parity.export.serving import Served, served
 from parity.export.writing import write
+from parity.files import place_of, write_whole
 from parity.gate.record import Record
 from parity.gate.running import Asked, Ready
 from parity.isolation.digests import described, digest_of_weights
 from parity.models import load
 from parity.pairs import Input, Pair
 from parity.render.progress import Show, part, silent
-from parity.report import merge, place_of, write_whole
+from parity.report import merge
 from parity.settings import Options, RunSettings
 
 FOLDER = Path("exports")

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from parity.report import Finding, write_whole
+from parity.files import write_whole
+from parity.report import Finding
 
 COUNTS_FROM = 10.0
 """Noise floors that a fault must change a layer by."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.errors import ReportFolderError, UsageError
+from parity.files import place_of, write_whole
 from parity.publishing import PAGE_FILE
-from parity.report import place_of, write_whole
 from parity.settings import ensure_writable
 
 SUMMARY = "GITHUB_STEP_SUMMARY"

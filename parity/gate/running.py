@@ -7,6 +7,7 @@ from pathlib import Path
 
 from parity.artifacts.files import RECORDING, kind_of_file
 from parity.errors import ArtifactError, UsageError
+from parity.files import write_whole
 from parity.gate.checks import NOT_VERIFIED, Result, verdict_of
 from parity.gate.facts import MEGABYTE, Facts, facts_of
 from parity.gate.files import Targets, write_markdown
@@ -24,7 +25,7 @@ from parity.isolation import ProcessDiedError, Source
 from parity.isolation.journal import Described
 from parity.publishing import publish
 from parity.render.progress import Show, part, silent
-from parity.report import Report, write_whole
+from parity.report import Report
 from parity.settings import REPORT_FILE, Options, RunSettings, ensure_writable, gathered, report_folder
 from parity.tolerance import Tolerance
 

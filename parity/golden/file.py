@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from parity.axes import Array
 from parity.errors import RecordingError
-from parity.report import place_of
+from parity.files import place_of
 
 KEY = "parity"
 """Where the metadata of the file has the recording's own."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from parity.files import write_whole
 from parity.gate.checks import (
     ARTIFACT,
     COVERAGE,
@@ -38,7 +39,7 @@ from parity.isolation import Source
 from parity.isolation.journal import Described
 from parity.plugin.verdicts import compared_in, owners
 from parity.render.failures import uncompared_failure
-from parity.report import Report, write_whole
+from parity.report import Report
 from parity.settings import Options, RunSettings
 
 SOURCE = "gate.json"

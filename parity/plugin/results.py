@@ -14,9 +14,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from parity.errors import ParityError
+from parity.files import write_whole
 from parity.isolation import Source
 from parity.render.progress import Show
-from parity.report import Report, write_whole
+from parity.report import Report
 from parity.settings import RunSettings, gathered
 
 DO_NOT_WAIT, WAIT = 0, -1

@@ -12,7 +12,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import examples, pasts, records, reports, same
 
-from parity import report as report_file
 from parity.differences import APPEARED, BETTER, VANISHED, WORSE, Change, difference
 from parity.errors import GateRecordError
 from parity.gate.record import Record as GateRecord
@@ -26,6 +25,8 @@ from parity.render.html import cell, difference_page, page
 from parity.render.model_explorer import files_for_model_explorer
 from parity.render.terminal import layer_table, summary, verdict
 from parity.report import Report, merge
+from parity.report import records as record_file
+from parity.report.whole import _ADAPTER
 
 # -- JSON -------------------------------------------------------------------------------------------------------------
 
@@ -71,7 +72,7 @@ def test_every_record_is_drawn() -> None:
 
     visit(Report)
     assert reached >= {
-        kind for kind in vars(report_file).values() if isinstance(kind, type) and issubclass(kind, Record)
+        kind for kind in vars(record_file).values() if isinstance(kind, type) and issubclass(kind, Record)
     } - {Record}
 
 
@@ -115,7 +116,7 @@ def test_whatever_is_in_a_report_can_be_shown(form: str, made: Report) -> None:
 
 def report_from_json(made: Report) -> Report:
     """The report as it is loaded."""
-    loaded: Report = report_file._ADAPTER.validate_json(made.to_json())
+    loaded: Report = _ADAPTER.validate_json(made.to_json())
     return loaded
 
 
