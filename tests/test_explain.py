@@ -101,6 +101,15 @@ def test_a_right_layer_exits_0(invoke: Callable[..., Any]) -> None:
     assert done.stdout.splitlines()[-1] == "PASS: third introduces no more than rounding"
 
 
+def test_quietly_there_is_the_last_line_alone(invoke: Callable[..., Any]) -> None:
+    """-q prints the line on which the page ends, with the same exit code; -v every hypothesis, beside what is usual."""
+    done, usual, all_of_it = (invoke("second", "--mode", "eager", *words) for words in (["-q"], [], ["-v"]))
+    assert [each.exit_code for each in (done, usual, all_of_it)] == [1, 1, 1]
+    assert done.stdout.splitlines() == usual.stdout.splitlines()[-1:]
+    assert len(all_of_it.stdout.splitlines()) >= len(usual.stdout.splitlines())
+    assert "more that leave as much" not in all_of_it.stdout
+
+
 def test_a_faulty_layer_exits_1(invoke: Callable[..., Any]) -> None:
     """Where the layer is at fault the last line says DIVERGED, and why; the change is on the page."""
     done = invoke("second", "--input", "other", "--mode", "graph")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from parity.cli.options import Quiet
 from parity.cli.program import DIVERGED, errors_as_sentences, in_colour
 
 
@@ -13,7 +14,7 @@ def diff(
     after: Annotated[Path, typer.Argument(metavar="B", help="A later one of the same pair.")],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a change.")] = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page as well.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare two runs: what appeared, what got worse, what vanished, what got better.
 

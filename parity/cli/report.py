@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Exports
+from parity.cli.options import Exports, Quiet
 from parity.cli.program import errors_as_sentences
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def report(
     layers: Annotated[
         bool, typer.Option("--layers", "--verbose", "-v", help="Print a table of all layers of every run.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show reports again, and write their pages, without running anything.
 

@@ -1,20 +1,24 @@
 """One layer explained, as text for a terminal: both sides, their weights, a picture of the error, what was tried."""
 
+import math
+
 from rich.text import Text
 
 from parity.explanation import ErrorShape, Explanation
 from parity.numbers import short, times
 from parity.render.page import Page, plain_table
 from parity.render.terminal import STYLES
-from parity.report import DIVERGED, PASS
+from parity.report import DIVERGED, PASS, Cause
 
 SHADES = " .:=#"
 """From within the limit to the greatest error."""
 SHOWN = 8
 
 
-def explanation(explained: Explanation, *, width: int | None = None, colour: bool = False) -> str:
-    """Everything about one layer on a page."""
+def explanation(
+    explained: Explanation, *, width: int | None = None, colour: bool = False, every_trial: bool = False
+) -> str:
+    """Everything about one layer on a page; of what was tried the best, unless `every_trial` is wanted."""
     page = Page(width, colour)
     page.line(
         f"{explained.layer} -> {explained.port_layer}, input {explained.input}, mode {explained.mode}", style="bold"
@@ -28,9 +32,9 @@ def explanation(explained: Explanation, *, width: int | None = None, colour: boo
         page.gap()
         _picture(page, explained.shape)
     if explained.cause is not None:
-        _cause(page, explained)
+        _cause(page, explained.cause, None if every_trial else SHOWN)
     page.gap()
-    page.line(_verdict(explained), style=STYLES[PASS if explained.cause is None else DIVERGED])
+    page.line(explained_in_one_line(explained), style=STYLES[PASS if explained.cause is None else DIVERGED])
     return page.text()
 
 
@@ -49,24 +53,30 @@ def _error(page: Page, explained: Explanation) -> None:
 
 def _picture(page: Page, shape: ErrorShape) -> None:
     """The grid of errors in shades, framed; what the greatest stands for is said below."""
-    greatest = max(max(row) for row in shape.cells)
+    cells = [cell for row in shape.cells for cell in row]
+    greatest = max((cell for cell in cells if math.isfinite(cell)), default=0.0)
+    strange = not all(map(math.isfinite, cells))
+    # What is not finite has the darkest shade for itself.
+    shades = SHADES[:-1] if strange else SHADES
     frame = "+" + "-" * len(shape.cells[0]) + "+"
-    rows = ["".join(_shade(cell, greatest, shape.limit) for cell in row) for row in shape.cells]
+    rows = ["".join(_shade(cell, greatest, shape.limit, shades) for cell in row) for row in shape.cells]
     page.block([frame, *(f"|{row}|" for row in rows), frame])
     flat = len(shape.axes) == 1
     across = f"{shape.width} ({shape.axes})" if flat else f"{shape.height} x {shape.width} ({' x '.join(shape.axes)})"
-    page.item("picture", f"the error over {across}", f"'#' near {short(greatest)} of the values' RMS, the greatest")
+    darkest = "is not finite" if strange else f"near {short(greatest)} of the values' RMS, the greatest"
+    page.item("picture", f"the error over {across}", f"'{SHADES[-1]}' {darkest}")
 
 
-def _shade(cell: float, greatest: float, limit: float) -> str:
+def _shade(cell: float, greatest: float, limit: float, shades: str) -> str:
+    if not math.isfinite(cell):
+        return SHADES[-1]
     if cell <= limit or not greatest:
-        return SHADES[0]
-    return SHADES[1 + min(len(SHADES) - 2, int((len(SHADES) - 1) * cell / greatest * 0.999))]
+        return shades[0]
+    return shades[1 + min(len(shades) - 2, int((len(shades) - 1) * cell / greatest * 0.999))]
 
 
-def _cause(page: Page, explained: Explanation) -> None:
-    cause = explained.cause
-    assert cause is not None
+def _cause(page: Page, cause: Cause, most: int | None) -> None:
+    """Why, with its proof, and at `most` so many of the hypotheses; None is all of them."""
     page.gap()
     page.item("cause", cause.slug, cause.detail)
     if cause.residual_after is not None:
@@ -84,15 +94,16 @@ def _cause(page: Page, explained: Explanation) -> None:
     for heading in ("tried", "leaves"):
         table.add_column(heading, no_wrap=True)
     table.add_column("")
-    for trial in cause.tried[:SHOWN]:
+    for trial in cause.tried[:most]:
         said = f"explains it: {trial.detail}" if trial.explains else trial.detail
         table.add_row(Text(trial.slug), Text(short(trial.residual)), Text(said))
     page.table(table)
-    if len(cause.tried) > SHOWN:
-        page.item("", f"and {len(cause.tried) - SHOWN} more that leave as much or more")
+    if most is not None and len(cause.tried) > most:
+        page.item("", f"and {len(cause.tried) - most} more that leave as much or more (-v lists them)")
 
 
-def _verdict(explained: Explanation) -> str:
+def explained_in_one_line(explained: Explanation) -> str:
+    """Whether the layer is at fault, and of what."""
     if explained.cause is None:
         return f"PASS: {explained.layer} introduces no more than rounding"
     return f"DIVERGED: {explained.layer} is at fault: {explained.cause.slug}"

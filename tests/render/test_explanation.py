@@ -108,7 +108,6 @@ def test_shapes_that_differ_are_given_in_place_of_a_number() -> None:
     assert drawn(other) == []
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="an infinite cell: inf / inf is NaN, which has no shade")
 @pytest.mark.parametrize("cell", [math.inf, math.nan])
 def test_an_error_that_is_not_finite_is_drawn_darkest(cell: float) -> None:
     """A cell with NaN or infinity has the darkest shade, and the finite ones beside it are not."""
@@ -117,6 +116,8 @@ def test_an_error_that_is_not_finite_is_drawn_darkest(cell: float) -> None:
     assert row[0] == " "
     assert row[2] == "#"
     assert row[1] != "#"
+    assert "'#' is not finite" in words(replace(EXPLAINED, shape=shape))
+    assert drawn(replace(EXPLAINED, shape=replace(SHAPE, cells=((cell, cell),)))) == ["##"]
 
 
 def test_a_tie_and_a_probe_are_said() -> None:
@@ -137,12 +138,16 @@ def test_unknown_has_no_proof_and_no_change() -> None:
 
 
 def test_many_trials_are_capped() -> None:
-    """Of many trials the first eight are listed, then how many more."""
+    """Of many trials the first eight are listed, then how many more; all of them where that is asked for."""
     trials = tuple(Trial(slug=f"cause-{n}", detail="", residual=n + 1.0, explains=False) for n in range(11))
-    text = words(replace(EXPLAINED, cause=replace(CAUSE, tried=trials)))
+    many = replace(EXPLAINED, cause=replace(CAUSE, tried=trials))
+    text = words(many)
     assert "cause-7" in text
     assert "cause-8" not in text
     assert "and 3 more" in text
+    every = explanation(many, width=100, every_trial=True)
+    assert "cause-10" in every
+    assert "more that" not in every
 
 
 @pytest.mark.parametrize(
