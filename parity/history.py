@@ -2,12 +2,15 @@
 
 A line is small (a verdict, versions, and for each layer its worst error in floors), so that the file can be kept for
 years, and in version control. A line that cannot be read is passed over: a run that was cut off must not end history.
+
+An error is another one on another input, of another size, in another mode or by other weights. So each line says on
+what it was, and only runs on the same are held against each other.
 """
 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +23,16 @@ HISTORY_FILE = "history.jsonl"
 KEPT = 400
 """A chart shows so many runs, the last ones."""
 VERSIONS = ("torch", "tensorflow", "keras")
+CONDITIONS = ("inputs", "format", "weights", "policy")
+"""The settings that an error depends on, beside the runs themselves. The port is not one: it is what changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """One run of a pair. `time` is ISO 8601 in UTC; `errors` are in floors, infinity for what is no number."""
+    """One run of a pair. `time` is ISO 8601 in UTC; `errors` are in floors, infinity for what is no number.
+
+    `on` is what they were measured on: which inputs in which modes, and `CONDITIONS`; empty where that is not known.
+    """
 
     time: str
     verdict: str
@@ -32,6 +40,7 @@ class Past:
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     first: str = ""
+    on: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, report: Report, time: datetime | None = None) -> "Past":
@@ -47,6 +56,7 @@ class Past:
             versions={name: report.environment[name] for name in VERSIONS if name in report.environment},
             command=report.settings.get("command", ""),
             first=report.first_divergence.layer if report.first_divergence else "",
+            on=_measured_on(report),
         )
 
     def line(self) -> str:
@@ -55,6 +65,21 @@ class Past:
             name: str(error) if math.isinf(error) else float(f"{error:.3g}") for name, error in self.errors.items()
         }
         return json.dumps({**vars(self), "errors": errors}, ensure_ascii=False)
+
+
+def _measured_on(report: Report) -> dict[str, str]:
+    """Not what was asked for but what was run: an interruption, or a choice of tests, leaves some of it out."""
+    runs = sorted(f"{run.input} ({run.mode})" for run in report.runs)
+    conditions = {name: report.settings[name] for name in CONDITIONS if report.settings.get(name)}
+    modes = ", ".join(dict.fromkeys(run.mode for run in report.runs))
+    return {"runs": ", ".join(runs), "modes": modes, **conditions} if runs else {}
+
+
+def alike(history: Sequence[Past], report: Report) -> list[Past]:
+    """Those runs of a history whose errors may be held against the report's: they are of the same runs, under the same
+    conditions."""
+    on = _measured_on(report)
+    return [past for past in history if on and past.on == on]
 
 
 def _floors(layer: LayerResult) -> float:
@@ -106,6 +131,7 @@ def _read(line: str) -> Past | None:
             versions={str(name): str(version) for name, version in found.get("versions", {}).items()},
             command=str(found.get("command", "")),
             first=str(found.get("first", "")),
+            on={str(name): str(words) for name, words in found.get("on", {}).items()},
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -192,7 +192,8 @@ def pasts() -> st.SearchStrategy[Past]:
     """What a history keeps of a run: errors are three digits of what is no NaN."""
     errors = st.dictionaries(LAYERS, st.floats(0, allow_nan=False).map(lambda error: float(f"{error:.3g}")), max_size=3)
     words = dict.fromkeys(("time", "verdict", "command", "first"), WORDS)
-    return st.builds(Past, **words, errors=errors, versions=st.dictionaries(LAYERS, WORDS, max_size=2))
+    few = st.dictionaries(LAYERS, WORDS, max_size=2)
+    return st.builds(Past, **words, errors=errors, versions=few, on=few)
 
 
 def same(one: Any, other: Any) -> bool:

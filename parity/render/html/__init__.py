@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from parity.differences import Difference
-from parity.history import Past
+from parity.history import Past, alike
 from parity.numbers import short, times
 from parity.render.deaths import again, how_it_died, what_was_found
 from parity.render.difference import OTHER_UNITS, counted, in_words, places
@@ -35,9 +35,10 @@ __all__ = ["cell", "difference_page", "page"]
 
 
 def page(report: Report, history: Sequence[Past] = ()) -> str:
-    """The report as an HTML page, with a chart of the pair's `history`, the oldest run first, where it has more than
-    one."""
+    """The report as an HTML page, with a chart of the pair's `history`, the oldest run first, where more than one of it
+    is like the report's own."""
     view = View(report)
+    like = alike(history, report)
     has_flow = any(shown.flow for run in report.runs for shown in run.shown.values())
     return (
         _templates()
@@ -61,7 +62,7 @@ def page(report: Report, history: Sequence[Past] = ()) -> str:
             facts_shown=list(_facts(view)),
             tainted=_tainted(view),
             outputs_shown=outputs_of(report),
-            chart=chart(history, [node.name for node in view.nodes]) if len(history) > 1 else None,
+            chart=chart(like, [node.name for node in view.nodes], len(history)) if len(like) > 1 else None,
             pictures_of=lambda layer: pictures_of(report, layer),
             warnings_shown=list(dict.fromkeys(f"{run.input}: {text}" for run in report.runs for text in run.warnings)),
             coverage_shown=list(_coverage(report)),

@@ -31,6 +31,7 @@ class Line:
 class Chart:
     """The chart: `failed` is an SVG path of marks under the runs that did not pass; `runs` are the latest first.
 
+    `on` is what all of them were measured on, in words; `others` counts the runs of something else, which are not here.
     `releases` are places along the runs, in percent, where other versions begin, and what is new there.
     """
 
@@ -42,10 +43,15 @@ class Chart:
     lines: list[Line]
     failed: str
     runs: list[Past]
+    on: str
+    others: int
 
 
-def chart(history: Sequence[Past], layers: Sequence[str]) -> Chart:
-    """The chart of these runs, the oldest first, for `layers`. Lines break where a run lacks a layer."""
+def chart(history: Sequence[Past], layers: Sequence[str], on_record: int) -> Chart:
+    """The chart of these runs, which are alike, the oldest first, for `layers`; there are so many `on_record` at all.
+
+    Lines break where a run lacks a layer.
+    """
     scale = Scale.of(error for past in history for error in past.errors.values())
     known = [name for name in layers if any(name in past.errors for past in history)]
     moved = sorted(known, key=lambda name: -_movement(history, name))[:NAMED]
@@ -59,7 +65,17 @@ def chart(history: Sequence[Past], layers: Sequence[str]) -> Chart:
         lines=[_line(history, name, scale, named.index(name) + 1 if name in named else 0) for name in known],
         failed="".join(f"M{index + 0.5} 98h0" for index, past in enumerate(history) if past.verdict != "pass"),
         runs=list(reversed(history)),
+        on=_conditions(history[-1]),
+        others=on_record - len(history),
     )
+
+
+def _conditions(past: Past) -> str:
+    """What a run was measured on: the inputs with their sizes, the modes, and the rest as it is on record."""
+    on = dict(past.on)
+    inputs = on.pop("inputs", on.pop("runs"))
+    others = [f"{name} {words}" for name, words in on.items() if name not in ("runs", "modes")]
+    return "; ".join([inputs, on["modes"], *others])
 
 
 def _releases(history: Sequence[Past]) -> list[tuple[float, str]]:

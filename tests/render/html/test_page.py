@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import FLOOR, HOSTILE, failing, flow_picture, hostile, large, made, measure, passing, strange
+from pages import FLOOR, HOSTILE, THREE, failing, flow_picture, hostile, large, made, measure, passing, strange
 
 from parity.errors import ReportFileError
 from parity.history import Past
@@ -243,6 +243,28 @@ def test_history_needs_two_runs_and_names_what_moved() -> None:
     text = page(failing(), [before, before, after])
     table = text.partition("layers that changed most")[2].partition("</table>")[0]
     assert re.findall(r'<th scope="row"><i class="key named l\d"></i>(\w+)<', table) == ["act2", "conv3", "up5"]
+
+
+def test_history_joins_only_runs_that_are_alike() -> None:
+    """Runs of another size, in other modes, or of which nothing is known are counted, and in no line of the chart."""
+    on = {"inputs": "noise 35x21, motorcycle 35x21", "weights": "seed 0", "policy": "noise floor"}
+    before = Past.of(made(settings=on))
+    assert before.on["runs"] == "motorcycle (eager), motorcycle (xla), noise (eager), noise (xla)"
+    others = [
+        Past.of(made(settings={**on, "inputs": "noise 70x42, motorcycle 70x42"})),
+        Past.of(made(settings={**on, "weights": "seed 1"})),
+        Past.of(made(modes=("eager",), settings=on)),
+        replace(before, on={}),
+    ]
+    report = made(faults=THREE, settings=on)
+    text = page(report, [before, *others, Past.of(report)]).partition('id="history-title"')[2]
+    assert "the last 2 runs like this one" in text
+    assert "On noise 35x21, motorcycle 35x21; eager, xla; weights seed 0; policy noise floor." in text
+    assert "4 other runs on record" in text
+    assert len(re.findall("<tr", text.partition("runs of the past")[2].partition("</table>")[0])) == 3
+    assert "History" not in page(report, [*others, Past.of(report)])
+    nothing = replace(report, runs=(), verdict="")
+    assert "History" not in page(nothing, [Past.of(nothing)] * 2)
 
 
 def test_history_says_where_versions_changed_and_which_line_is_which() -> None:
