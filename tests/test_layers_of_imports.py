@@ -3,6 +3,7 @@
 import ast
 import graphlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,14 @@ def sources() -> dict[str, str]:
     return {module_name(path): path.read_text(encoding="utf-8") for path in sorted(ROOT.rglob("*.py"))}
 
 
-def imports(text: str) -> Iterator[str]:
+@cache
+def imports(text: str) -> tuple[str, ...]:
     """Everything a module imports, by full name, also inside functions; what only type checkers see is left out."""
-    for node in _executed(ast.parse(text)):
+    return tuple(_imported(ast.parse(text)))
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in _executed(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
