@@ -11,8 +11,7 @@ import numpy as np
 
 from parity.frameworks import tf, torch
 from parity.models import Settings, load
-from parity.pairs import Input, Pair
-from parity.runners.keras_model import INPUT
+from parity.pairs import INPUT, Input, Pair
 from parity.tolerance import NoiseFloor, Policy, Tolerance
 from parity.verification import Verifier
 

@@ -6,6 +6,7 @@ cache: thirty times faster than whole-array NumPy on a large map, and no tempora
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ BLOCK = 1 << 15
 BLOCK_OF_DOUBLES = 1 << 13
 """OpenBLAS takes threads for a product of more than 10 000 doubles, and those then spin on the cores that an engine
 needs next."""
+VANISHING = 1e-30
+"""A sum of squares in float32 below this is taken again in float64: the least that a float32 has in full is 1e-38."""
 
 
 def fits_repeated(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -117,16 +120,16 @@ class _Walk:
     def add(self, actual: Array, expected: Array, start: int) -> None:
         """Take one block, whose first value is at flat position `start`."""
         difference = np.subtract(actual, expected, dtype=np.result_type(actual, expected, np.float32))
-        squares, expected_squares = float(np.dot(difference, difference)), float(np.dot(expected, expected))
-        if not math.isfinite(squares + expected_squares):
+        ours, theirs = _Size.of(difference), _Size.of(expected)
+        if not math.isfinite(ours.squares + theirs.squares) or ours.vanishes or theirs.vanishes:
             difference, expected = self._finite(actual, expected)
-            squares, expected_squares = float(np.dot(difference, difference)), float(np.dot(expected, expected))
-        self.squares += squares
-        self.expected_squares += expected_squares
+            ours, theirs = _Size.of(difference), _Size.of(expected)
+        self.squares += ours.squares
+        self.expected_squares += theirs.squares
         self.product += float(np.dot(difference, expected))
-        self.expected_max = max(self.expected_max, _greatest(expected))
-        if (greatest := _greatest(difference)) > self.max_abs:
-            self.max_abs = greatest
+        self.expected_max = max(self.expected_max, theirs.greatest)
+        if ours.greatest > self.max_abs:
+            self.max_abs = ours.greatest
             self.max_index = start + int(np.abs(difference).argmax())
         if self.limits.rtol is not None:
             allowed = self.limits.atol + self.limits.rtol * np.abs(expected)
@@ -158,6 +161,18 @@ class _Walk:
         )
 
 
-def _greatest(values: Array) -> float:
-    """The greatest absolute value."""
-    return max(float(np.maximum.reduce(values)), -float(np.minimum.reduce(values)))
+class _Size(NamedTuple):
+    """How large the values of a block are: the sum of their squares, the greatest absolute value."""
+
+    squares: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Array) -> Self:
+        greatest = max(float(np.maximum.reduce(values)), -float(np.minimum.reduce(values)))
+        return cls(float(np.dot(values, values)), greatest)
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether the squares may have been rounded to nothing, or nearly, in float32."""
+        return self.squares < VANISHING and self.greatest > 0

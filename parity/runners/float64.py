@@ -56,16 +56,20 @@ class StripConvolution(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+_LEFT_OUT = (None, 1, 0, 1, 1)
+"""Bias, stride, padding, dilation and groups of a `conv2d` where a call leaves them out."""
+
+
 def _fits(x: torch.Tensor, weight: torch.Tensor, *rest: Any) -> bool:
     """Whether `conv2d` below computes this call: float64, no groups or dilation, equal explicit padding and stride."""
-    bias, stride, padding, dilation, groups = (*rest, None, 1, 0, 1, 1)[:5] if len(rest) < 5 else rest[:5]
+    bias, stride, padding, dilation, groups = *rest, *_LEFT_OUT[len(rest) :]
     explicit = all(isinstance(value, (tuple, list)) and len(set(value)) == 1 for value in (stride, padding))
     return (
         x.dtype == torch.float64
         and x.ndim == 4
         and bias is not None
         and explicit
-        and set(dilation) == {1}
+        and (dilation == 1 or set(dilation) == {1})
         and groups == 1
         and x.shape[2] * x.shape[3] >= SMALL * stride[0] ** 2
         and weight.shape[2] > 1
@@ -97,8 +101,8 @@ def _padded_rows(x: torch.Tensor, top: int, count: int, pad: int, step: int) -> 
     _, height, width = x.shape
     rows = -(-count // step) * step + step
     padded_width = -(-(width + 2 * pad) // step) * step
-    inside = x[:, max(top, 0) : min(top + count, height)]
-    above = max(-top, 0)
+    inside = x[:, max(top, 0) : max(min(top + count, height), 0)]
+    above = min(max(-top, 0), rows)
     below = rows - above - inside.shape[1]
     return torch.nn.functional.pad(inside, (pad, padded_width - width - pad, above, below))
 
