@@ -346,8 +346,11 @@ def report_folder(report_dir: Path, pair: str) -> Path:
     return report_dir / re.sub(r"[^\w.-]+", "_", pair)
 
 
-def ensure_writable(folder: Path) -> None:
-    """Raise ReportFolderError unless `folder` can be written, or made. Leaves nothing behind."""
+def ensure_writable(folder: Path, what: Path | None = None) -> None:
+    """Raise ReportFolderError unless `folder` can be written, or made. Leaves nothing behind.
+
+    `what` is to be written there; without it, reports are.
+    """
     existing = folder.absolute()
     while not os.path.lexists(existing):
         existing = existing.parent
@@ -358,7 +361,7 @@ def ensure_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise ReportFolderError(f"cannot write reports to {folder}: {error.strerror or error}") from error
+        raise ReportFolderError(f"cannot write {what or f'reports to {folder}'}: {error.strerror or error}") from error
 
 
 def ensure_target(file: Path, source: Path | None, *, force: bool) -> None:
@@ -370,7 +373,7 @@ def ensure_target(file: Path, source: Path | None, *, force: bool) -> None:
     place_of(file)
     if file.exists() and not force:
         raise UsageError(f"{file} exists; --force overwrites it")
-    ensure_writable(file.parent)
+    ensure_writable(file.parent, file)
 
 
 def engine_versions() -> dict[str, str]:

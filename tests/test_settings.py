@@ -216,7 +216,6 @@ def test_the_port_itself_is_no_target(tmp_path: Path, *, link: bool) -> None:
         ensure_target(target, port, force=True)
 
 
-@pytest.mark.xfail(strict=True, reason="the words are those of reports: 'cannot write reports to ...'")
 def test_a_target_that_cannot_be_written_is_called_by_its_name() -> None:
     """The file that cannot be written is in the sentence, and no report is spoken of."""
     with pytest.raises(ReportFolderError, match=r"cannot write /proc/fixed\.keras"):

@@ -57,7 +57,7 @@ def _faults(wanted: dict[str, Any], output: Path) -> bool:
     from parity.settings import ensure_writable
 
     asked = Wanted(**wanted)
-    ensure_writable(output.parent)
+    ensure_writable(output.parent, output)
     with progress_bar(sys.stderr) as show:
         result = run(asked, show)
     path = result.save(output)

@@ -50,7 +50,7 @@ def _map(name: str, options: "Options", output: Path | None, *, force: bool) -> 
         place_of(output)
         if output.exists() and not force:
             raise UsageError(f"{output} exists; --force overwrites it")
-        ensure_writable(output.parent)
+        ensure_writable(output.parent, output)
     with progress_bar(sys.stderr) as show:
         show(f"loading {name}", 0.0)
         pair, inputs = load(name, settings.settings)

@@ -60,7 +60,7 @@ def _record(name: str, side: str, options: "Options", output: Path, *, force: bo
     if output.exists() and not force:
         raise UsageError(f"{output} exists; --force overwrites it")
     settings = RunSettings.of(name, options)
-    ensure_writable(output.parent)
+    ensure_writable(output.parent, output)
     with progress_bar(sys.stderr) as show:
         show(f"loading {name}", 0.0)
         pair, inputs = load(name, settings.settings)

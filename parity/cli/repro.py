@@ -59,7 +59,7 @@ def _repro(name: str, layer: str | None, output: Path, options: "Options", *, fo
     refuse_shipped(options.port, "cut into scripts")
     settings = RunSettings.of(name, options)
     _ensure_folder(output, force=force)
-    ensure_writable(output)
+    ensure_writable(output, output)
     with progress_bar(sys.stderr) as show:
         show(f"loading {name}", 0.0)
         pair, inputs = load(name, settings.settings)
