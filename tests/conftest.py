@@ -22,11 +22,8 @@ if not any(word.startswith("--model") for word in sys.argv):
 
 @pytest.fixture
 def plugin_options() -> tuple[str, ...]:
-    """The options with which a pytest run inside a test has parity's plugin, and says nothing of what the run around it
-    has imported."""
-    installed = metadata.entry_points(group="pytest11", name="parity")
-    quiet = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
-    return quiet if installed else (*quiet, "-p", "parity.pytest_plugin")
+    """The options with which a pytest run inside a test has parity's plugin."""
+    return () if metadata.entry_points(group="pytest11", name="parity") else ("-p", "parity.pytest_plugin")
 
 
 GROWTH = 256e6

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,14 @@ import pytest
 import parity
 
 PACKAGE = Path(parity.__file__).parent
-sys.path.insert(0, str(PACKAGE.parent))  # the benchmarks are beside the package, not in it
-drawing, effect, enumerating, rewriting, running, table = (
-    importlib.import_module(f"benchmarks.mutants.{name}")
-    for name in ("drawing", "effect", "enumerating", "rewriting", "running", "table")
-)
+# The benchmarks are beside the package, not in it. The path is as it was again: with the package on it, runs inside of
+# other tests would find that pytest cannot rewrite what it has found by an installation alone.
+with pytest.MonkeyPatch.context() as beside:
+    beside.syspath_prepend(PACKAGE.parent)
+    drawing, effect, enumerating, rewriting, running, table = (
+        importlib.import_module(f"benchmarks.mutants.{name}")
+        for name in ("drawing", "effect", "enumerating", "rewriting", "running", "table")
+    )
 ALL = list(enumerating.mutants())
 
 
