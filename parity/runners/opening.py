@@ -31,6 +31,7 @@ from parity.runners.graphs import (
     symbolic_leaves,
     written_by_user,
 )
+from parity.runners.operators import as_tensors_do
 from parity.runners.taps import OUTPUT, Numbering
 from parity.trees import leaves, rebuilt
 
@@ -59,7 +60,7 @@ def _traced(model: Any, call: Call) -> Graph | None:
     trace = _Trace()
     args, kwargs = call
     try:
-        with trace.recording():
+        with trace.recording(), as_tensors_do():
             result = trace.plain(model(*args, **kwargs, training=False))
     except Exception:  # a user's own code may raise anything on a tensor without values
         return None

@@ -137,10 +137,11 @@ class Heads(keras.Model):
         self.qkv = layers.Dense(3 * 4)
 
     def call(self, x: Any) -> Any:
-        """Attention by hand."""
+        """Attention by hand, with NumPy's float64 on either side of a tensor, which takes the tensor's type."""
         batch, length = ops.shape(x)[0], ops.shape(x)[1]
         q, k, v = ops.split(ops.reshape(self.qkv(x), (batch, length, 2, 6)), 3, axis=-1)
-        weights = ops.softmax(ops.einsum("bihd,bjhd->bhij", q, k) / 2**0.5)
+        scores = np.full(2, 2.0).prod() * ops.einsum("bihd,bjhd->bhij", q, k) / np.sqrt(2.0)
+        weights = ops.softmax(scores - np.eye(length))
         return ops.reshape(ops.einsum("bhij,bjhd->bihd", weights, v), (x.shape[0], length, 4))[:, 1:]
 
 
