@@ -19,7 +19,7 @@ from parity.explanation import Explanation
 from parity.golden.port import RecordedPort
 from parity.golden.sides import recorded_port, recorded_reference
 from parity.gradients import Differentiation
-from parity.layouts import derived_for
+from parity.layouts import derived_for, in_format_of
 from parity.lookup import both
 from parity.pairs import Input, Pair
 from parity.report import Report, merge
@@ -87,6 +87,8 @@ class Verifier:
         self._port: Port | RecordedPort | ArtifactPort = (
             recorded_port(pair) or artifact_port(pair.port) or Port(_unwrapped(pair.port))
         )
+        if isinstance(self._port, Port):
+            self.pair = in_format_of(self.pair, self._port.model)
         if gradients and isinstance(self._port, ArtifactPort):
             raise UsageError(f"gradients cannot be compared with {self._port.path}: a file that ships has none")
         if gradients and not (isinstance(self.reference, TorchModule) and isinstance(self._port, Port)):

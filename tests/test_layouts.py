@@ -10,7 +10,7 @@ import pytest
 from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, Axes, move
 from parity.errors import PairError
 from parity.frameworks import keras, torch
-from parity.layouts import derived, derived_for, layouts
+from parity.layouts import derived, derived_for, in_format_of, layouts
 from parity.layouts.letters import broadcast, fresh, inserted, merged, reshaped
 from parity.models.small import NETWORKS
 from parity.pairs import Input, Pair
@@ -165,6 +165,21 @@ def test_channels_first_ports() -> None:
     axes = Axes(port=CHANNELS_FIRST)
     assert layouts_of(nn.Conv2d(3, 4, 1).eval(), floats((2, 3, 5, 7)), "input", axes=axes) == [("NCHW", "NCHW")]
     assert layouts_of(nn.GRU(3, 4).eval(), floats((5, 2, 3)), "input", axes=axes) == [("LNC", "NLC")]
+
+
+@pytest.mark.parametrize("formats", [("channels_first",) * 2, ("channels_first", "channels_last")])
+def test_a_port_says_its_format(formats: tuple[str, str]) -> None:
+    """Images have their channels first where all layers that see images say so, however deep they are in the port."""
+    conv, pool = (
+        kind(2, data_format=each) if kind is layers.MaxPooling2D else kind(4, 3, data_format=each)
+        for kind, each in zip((layers.Conv2D, layers.MaxPooling2D), formats, strict=True)
+    )
+    inner = keras.Sequential([conv])
+    port = keras.Sequential([inner, layers.ReLU(), pool, layers.Flatten()])
+    pair = in_format_of(Pair(name="net", reference=None, port=None), port)
+    assert pair.axes.channels_last == (formats[1] == "channels_last")
+    declared = Axes(port={4: "NWHC"})
+    assert in_format_of(Pair(name="net", reference=None, port=None, axes=declared), port).axes == declared
 
 
 def test_a_map_that_a_dense_layer_works_on() -> None:

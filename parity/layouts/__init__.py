@@ -12,6 +12,7 @@ works along the last axis: what these make, and what was transposed for them, ha
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from parity.axes import CHANNELS_FIRST, CHANNELS_LAST, Axes, batch_first, in_port
 from parity.errors import PairError
@@ -20,6 +21,7 @@ from parity.layouts.letters import Merged
 from parity.pairs import Input, Pair
 from parity.runners.calls import Call
 from parity.runners.reference import Reference
+from parity.runners.signature import has_channels_first
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -51,6 +53,13 @@ def derived(
     found = layouts(axes, calls, shapes, inputs, names)
     by_name = {name: (layout.reference, layout.port) for name, layout in found.items()}
     return replace(axes, by_name={**axes.by_name, **by_name})
+
+
+def in_format_of(pair: Pair, port: Any) -> Pair:
+    """The pair with images as its port's layers have them, channels first or last, where its axes have them last."""
+    if pair.axes.port != CHANNELS_LAST or not has_channels_first(port):
+        return pair
+    return replace(pair, axes=replace(pair.axes, port=CHANNELS_FIRST))
 
 
 def derived_for(pair: Pair, reference: Reference, given: Input) -> Pair:

@@ -117,7 +117,7 @@ def draft(name: str, reference: str, port: str, settings: Settings) -> Draft:
             for slot, place in zip(slots, places, strict=True)
         ),
         values=settings.values or RANGE,
-        axes={place.way: (place.layout, place.port_layout) for place in places if _is_unusual(place, pair)},
+        axes={place.way: (place.layout, place.port_layout) for place in places if _is_unusual(place, fed)},
         input_map=fed.input_map,
     )
 

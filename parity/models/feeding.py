@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from parity.artifacts.files import LIMIT, checked
-from parity.artifacts.shipped import kind_of, shipped
+from parity.artifacts.shipped import KERAS, kind_of, kind_of_file, shipped
 from parity.axes import CHANNELS_FIRST, Array, Axes
 from parity.errors import InputError, PairError, UsageError
 from parity.frameworks import is_loaded
 from parity.inputs.files import ARRAYS, PICTURES, READABLE, arrays_from, folder, image
 from parity.inputs.signature import BOOLEAN, FLOAT, INTEGER, KINDS, NOISE, Slot, from_signature
 from parity.inputs.words import seeded, two_pictures
-from parity.layouts import derived_for
+from parity.layouts import derived_for, in_format_of
 from parity.lookup import both, users_code
 from parity.models.settings import Settings
 from parity.pairs import INPUT, Input, Pair
@@ -108,7 +108,10 @@ class Feeding:
         self._looked_at = True
         here = {"reference": is_loaded("torch"), "port": is_loaded("tensorflow")}
         gone: dict[str, Any] = {side: None for side, loaded in here.items() if not loaded}
-        return both(replace(self.pair, **gone) if gone else self.pair)
+        built = both(replace(self.pair, **gone) if gone else self.pair)
+        file = shipped(built.port)
+        is_model = file is None or kind_of_file(file.path) == KERAS
+        return in_format_of(built, built.port) if is_model else built
 
     @cached_property
     def places(self) -> tuple[Place, ...]:

@@ -57,6 +57,17 @@ def smallest_vocabulary(*networks: Any) -> int | None:
     return min(sizes, default=None)
 
 
+def has_channels_first(port: Any) -> bool:
+    """Whether every layer of a port that says where an image has its channels says first; a file is read."""
+    network = _loaded(Path(port)) if isinstance(port, (str, Path)) else port
+    said = {
+        getattr(layer, "data_format", None)
+        for layer in _layers(network)
+        if any(kind.__name__.endswith(("2D", "3D")) for kind in type(layer).__mro__)
+    }
+    return said - {None} == {"channels_first"}
+
+
 def forward_names(reference: Any) -> list[str]:
     """The names of what a reference's forward takes by position; nothing where Python does not know."""
     try:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -341,3 +342,12 @@ def test_two_pictures_are_for_two_inputs() -> None:
     assert [array.shape for array in fed(Two, port, settings)[1][0].args] == [(1, 3, 5, 7)] * 2
     with pytest.raises(InputError, match=r"2 pictures given, and own has 1 inputs; --input a\.png"):
         fed(Net, image_port(5, 7), settings)
+
+
+def test_a_port_of_channels_first_needs_no_axes() -> None:
+    """The layers of the port say where it has its channels: the noise has the reference's layout, and parity holds."""
+    image = keras.Input((2, 3, 5))
+    port = keras.Model(image, keras.layers.ZeroPadding2D(1, data_format="channels_first")(image))
+    pair, (given,) = fed(lambda: torch.nn.ZeroPad2d(1).eval(), lambda: port, Settings())
+    assert given.array.shape == (1, 2, 3, 5)
+    assert parity.verify(replace(pair, axes=None), inputs=[given], modes=("eager",)).passed
