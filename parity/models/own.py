@@ -24,8 +24,10 @@ def load_own(name: str, thing: Any, settings: Settings, registered: Mapping[str,
     if isinstance(thing, Pair):
         _refuse_untold(name, settings)
         return _fed(settings.applied(thing), settings)
-    if not callable(thing):
-        raise UsageError(f"{name} is a {type(thing).__name__}, not a parity.Pair, nor a function that returns one")
+    if not callable(thing) or _side(thing):
+        what = thing.__name__ if isinstance(thing, type) else f"a {type(thing).__name__}"
+        words = f"{name} is {what}, not a parity.Pair, nor a function that returns one"
+        raise UsageError(f"{words}{_one_side(name, thing)}")
     takes_settings = _takes_settings(name, thing)
     if not takes_settings:
         _refuse_untold(name, settings)
@@ -33,11 +35,23 @@ def load_own(name: str, thing: Any, settings: Settings, registered: Mapping[str,
         made = thing(settings) if takes_settings else thing()
     pair, given = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(pair, Pair):
-        raise UsageError(f"{name} returned a {type(pair).__name__}, not a parity.Pair or (Pair, inputs)")
+        words = f"{name} returned a {type(pair).__name__}, not a parity.Pair or (Pair, inputs)"
+        raise UsageError(f"{words}{_one_side(name, pair)}")
     pair = settings.applied(pair)
     if given is not None and takes_settings and not settings.recorded:
         return pair, list(given)
     return _fed(pair, settings, given)
+
+
+def _side(thing: Any) -> str:
+    """Which side of a pair a thing is, a network of torch or of Keras or the class of one; "" for anything else."""
+    return "reference" if hasattr(thing, "named_modules") else "port" if hasattr(thing, "_flatten_layers") else ""
+
+
+def _one_side(name: str, thing: Any) -> str:
+    """What to do with a network that was given for a pair; "" for anything else."""
+    side = _side(thing)
+    return f"; it is one side of a pair, which parity init --{side} {name} makes" if side else ""
 
 
 def _fed(pair: Pair, settings: Settings, given: Sequence[Input] | None = None) -> tuple[Pair, list[Input]]:

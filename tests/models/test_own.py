@@ -128,6 +128,17 @@ def test_a_name_is_no_path(name: str) -> None:
     ("line", "error", "sentence"),
     [
         ("it = 7", UsageError, "own_pairs.py:it is a int, not a parity.Pair"),
+        (
+            "import torch; it = torch.nn.ReLU()",
+            UsageError,
+            "it is a ReLU, not .*; .* parity init --reference own_pairs.py",
+        ),
+        (
+            "from torch.nn import Conv2d as it",
+            UsageError,
+            "it is Conv2d, not a parity.Pair.*; it is one side of a pair",
+        ),
+        ("import keras; it = lambda: keras.Sequential()", UsageError, "returned a Sequential, .* parity init --port"),
         ("def it(): return 7", UsageError, "own_pairs.py:it returned a int, not a parity.Pair"),
         ("def it(a, b): pass", UsageError, "own_pairs.py:it needs a, b; a function that makes a pair takes Settings"),
         ("def it(): raise KeyError('x')", UserCodeError, r"making the pair .* failed with KeyError: 'x' \(.*line 4\)"),
