@@ -5,7 +5,7 @@ cache: thirty times faster than whole-array NumPy on a large map, and no tempora
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -20,6 +20,9 @@ BLOCK_OF_DOUBLES = 1 << 13
 needs next."""
 VANISHING = 1e-30
 """A sum of squares in float32 below this is taken again in float64: the least that a float32 has in full is 1e-38."""
+
+MASK_GAP, MASK_SPREAD = 100.0, 0.9
+"""Values are masked where they are so many times as large as all others, and at least so much of the largest."""
 
 
 def fits_repeated(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -78,13 +81,23 @@ class Comparison:
 def compare(actual: Array, expected: Array, limits: Limits | None = None) -> Comparison:
     """Compare two arrays of one shape and layout, element by element.
 
-    Raises ValueError where the shapes differ: that is the caller's to report, there is no number for it.
+    Where masked values hide what the others have, the comparison is that of the others. Raises ValueError where the
+    shapes differ: that is the caller's to report, there is no number for it.
     """
     if actual.shape != expected.shape:
         raise ValueError(f"shapes differ: actual {actual.shape}, expected {expected.shape}")
     limits = limits or Limits()
     # Halves are widened like whole numbers: a sum of their squares is rounded to a half.
     actual, expected = (a if a.dtype in (np.float32, np.float64) else a.astype(np.float64) for a in (actual, expected))
+    whole = _walked(actual, expected, limits)
+    if limits.beside_masked is None or not whole.passed:
+        return whole
+    places = np.flatnonzero(~is_masked(expected))
+    beside = _walked(actual.reshape(-1)[places], expected.reshape(-1)[places], limits.beside_masked)
+    return whole if beside.passed else replace(beside, max_index=int(places[beside.max_index]) if places.size else 0)
+
+
+def _walked(actual: Array, expected: Array, limits: Limits) -> Comparison:
     walk = _Walk(limits)
     block = BLOCK if actual.itemsize == expected.itemsize == 4 else BLOCK_OF_DOUBLES
     flat_actual, flat_expected = actual.reshape(-1), expected.reshape(-1)
@@ -96,6 +109,24 @@ def compare(actual: Array, expected: Array, limits: Limits | None = None) -> Com
 
 def noise_of(reference: Array, exact: Array) -> Noise:
     """The noise of a float32 sample against the float64 sample of the same positions."""
+    noise = _noise_of(reference, exact)
+    masked = is_masked(exact)
+    return replace(noise, beside_masked=_noise_of(reference[~masked], exact[~masked])) if masked.any() else noise
+
+
+def is_masked(values: Array) -> npt.NDArray[np.bool_]:
+    """Which values stand for none, as the -1e9 that is put in place of scores: all alike, and far from the others.
+
+    None where there are no such values, or no others that differ from zero.
+    """
+    sizes = np.abs(values)
+    greatest = sizes.max(initial=0.0, where=np.isfinite(sizes))
+    large = sizes > greatest / MASK_GAP
+    alike = bool((sizes[large] > greatest * MASK_SPREAD).all())
+    return large if alike and (sizes[~large] > 0).any() else np.zeros(values.shape, bool)
+
+
+def _noise_of(reference: Array, exact: Array) -> Noise:
     difference = compare(reference, exact)
     return Noise(
         rmse=difference.rmse,

@@ -26,7 +26,8 @@ ULP = 2.0**-23
 class Noise:
     """How far the reference's float32 run is from its float64 run at one tap, and how large the values there are.
 
-    All in the units of the activations; `count` is the number of values these were measured on.
+    All in the units of the activations; `count` is the number of values these were measured on. Where some values stand
+    for none (the -1e9 of a mask), `beside_masked` has the noise of the others.
     """
 
     rmse: float
@@ -35,11 +36,20 @@ class Noise:
     expected_rms: float
     expected_max: float
     count: int
+    beside_masked: "Noise | None" = None
 
     def at_scale(self, values: "Noise") -> "Noise":
         """The same relative noise, for values of the size that `values` describes."""
         scale = values.expected_rms / self.expected_rms if self.expected_rms else 1.0
-        return replace(values, rmse=self.rmse * scale, gain=self.gain, max_abs=self.max_abs * scale, count=self.count)
+        ours, theirs = self.beside_masked, values.beside_masked
+        return replace(
+            values,
+            rmse=self.rmse * scale,
+            gain=self.gain,
+            max_abs=self.max_abs * scale,
+            count=self.count,
+            beside_masked=ours and theirs and ours.at_scale(theirs),
+        )
 
     def at_most(self, values: "Noise") -> "Noise":
         """The same relative noise for values of the size that `values` describes, but never more than was measured.
@@ -47,12 +57,14 @@ class Noise:
         Relative noise says nothing of larger values where what it was measured on is next to nothing: an empty item.
         """
         scaled = self.at_scale(values)
+        ours, theirs = self.beside_masked, values.beside_masked
         down = min(1.0, self.expected_rms / values.expected_rms) if values.expected_rms else 1.0
         return replace(
             scaled,
             rmse=min(scaled.rmse, self.rmse),
             max_abs=min(scaled.max_abs, self.max_abs),
             gain=self.gain * down,
+            beside_masked=ours and theirs and ours.at_most(theirs),
         )
 
     @property
@@ -63,13 +75,17 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one comparison may not exceed: RMSE, gain and greatest difference, or |a - e| <= atol + rtol * |e|."""
+    """What one comparison may not exceed: RMSE, gain and greatest difference, or |a - e| <= atol + rtol * |e|.
+
+    `beside_masked` is what the values that are no mask's may not exceed by themselves, where there are both.
+    """
 
     rmse: float = math.inf
     gain: float = math.inf
     max_abs: float = math.inf
     rtol: float | None = None
     atol: float = 0.0
+    beside_masked: "Limits | None" = None
 
 
 @lru_cache
@@ -106,7 +122,9 @@ class NoiseFloor:
             return Limits(rtol=ULP)
         spread = scatter(noise.count)
         unbiased = max(UNIT_ROUNDOFF, abs(noise.gain), noise.floor / math.sqrt(noise.count))
+        beside = noise.beside_masked
         return Limits(
+            beside_masked=self.limits(beside, anchored=anchored) if beside else None,
             gain=self.rmse_ratio * spread * unbiased if anchored else math.inf,
             rmse=self.rmse_ratio * spread * max(noise.rmse, UNIT_ROUNDOFF * noise.expected_rms),
             max_abs=self.max_ratio * spread * max(noise.max_abs, UNIT_ROUNDOFF * noise.expected_max),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from parity import comparison
-from parity.comparison import BLOCK, Comparison, compare, fits_repeated, noise_of
-from parity.tolerance import Limits
+from parity.comparison import BLOCK, Comparison, compare, fits_repeated, is_masked, noise_of
+from parity.tolerance import Limits, NoiseFloor
 
 Array = npt.NDArray[Any]
 
@@ -296,6 +296,42 @@ def test_small_differences_do_not_vanish(size: float) -> None:
     expected = np.array([1.0, -2.0, 3.0], np.float32) * np.float32(size)
     actual = expected * np.float32(1 + 1e-5)
     assert_agrees(compare(actual, expected), actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "masked"),
+    [
+        ([0.5, -1e9, 2.0, -1e9, 0.0], [False, True, False, True, False]),
+        ([-1e9, 3.0, -1.0000001e9, -np.inf], [True, False, True, True]),
+        ([1e-3, 1.0, 30.0, 1e4], [False, False, False, True]),
+        ([1e-3, 1.0, 30.0, 1e3], [False] * 4),
+        ([0.5, -1e9, 5e7, 2.0], [False] * 4),
+        ([0.0, 0.0, -1e9], [False] * 3),
+        ([-1e9, -1e9], [False] * 2),
+        ([1.0, np.nan, np.inf], [False] * 3),
+        ([], []),
+    ],
+    ids=str,
+)
+def test_what_is_masked(values: list[float], masked: list[bool]) -> None:
+    """Values that are all alike and a hundred times as large as all others are a mask; without others there is none."""
+    assert is_masked(np.array(values)).tolist() == masked
+
+
+@pytest.mark.parametrize("mask", [-1e4, -1e9, np.finfo(np.float32).min])
+def test_values_beside_a_mask_are_judged_by_their_own_noise(mask: float) -> None:
+    """A ten-thousandth of an ordinary value is nothing to the mask, and a fault all the same, at its place."""
+    exact = np.random.default_rng(5).standard_normal(60)
+    exact[::7] = mask
+    expected = exact.astype(np.float32)
+    limits = NoiseFloor().limits(noise_of(expected, exact))
+    assert compare(np.nextafter(expected, np.float32(0)), expected, limits).passed
+    wrong = expected.copy()
+    wrong[3:6] *= np.float32(1 + 1e-4)
+    found = compare(wrong, expected, limits)
+    assert not found.passed
+    assert found.max_index in (3, 4, 5)
+    assert found.count == 60 - len(exact[::7])
 
 
 def test_noise_is_the_difference_of_two_precisions() -> None:

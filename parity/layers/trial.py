@@ -140,7 +140,8 @@ class Trial:
                         tensor.mul_(torch.from_numpy(_moves(generator, tuple(tensor.shape))))
             moved = _outputs(module, self.case.given, wide=True, moved_by=generator)
             for name, array in moved.items():
-                found[name].append(noise_of(array, self.exact[name]))
+                neither = np.isnan(array) & np.isnan(self.exact[name])
+                found[name].append(noise_of(*(np.where(neither, 0, each) for each in (array, self.exact[name]))))
         return {name: _typical(noises) for name, noises in found.items()}
 
 
@@ -162,6 +163,7 @@ def _typical(noises: Iterable[Noise]) -> Noise:
         rmse=float(np.sqrt(np.mean([each.rmse**2 for each in noises]))),
         gain=float(np.sqrt(np.mean([each.gain**2 for each in noises]))),
         max_abs=max(each.max_abs for each in noises),
+        beside_masked=None,
     )
 
 
@@ -172,6 +174,7 @@ def _widest(noises: list[Noise]) -> Noise:
         rmse=max(each.rmse for each in noises),
         gain=max((each.gain for each in noises), key=abs),
         max_abs=max(each.max_abs for each in noises),
+        beside_masked=None,
     )
 
 

@@ -259,7 +259,9 @@ def test_weights_that_are_not_finite(side: str, value: float) -> None:
     report = judged(reference, model)
     assert slugs(report) == {"first": "non-finite"}
     detail = report.findings[0].cause.detail
-    assert f"the {side}'s {'kernel' if side == 'port' else 'bias'} holds 1 of them" in detail
+    weight = "kernel" if side == "port" else "bias"
+    assert detail.startswith(f"the {side}'s {weight} holds 1 NaN or infinite value; NaN or infinity in ")
+    assert detail.count("holds") == 1
     assert report.first_divergence == report.findings[0]
     assert not report.passed
 
@@ -314,15 +316,7 @@ def test_a_random_reference_hides_nothing() -> None:
         return
 
 
-@pytest.mark.parametrize(
-    ("factor", "passed"),
-    [
-        (1, True),
-        pytest.param(
-            2, False, marks=pytest.mark.xfail(strict=True, reason="every value may be as wrong as the largest")
-        ),
-    ],
-)
+@pytest.mark.parametrize(("factor", "passed"), [(1, True), (2, False)])
 def test_a_few_large_values_hide_nothing(factor: int, passed: bool) -> None:
     """Beside values of -1e9, ordinary values that are twice what they should be are a fault."""
     reference = Reference(
