@@ -5,7 +5,6 @@ where it is more than noise: by more than a factor of two, and beyond the floor.
 tolerance the counts mean other things, and only what is at fault in one of them and not in the other is a change.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -140,9 +139,7 @@ def measured(layer: LayerResult) -> Measure | None:
 
 def floors(measure: Measure | None) -> float:
     """An error in floors: infinity where it is no number, 0 where there is none."""
-    if measure is None:
-        return 0.0
-    return math.inf if measure.note or not math.isfinite(measure.ratio) else measure.ratio
+    return measure.floors if measure else 0.0
 
 
 def _kind(earlier: LayerResult, later: LayerResult, units: tuple[str, str]) -> str:

@@ -84,9 +84,7 @@ def alike(history: Sequence[Past], report: Report) -> list[Past]:
 
 def _floors(layer: LayerResult) -> float:
     measure = layer.introduced or layer.propagated
-    if measure is None:
-        return 0.0
-    return math.inf if measure.note or not math.isfinite(measure.ratio) else measure.ratio
+    return measure.floors if measure else 0.0
 
 
 def remember(report: Report, folder: Path) -> Path:

@@ -61,6 +61,7 @@ REST: tuple[Family, ...] = (
     environment.reduced_precision,
     bias.bias_missing,
     geometry.convolution,
+    geometry.padding_itself,
     geometry.transposed,
     pooling.pooling,
     resizing.resize,
@@ -259,7 +260,7 @@ def _not_finite(evidence: Evidence, cause: Cause) -> Diagnosis:
     if not any(each.explains and each.hypothesis.slug != "unknown" for each in tried):
         return Diagnosis(cause=cause)
     found = _conclude(evidence, tried)
-    detail = f"{found.cause.detail}; {cause.detail}"
+    detail = cause.detail if found.cause.slug == cause.slug else f"{found.cause.detail}; {cause.detail}"
     return replace(found, cause=replace(found.cause, detail=detail), misloaded=True)
 
 

@@ -170,13 +170,13 @@ def non_finite(evidence: Evidence) -> Cause | None:
     )
     weights = {"reference": evidence.source_weights, "port": evidence.port_weights}
     bad = [
-        f"the {side}'s {name} holds {count} of them"
+        f"the {side}'s {name} holds {count} NaN or infinite value{'s' * (count > 1)}"
         for side, tensors in weights.items()
         for name, tensor in zip(evidence.weight_names, tensors, strict=False)
         if (count := int(np.count_nonzero(~np.isfinite(tensor))))
     ]
     return Cause(
         slug="non-finite",
-        detail="; ".join([f"NaN or infinity in {where}, from finite input", *bad]),
+        detail="; ".join([*bad, f"NaN or infinity in {where}, from finite input"]),
         change=f"find where {written(evidence.operation)} gets NaN or infinity from",
     )

@@ -103,15 +103,27 @@ def restored_weights(evidence: Evidence) -> tuple[Array, ...]:
 
 def _hypothesis(evidence: Evidence, slug: str, chosen: Mapping[int, Explanation]) -> Hypothesis:
     names = evidence.weight_names
-    details = [each.detail.format(it=f"the {names[index]}") for index, each in chosen.items()]
+    alike: dict[str, list[str]] = {}
+    for index, each in chosen.items():
+        alike.setdefault(each.detail, []).append(names[index])
     return Hypothesis(
         slug=slug,
-        detail="; ".join(dict.fromkeys(details)),
+        detail="; ".join(detail.format(it=_each_of(of)) for detail, of in alike.items()),
         change=f"load the weights of {written(evidence.operation)} as the reference has them{_reordered(evidence)}: "
         + ", ".join(names[index] for index in chosen),
         edit=_edit(evidence, {index: each.restored for index, each in chosen.items()}),
         standing=SEEN,
     )
+
+
+def _each_of(names: Sequence[str]) -> str:
+    """Weights of which the same is said.
+
+    >>> _each_of(["kernel"]), _each_of(["kernel", "recurrent_kernel", "bias"])
+    ('the kernel', 'each of kernel, recurrent_kernel and bias')
+    """
+    *others, last = names
+    return f"each of {', '.join(others)} and {last}" if others else f"the {last}"
 
 
 def _several(evidence: Evidence, explained: Mapping[int, Sequence[Explanation]]) -> Hypothesis:
@@ -160,7 +172,9 @@ def _explanations(evidence: Evidence, index: int) -> Iterator[Explanation]:
         return
     if not np.isfinite(weight).all():
         count = int(np.count_nonzero(~np.isfinite(weight)))
-        yield Explanation(slug="non-finite", detail=f"{{it}} holds {count} NaN or infinite values", restored=source)
+        yield Explanation(
+            slug="non-finite", detail=f"{{it}} holds {count} NaN or infinite value{'s' * (count > 1)}", restored=source
+        )
         return
     known = weight, source, evidence.slacks[index]
     rearranged = (_axes_and_flips, _gates, _layout, _slices, _reshaped) if same_values(*known) else ()

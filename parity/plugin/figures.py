@@ -14,7 +14,7 @@ def figures_of(
     if layers is None:
         for run in runs:
             yield "parity.output.relative", run.output.relative
-            yield "parity.output.floors", run.output.ratio
+            yield "parity.output.floors", run.output.floors
             yield "parity.output.allowed", run.output.allowed
             yield from ((f"parity.{name}.epe", far.epe_mean) for name, far in run.deviations.items() if far.epe_mean)
         return
@@ -26,11 +26,11 @@ def figures_of(
     yield "parity.floor", worst.floor
     if worst.introduced is not None:
         yield "parity.introduced.relative", worst.introduced.relative
-        yield "parity.introduced.floors", worst.introduced.ratio
+        yield "parity.introduced.floors", worst.introduced.floors
         yield "parity.introduced.allowed", worst.introduced.allowed
     propagated = [result.propagated for result in mine if result.propagated is not None]
     if propagated:
-        yield "parity.propagated.floors", max(measure.ratio for measure in propagated)
+        yield "parity.propagated.floors", max(measure.floors for measure in propagated)
     causes = dict.fromkeys(found.cause.slug for found in report.findings if module_of(found.layer) in layers)
     if causes:
         yield "parity.cause", ", ".join(causes)
@@ -38,4 +38,4 @@ def figures_of(
 
 def _floors(result: LayerResult) -> float:
     measure = result.introduced or result.propagated
-    return -1.0 if measure is None else float("inf") if measure.note else measure.ratio
+    return measure.floors if measure else -1.0

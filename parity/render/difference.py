@@ -6,7 +6,7 @@ from rich.text import Text
 from parity.differences import APPEARED, BETTER, ORDER, VANISHED, WORSE, Change, Difference
 from parity.numbers import short, times
 from parity.render.page import Page, clip, plain_table
-from parity.render.sentences import SHOWN, some_of
+from parity.render.sentences import SHOWN, in_place_of_a_number, some_of
 from parity.render.terminal import NARROW, SHORTEST, STYLES
 from parity.report import DIVERGED, INHERITS, PASS, Measure
 
@@ -18,8 +18,8 @@ def in_words(measure: Measure | None) -> str:
     """An error before or after, and how many floors it is."""
     if measure is None:
         return "-"
-    if measure.note:
-        return "not finite" if "not finite" in measure.note else "not comparable"
+    if words := in_place_of_a_number(measure):
+        return words
     return f"{short(measure.relative)} ({times(measure.ratio)})" if measure.relative else "exact"
 
 

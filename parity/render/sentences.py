@@ -22,6 +22,13 @@ SHOWN = 8
 NON_FINITE = "non-finite"
 
 
+def in_place_of_a_number(measure: Measure) -> str:
+    """What is said of a measure that is no number to compare; nothing of any other."""
+    if not measure.note:
+        return ""
+    return "not finite" if "not finite" in measure.note else "not comparable"
+
+
 def how_far_off(report: Report, measure: Measure) -> str:
     """How far a measure is off, and how far it may be."""
     if measure.note:
@@ -90,7 +97,7 @@ def cause_in_words(finding: Finding) -> str:
     return f"cause: {names} ({cause.detail})" if cause.detail else f"cause: {names}"
 
 
-PERMUTED = re.compile(r"(?:the )?(\w+)'s axes are permuted: it needs ([a-z ]+) = its axes \(([0-9, ]+)\)")
+PERMUTED = re.compile(r"the (\w+)'s axes are permuted: it needs ([a-z ]+) = its axes \(([0-9, ]+)\)")
 AXES = {"kh": "height", "kw": "width", "i": "input channels", "o": "output channels"}
 
 
@@ -190,7 +197,7 @@ def places_in_words(report: Report, findings: Iterable[Finding]) -> str:
 def runs_in_words(report: Report, places: Sequence[tuple[str, str]]) -> str:
     """Runs as "noise (eager, graph), ramp (eager)"; all of them as "all 6 runs"."""
     if len(report.runs) > 1 and set(places) == {(run.input, run.mode) for run in report.runs}:
-        return f"all {len(report.runs)} runs"
+        return "both runs" if len(report.runs) == 2 else f"all {len(report.runs)} runs"
     modes: dict[str, list[str]] = {}
     for name, mode in dict.fromkeys(places):
         modes.setdefault(name, []).append(mode)

@@ -4,7 +4,6 @@ Everything returns a string, laid out for `width` columns (by default the termin
 and without colour unless asked. Names and commands are never broken in two: only sentences wrap.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -24,6 +23,7 @@ from parity.render.sentences import (
     grouped,
     how_far,
     how_far_off,
+    in_place_of_a_number,
     next_command,
     places_in_words,
     result_of,
@@ -177,7 +177,10 @@ def _ends(run: Run) -> tuple[Text, Text]:
     if run.verdict == DIED:
         return Text("-"), Text("-")
     return (
-        Text(short(run.output.relative), style="" if run.output.passed else STYLES[DIVERGED]),
+        Text(
+            in_place_of_a_number(run.output) or short(run.output.relative),
+            style="" if run.output.passed else STYLES[DIVERGED],
+        ),
         Text(_watching(run), style="" if run.watching.within else STYLES[DIVERGED]),
     )
 
@@ -185,13 +188,14 @@ def _ends(run: Run) -> tuple[Text, Text]:
 def _worst(run: Run, width: int) -> str:
     """The layer that introduces most; where none introduces anything, the one farthest off end to end."""
     guilty = [layer for layer in run.layers if layer.verdict == INTRODUCES]
-    measured = [(layer.introduced.ratio, layer.layer) for layer in guilty if layer.introduced]
-    measured = measured or [(layer.propagated.ratio, layer.layer) for layer in run.layers if layer.propagated]
-    measured = measured or [(layer.introduced.ratio, layer.layer) for layer in run.layers if layer.introduced]
+    measured = [(layer.introduced, layer.layer) for layer in guilty if layer.introduced]
+    measured = measured or [(layer.propagated, layer.layer) for layer in run.layers if layer.propagated]
+    measured = measured or [(layer.introduced, layer.layer) for layer in run.layers if layer.introduced]
     if not measured:
         return "nothing compared"
-    ratio, name = max(measured, key=lambda pair: pair[0] if not math.isnan(pair[0]) else math.inf)
-    return f"{times(ratio):>7} {clip(name, width)}"
+    measure, name = max(measured, key=lambda pair: pair[0].floors)
+    words = f"{in_place_of_a_number(measure) or times(measure.ratio):>7}"
+    return f"{words} {clip(name, max(SHORTEST, width + 7 - len(words)))}"
 
 
 def _watching(run: Run) -> str:
@@ -345,5 +349,7 @@ def _measured(measure: Measure | None, rounded: bool) -> Text:
     if measure is None:
         return Text("-")
     style = "" if measure.passed else STYLES[DIVERGED]
+    if words := in_place_of_a_number(measure):
+        return Text(words, style=style)
     error = f"{measure.sqnr:.1f} dB" if rounded else short(measure.relative)
     return Text(f"{error} {times(measure.ratio):>7}", style=style)

@@ -1,5 +1,6 @@
 """The parts of a report, frozen: what was measured, what was found, what was left out."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,6 +34,11 @@ class Measure(Record):
     total: int
     passed: bool
     note: str = ""
+
+    @property
+    def floors(self) -> float:
+        """The error in floors; infinite where it is no number to compare, as of values that are not finite."""
+        return math.inf if self.note or not math.isfinite(self.ratio) else self.ratio
 
     @property
     def sqnr(self) -> float:

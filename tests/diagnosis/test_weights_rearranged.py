@@ -232,13 +232,15 @@ def test_a_negative_variance_is_a_vector_in_the_wrong_slot() -> None:
 
 
 def test_an_lstm_with_its_gates_in_the_order_of_tensorflow_1() -> None:
-    """Kernels and bias in the order input, cell, forget, output are gate-order, all three weights named."""
+    """Kernels and bias in the order input, cell, forget, output are gate-order, all three named, and said once."""
     reference, port = recurrent("LSTM")
     reweighted(port, "rnn", lambda *weights: [_blocks(weight, 4, (0, 2, 1, 3)) for weight in weights])
     cause = proven(
         reference, port, "rnn[0]", "gate-order", steps(), says="i c f o", layers=SEQUENCE, axes=axes_of_sequences()
     )
     assert all(name in cause.change for name in ("kernel", "recurrent_kernel", "bias"))
+    assert cause.detail.startswith("each of kernel, recurrent_kernel and bias has its gates in the order i c f o; ")
+    assert cause.detail.count("gates") == 1
 
 
 def test_a_gru_with_its_gates_in_torch_order() -> None:

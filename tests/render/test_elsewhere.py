@@ -1,6 +1,7 @@
 """Reports where people already look: beside a change on GitHub, in result files, in Model Explorer, in TensorBoard."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from records import COVERAGE, measure, report
+from records import COVERAGE, measure, report, with_run
 
 from parity.errors import UsageError
 from parity.plugin.figures import figures_of
@@ -36,7 +37,7 @@ def test_a_finding_is_an_error_beside_the_change() -> None:
     """Each finding once, with its layer as title, its cause, and the verdict last; a pass is a notice."""
     lines = annotations(report(modes=("eager", "graph"), faulty=["conv1.0"]))
     assert lines[0].startswith("::error title=parity%3A small / conv1.0 -> conv1::conv1.0 introduces ")
-    assert "in all 2 runs%0Acause: padding (same pads" in lines[0]
+    assert "in both runs%0Acause: padding (same pads" in lines[0]
     assert lines[1:] == ["::error title=parity%3A small::DIVERGED: small agrees in 0 of 2 runs; first at conv1.0"]
     (notice,) = annotations(report())
     assert notice.startswith("::notice title=parity%3A small::PASS")
@@ -80,6 +81,10 @@ def test_a_layers_figures_are_those_of_its_worst_run() -> None:
     made = report(modes=("eager", "graph"), faulty=["conv1.0"])
     figures = dict(figures_of(made, ["conv1.0"], [("noise", "eager"), ("noise", "graph")]))
     assert figures["parity.introduced.floors"] == 5000
+    bad = replace(measure(0), note="7 values of the port are not finite", passed=False)
+    layers = tuple(replace(each, introduced=bad) if each.layer == "conv1.0" else each for each in made.runs[0].layers)
+    strange = dict(figures_of(with_run(made, 0, layers=layers), ["conv1.0"], [("noise", "eager")]))
+    assert strange["parity.introduced.floors"] == math.inf
     assert figures["parity.introduced.allowed"] == pytest.approx(3.2e-6)
     assert (figures["parity.port_layer"], figures["parity.cause"]) == ("conv1", "padding")
     assert dict(figures_of(made, ["gone"], [("noise", "eager")])) == {}

@@ -150,6 +150,22 @@ def test_an_output_that_cannot_be_compared_gives_the_reason() -> None:
     assert f"small / output  cannot be compared: {note}" in output_failure(report, run)
 
 
+def test_tables_show_no_number_where_there_is_none() -> None:
+    """Values that are not finite and shapes that differ stand in the tables of runs and layers, in no figure."""
+    report = faulty("conv1.0")
+    for note, words in (("7 values of the port are not finite", "not finite"), ("shape (1, 2)", "not comparable")):
+        bad = replace(records.measure(0), note=note, passed=False)
+        layers = tuple(replace(each, introduced=bad, propagated=bad) for each in report.runs[0].layers)
+        strange = records.with_run(report, 0, layers=layers, output=bad)
+        row = next(line for line in summary(strange, width=100).splitlines() if line.split()[:2] == ["noise", "eager"])
+        assert row.split()[3:] == [*words.split(), "conv1.0", *words.split(), "same"]
+        for width in (50, 60, 79, 80):
+            assert max(map(len, summary(strange, width=width).splitlines()[:12])) <= width
+        table = layer_table(strange, strange.runs[0], width=100).splitlines()[2:-1]
+        assert len(table) == len(layers)
+        assert all(line.count(words) == 2 and "x " not in line for line in table)
+
+
 def test_unmatched_names_are_capped_with_the_way_to_all_of_them() -> None:
     """Of many unmatched names eight are listed, then how many more, and where they are; waived ones are not."""
     names = tuple(f"block{number}.0" for number in range(12))

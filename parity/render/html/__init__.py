@@ -146,6 +146,9 @@ def _facts(view: View) -> Iterator[tuple[str, str, str]]:
         return
     agreeing = sum(run.verdict == PASS for run in report.runs)
     yield "runs agree", f"{agreeing} of {len(report.runs)}", ", ".join(dict.fromkeys(run.mode for run in report.runs))
+    if report.gradients:
+        differentiated = sum(run.verdict == PASS for run in report.gradients)
+        yield "gradients agree", f"{differentiated} of {len(report.gradients)}", "and one step in training mode"
     compared = sum(not node.is_input for node in view.nodes)
     unmatched = len(report.coverage.unmatched_reference) + len(report.coverage.unmatched_port)
     yield "layers compared", str(compared), f"{report.coverage.weighted} with weights, {unmatched} unmatched"

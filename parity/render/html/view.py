@@ -13,6 +13,7 @@ from parity.render.sentences import (
     explain_command,
     grouped,
     how_far,
+    in_place_of_a_number,
     is_strange,
     next_command,
     places_in_words,
@@ -29,6 +30,7 @@ from parity.report import (
     NOT_COMPARED,
     PASS,
     Finding,
+    LayerGradients,
     LayerResult,
     Measure,
     Report,
@@ -190,6 +192,15 @@ class View:
         run = next((run for run in runs if run.verdict not in (PASS, DIED)), runs[0] if runs else None)
         return next_command(self.report, run.input, run.mode) if run else ""
 
+    def worst_gradient(self, layer: LayerGradients) -> tuple[str, Measure | None]:
+        """The worst of what is a layer's own, differentiated or in training mode, and what it is."""
+        found = [
+            *((f"to {name}", measure) for name, measure in layer.to.items()),
+            *((f"of {name}", measure) for name, measure in layer.weights.items()),
+            *((f"{name}, in training", measure) for name, measure in layer.training.items()),
+        ]
+        return max(found, key=lambda each: (not each[1].passed, each[1].floors), default=("", None))
+
     # -- the network --------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -314,8 +325,8 @@ class View:
         """An error, and how many floors it is."""
         if measure is None:
             return "–"
-        if measure.note:
-            return "not finite" if "not finite" in measure.note else "not comparable"
+        if words := in_place_of_a_number(measure):
+            return words
         if not math.isfinite(measure.relative):
             return "not finite"
         if not math.isfinite(measure.ratio):
@@ -329,7 +340,7 @@ class View:
             return "n"
         if measure is None:
             return "0"
-        if measure.note or not math.isfinite(measure.ratio):
+        if math.isinf(measure.floors):
             return "x"
         if measure.passed:
             return "0" if measure.ratio <= 1 else "1"
@@ -374,6 +385,4 @@ class View:
 
 def ratio_of(measure: Measure | None) -> float:
     """How many floors an error is: infinity where it is no number, less than 0 where there is none."""
-    if measure is None:
-        return -1.0
-    return math.inf if measure.note or not math.isfinite(measure.ratio) else measure.ratio
+    return measure.floors if measure else -1.0

@@ -141,7 +141,7 @@ def test_a_process_that_died_is_on_top() -> None:
     """How a process died, while doing what, and how to see it again."""
     death = Death(side="port", how="was killed by signal 11", doing="end to end", input="noise", mode="xla")
     text = page(replace(passing(), deaths=(death,), verdict=""))
-    assert "the port: its process was killed by signal 11" in text
+    assert "<h2>The port: its process was killed by signal 11" in text
     assert "--isolate" in text
     slow = page(replace(passing(), deaths=(replace(death, how="did nothing more for 1 seconds"),), verdict=""))
     command = re.sub(r"<[^>]*>", "", slow.partition('class="command"')[2].partition("</code>")[0])
@@ -169,7 +169,7 @@ def test_gradients_have_a_table_and_a_card() -> None:
         verdict="introduces",
         arriving=None,
         to={"conv2": measure(0.1)},
-        weights={"kernel": measure(0.3)},
+        weights={"kernel": measure(0.3), "bias": measure(1e-9)},
     )
     run = GradientRun(input="noise", mode="eager", verdict="diverged", layers=(layer,), inputs={})
     text = page(replace(report, gradients=(run,), findings=(found,), verdict=""))
@@ -178,7 +178,15 @@ def test_gradients_have_a_table_and_a_card() -> None:
     assert "<details open" in table
     both = page(replace(report, gradients=(run, replace(run, mode="xla")), findings=(found,), verdict=""))
     assert both.count("<details open") == 1
-    assert re.findall(r"3.0e-1 · 600 000x", table)
+    assert re.findall(r"3.0e-1 · 600 000x</td><td>of kernel</td>", table)
+    facts = re.sub("<[^>]*>", " ", text.partition('class="facts"')[2].partition("</section>")[0])
+    assert "0 of 1 gradients agree" in " ".join(facts.split())
+    (row,) = re.findall('<tr[^>]*data-text="act2[^>]*>', text)
+    assert row.endswith(" data-fault>")
+    assert text.count(" data-fault>") == 1
+    strange = replace(layer, weights={"kernel": measure(0.0, "7 values of the port are not finite")})
+    shown = page(replace(report, gradients=(replace(run, layers=(strange,)),), verdict=""))
+    assert re.findall(r"not finite</td><td>of kernel</td>", shown)
 
 
 def test_what_the_coverage_says_is_on_record() -> None:

@@ -61,7 +61,7 @@ function search() {
   const fitting = rows.filter((row) => {
     const cell = data.runs[run][row.dataset.n];
     const text = `${row.dataset.text} ${cell ? cell[0] : ""}`;
-    const fits = words.every((word) => text.includes(word)) && !(id("only").checked && (!cell || cell[0] === "pass"));
+    const fits = words.every((word) => text.includes(word)) && (!id("only").checked || "fault" in row.dataset || (cell && cell[0] !== "pass"));
     row.hidden = !fits;
     return fits && cell;
   });
