@@ -1,6 +1,7 @@
 """Causes in where a convolution reads and writes: padding, stride and dilation, the crop of a transposed one."""
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,8 @@ TRANSPOSED = frozenset({"Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"}
 PADDINGS = frozenset({"ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Pad"})
 CROPPINGS = frozenset({"Cropping1D", "Cropping2D", "Cropping3D", "GetItem", "Slice"})
 MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
+PADS = {"reflectionpad": "reflect", "replicationpad": "replicate", "circularpad": "circular", "constantpad": "constant"}
+"""How torch's layers that pad do it, by their kind without its number of axes; the others say their mode."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,25 @@ def convolution(evidence: Evidence) -> Iterator[Hypothesis]:
         detail="; ".join(steps.values()) if steps else padding,
         change=_change(evidence, start, strides, dilation, pads),
         edit=_bypassing(evidence, start.tensor, _exactly(evidence, strides, dilation, pads)),
+        standing=SEEN,
+    )
+
+
+def padding_itself(evidence: Evidence) -> Iterator[Hypothesis]:
+    """padding: a layer that only pads does it on other sides than the reference's, or with something else."""
+    wanted = _put_by(evidence, evidence.segment.layer) if evidence.call else None
+    if wanted is None or len(evidence.anchors) != 1 or evidence.anchors[0].ndim != evidence.expected.ndim:
+        return
+    axes, last = spatial(evidence), evidence.segment.node
+    present = _around(evidence.actual, evidence.anchors[0], axes)
+    if present == wanted:
+        return
+    put = partial(padded, axes=axes, sides=wanted.sides, mode=wanted.mode, value=wanted.value)
+    yield Hypothesis(
+        slug="padding",
+        detail=f"it pads {present.words() if present else 'otherwise'}; reference pads {wanted.words()}",
+        change=f"{written(last.operation)} -> {_padding_code(wanted, len(axes)).removesuffix(' + ')}",
+        edit=evidence.instead(put),
         standing=SEEN,
     )
 
@@ -161,7 +183,40 @@ def _reference(evidence: Evidence) -> tuple[tuple[int, ...], tuple[int, ...], Pa
         if amounts is None:
             return None
         sides = tuple((amount, amount) for amount in amounts)
-    return strides, dilation, Padding(sides=sides, mode=settings.get("padding_mode", "zeros"))
+    own, before = Padding(sides=sides, mode=settings.get("padding_mode", "zeros")), _before(evidence)
+    if own.any and before.any and own.mode != before.mode:
+        return None
+    return strides, dilation, _sum(before, own)
+
+
+def _before(evidence: Evidence) -> Padding:
+    """What calls of the reference that only pad put around what its layer reads, where the segment begins before
+    them."""
+    total = Padding(sides=((0, 0),) * len(spatial(evidence)))
+    reads = evidence.call.reads if evidence.call else ()
+    while len(reads) == 1 and reads[0] not in evidence.segment.anchors and reads[0] in evidence.scene.calls:
+        one = _put_by(evidence, reads[0])
+        if one is None or (total.any and one.any and (one.mode, one.value) != (total.mode, total.value)):
+            break
+        total, reads = _sum(one, total), evidence.scene.calls[reads[0]].reads
+    return total
+
+
+def _put_by(evidence: Evidence, name: str) -> Padding | None:
+    """What a call of the reference puts around an image, by the port's axes; None for a call that does not pad."""
+    scene, rank = evidence.scene, evidence.expected.ndim
+    kind, settings = re.sub(r"\dd$", "", scene.kind(name)), scene.settings(name)
+    amounts = settings.get("pad", settings.get("padding"))
+    if (kind != "pad" and kind not in PADS) or not isinstance(amounts, (tuple, list)):
+        return None
+    pairs = list(zip(amounts[::2], amounts[1::2], strict=True))  # torch's last axis comes first
+    by_letter = dict(zip(reversed(scene.reference_layout(name, rank)), pairs, strict=False))
+    ours, axes = scene.layout(name, rank), spatial(evidence)
+    if any(any(pair) for letter, pair in by_letter.items() if letter not in {ours[axis] for axis in axes}):
+        return None
+    sides = tuple((int(a), int(b)) for a, b in (by_letter.get(ours[axis], (0, 0)) for axis in axes))
+    mode = PADS.get(kind, settings.get("mode", "constant"))
+    return Padding(sides=sides, mode="zeros" if mode == "constant" else mode, value=float(settings.get("value") or 0))
 
 
 def _tuple(value: Any, axes: Sequence[int]) -> tuple[int, ...] | None:
@@ -284,10 +339,10 @@ def _exactly(evidence: Evidence, strides: tuple[int, ...], dilation: tuple[int, 
     """The layer on its input padded as given, with no padding of its own."""
     convolve = evidence.copy(padding="valid", strides=strides, dilation_rate=dilation)
     axes = spatial(evidence)
-    if pads.mode == "zeros" and len(axes) == 2:
+    if pads.mode == "zeros" and not pads.value and len(axes) == 2:
         zeros = keras.layers.ZeroPadding2D(pads.sides, data_format=evidence.config["data_format"])
         return lambda x: convolve(zeros(x) if pads.any else x)
-    put = partial(padded, axes=axes, sides=pads.sides, mode=pads.mode)
+    put = partial(padded, axes=axes, sides=pads.sides, mode=pads.mode, value=pads.value)
     return lambda x: convolve(put(x) if pads.any else x)
 
 
@@ -326,6 +381,7 @@ def _padding_code(pads: Padding, rank: int) -> str:
     sides = pads.sides
     amounts = {amount for pair in sides for amount in pair}
     text = str(next(iter(amounts))) if len(amounts) == 1 else str(sides)
-    if pads.mode == "zeros":
+    if pads.mode == "zeros" and not pads.value:
         return f"ZeroPadding{rank}D({text}) + "
-    return f'keras.ops.pad by {text}, mode "{pads.mode}" + '
+    how = f"constant_values {pads.value:g}" if pads.mode == "zeros" else f'mode "{pads.mode}"'
+    return f"keras.ops.pad by {text}, {how} + "

@@ -205,9 +205,6 @@ def test_symmetric_for_reflect() -> None:
     proven(reference, port_of(reference, (8, 6, 3), build), "second", "padding", says="1,1 (symmetric); reference pads")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a padding before the reference's convolution is not read as a part of its padding"
-)
 def test_zeros_for_a_reflection_that_is_a_layer_of_its_own() -> None:
     """A ReflectionPad2d before the convolution, ported as `same`, is padding, at the convolution that answers."""
     reference = chain(first=nn.Conv2d(3, 5, 1), mirror=nn.ReflectionPad2d(1), second=nn.Conv2d(5, 2, 3), act=nn.Tanh())
@@ -219,16 +216,31 @@ def test_zeros_for_a_reflection_that_is_a_layer_of_its_own() -> None:
     proven(reference, port_of(reference, (8, 6, 3), build), "second", "padding", says="reflect")
 
 
-@pytest.mark.xfail(strict=True, reason="a padding that is itself a matched layer has no hypothesis")
-def test_zeros_by_hand_for_a_reflection_that_is_a_layer_of_its_own() -> None:
-    """A ZeroPadding2D that answers to a ReflectionPad2d differs itself, and is padding there."""
-    reference = chain(first=nn.Conv2d(3, 5, 1), mirror=nn.ReflectionPad2d(1), second=nn.Conv2d(5, 2, 3))
+@pytest.mark.parametrize(
+    ("pad", "says", "layer"),
+    [
+        (nn.ReflectionPad2d((1, 2, 0, 3)), "0,3 and 1,2 (reflect)", "mirror"),
+        (nn.ReflectionPad2d((1, 2, 0, 3)), "0,3 and 1,2 (reflect)", "second"),
+        (nn.ConstantPad2d((1, 2, 0, 3), 2.0), "0,3 and 1,2 (2)", "mirror"),
+        (nn.ConstantPad2d((1, 2, 0, 3), 2.0), "0,3 and 1,2 (2)", "second"),
+        (None, "0,3 and 1,2 (replicate)", "pad"),
+    ],
+)
+def test_zeros_by_hand_for_a_padding_that_is_a_layer_of_its_own(pad: Any, says: str, layer: str) -> None:
+    """A ZeroPadding2D is padding in itself where it answers to a padding, in the convolution where none answers."""
+
+    def forward(m: Any, x: Any) -> Any:
+        x = m.first(x)
+        return m.second(functional.pad(x, (1, 2, 0, 3), mode="replicate") if pad is None else m.mirror(x))
+
+    reference = Made(forward, first=nn.Conv2d(3, 5, 1), mirror=pad or nn.Identity(), second=nn.Conv2d(5, 2, 3))
 
     def build(x: Any) -> Any:
-        x = layers.ZeroPadding2D(1, name="mirror")(layers.Conv2D(5, 1, name="first")(x))
+        x = layers.ZeroPadding2D(((0, 3), (1, 2)), name="zeros")(layers.Conv2D(5, 1, name="first")(x))
         return layers.Conv2D(2, 3, name="second")(x)
 
-    proven(reference, port_of(reference, (8, 6, 3), build), "mirror", "padding", says="reflect")
+    named = {"second": "second", **({} if layer == "second" else {layer: "zeros"})}
+    proven(reference, port_of(reference, (8, 6, 3), build), layer, "padding", layers=named, says=says)
 
 
 # -- stride and dilation -----------------------------------------------------------------------------------------------
