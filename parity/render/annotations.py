@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from parity.render.sentences import (
     badness,
+    by_hand_in_words,
     cause_in_words,
     change_in_words,
     grouped,
@@ -41,6 +42,7 @@ def _findings(report: Report) -> Iterator[str]:
             f"{worst.layer} {how_far(report, worst, result_of(report, worst))}, in {places_in_words(report, group)}",
             cause_in_words(worst),
             change_in_words(worst),
+            by_hand_in_words(worst),
             what_is_left(worst),
         )
         title = f"parity: {report.pair} / {worst.layer} -> {worst.port_layer}"

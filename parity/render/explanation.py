@@ -7,6 +7,7 @@ from rich.text import Text
 from parity.explanation import ErrorShape, Explanation
 from parity.numbers import short, times
 from parity.render.page import Page, plain_table
+from parity.render.sentences import by_hand
 from parity.render.terminal import STYLES
 from parity.report import DIVERGED, PASS, Cause
 
@@ -86,7 +87,7 @@ def _cause(page: Page, cause: Cause, most: int | None) -> None:
     if cause.separated_by:
         page.item("probe", f"'{cause.separated_by}' told it from others that explained this input as well")
     if cause.change:
-        page.item("change", cause.change)
+        page.item("change", cause.change, f"that is: {by_hand(cause)}" if by_hand(cause) else "")
     if not cause.tried:
         return
     page.gap()
@@ -95,7 +96,8 @@ def _cause(page: Page, cause: Cause, most: int | None) -> None:
         table.add_column(heading, no_wrap=True)
     table.add_column("")
     for trial in cause.tried[:most]:
-        said = f"explains it: {trial.detail}" if trial.explains else trial.detail
+        known = trial.explains and trial.detail == cause.detail
+        said = "explains it" if known else f"explains it: {trial.detail}" if trial.explains else trial.detail
         table.add_row(Text(trial.slug), Text(short(trial.residual)), Text(said))
     page.table(table)
     if most is not None and len(cause.tried) > most:

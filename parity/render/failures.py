@@ -12,6 +12,7 @@ from parity.render.deaths import again, how_it_died
 from parity.render.page import columns, packed
 from parity.render.sentences import (
     badness,
+    by_hand_in_words,
     cause_in_words,
     change_in_words,
     explain_command,
@@ -49,6 +50,7 @@ def failure(report: Report, finding: Finding, *, also: Sequence[Finding] = (), w
     return _message(
         [f"{report.pair} / {finding.layer}  {how_far(report, finding, result)}", cause_in_words(finding)],
         [change_in_words(finding)],
+        [by_hand_in_words(finding)],
         [what_is_left(finding), ", ".join(where)],
         ["" if is_strange(finding) else _greatest(measure_of(finding, result))],
         [_judged(result)],

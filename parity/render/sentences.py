@@ -10,6 +10,7 @@ from parity.report import (
     GRADIENTS,
     TRAINABLE,
     VALUES,
+    Cause,
     Coverage,
     Finding,
     LayerResult,
@@ -86,6 +87,17 @@ def unit_of(report: Report, result: LayerResult | None = None) -> str:
 def change_in_words(finding: Finding) -> str:
     """What to change in the port; nothing where that is not known."""
     return f"change: {finding.cause.change}" if finding.cause.change else ""
+
+
+def by_hand(cause: Cause) -> str:
+    """The same change as code, where it is one of a weight's axes alone; else nothing."""
+    return "" if cause.also else transposed_by_hand(cause.detail)
+
+
+def by_hand_in_words(finding: Finding) -> str:
+    """The change as code, for whoever reads lines; else nothing."""
+    code = by_hand(finding.cause)
+    return f"that is: {code}" if code else ""
 
 
 def cause_in_words(finding: Finding) -> str:

@@ -17,6 +17,7 @@ from parity.render.page import Page, clip, plain_table, visible
 from parity.render.sentences import (
     SHOWN,
     badness,
+    by_hand_in_words,
     cause_in_words,
     change_in_words,
     explain_command,
@@ -239,6 +240,7 @@ def _finding_pieces(report: Report) -> Iterator[list[str]]:
             f"{worst.layer}  {how_far(report, worst, result_of(report, worst))}",
             cause_in_words(worst),
             change_in_words(worst),
+            by_hand_in_words(worst),
             undone,
         ]
     if len(groups) > SHOWN:

@@ -127,6 +127,16 @@ def test_a_tie_and_a_probe_are_said() -> None:
     assert "'impulse' told it from others" in words(tied)
 
 
+def test_what_was_found_is_said_once() -> None:
+    """A hypothesis that is the cause is not told again; permuted axes come with the code that puts them right."""
+    detail = "the kernel's axes are permuted: it needs kh kw i o = its axes (1, 0, 2, 3)"
+    trial = Trial(slug="kernel-axes", detail=detail, residual=3.9e-7, explains=True)
+    text = words(replace(EXPLAINED, cause=replace(CAUSE, slug="kernel-axes", detail=detail, tried=(trial,))))
+    assert text.count(detail) == 1
+    assert "kernel-axes 3.9e-7 explains it DIVERGED" in text
+    assert "that is: kernel = kernel.transpose(1, 0, 2, 3)" in text
+
+
 def test_unknown_has_no_proof_and_no_change() -> None:
     """What is not known is not proven: the evidence stands alone, with what was tried."""
     cause = replace(CAUSE, slug="unknown", residual_after=None, change="", detail="greatest at (1, 2)")

@@ -19,7 +19,7 @@ from parity.render import (
     verdict,
     watching_failure,
 )
-from parity.report import DIVERGED, INTRODUCES, NOT_COMPARED, Coverage, Report, Watching
+from parity.report import DIVERGED, INTRODUCES, NOT_COMPARED, Cause, Coverage, Report, Watching
 
 INPUTS, MODES = ("noise", "motorcycle"), ("eager", "graph", "xla")
 COMMAND = {
@@ -55,6 +55,18 @@ def test_a_wide_terminal_puts_the_cause_beside_the_layer() -> None:
     assert first == (
         "small / conv1.0  introduces 2.0e-3 (floor 4.0e-7, 5 000x)  cause: padding (same pads 0,1; reference pads 1,1)"
     )
+
+
+def test_permuted_axes_come_with_the_code_that_puts_them_right() -> None:
+    """Where axes of a weight are permuted and nothing else is wrong, the change is given as code, on its own line."""
+    detail = "the kernel's axes are permuted: it needs kh kw i o = its axes (1, 0, 2, 3)"
+    for also, count in (((), 1), (("padding",), 0)):
+        cause = Cause(slug="kernel-axes", detail=detail, change="load the weights again", also=also)
+        report = faulty("conv1.0")
+        report = replace(report, findings=tuple(replace(each, cause=cause) for each in report.findings), verdict="")
+        for text in (failure(report, report.findings[0], width=80), summary(report, width=80)):
+            lines = [line.strip() for line in text.splitlines()]
+            assert lines.count("that is: kernel = kernel.transpose(1, 0, 2, 3)") == count
 
 
 def test_an_unknown_cause_comes_with_its_evidence() -> None:

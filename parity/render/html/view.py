@@ -10,6 +10,7 @@ from parity.render.html.network import Edge, Row, edges, rows, width
 from parity.render.html.scale import EXACT, STRANGE, Scale
 from parity.render.sentences import (
     badness,
+    by_hand,
     explain_command,
     grouped,
     how_far,
@@ -18,7 +19,6 @@ from parity.render.sentences import (
     next_command,
     places_in_words,
     result_of,
-    transposed_by_hand,
     two_axes_swapped,
     unit_of,
 )
@@ -68,7 +68,7 @@ class Card:
     @property
     def by_hand(self) -> str:
         """The same change as code, where that is known."""
-        return "" if self.worst.cause.also else transposed_by_hand(self.detail)
+        return by_hand(self.worst.cause)
 
     @property
     def detail(self) -> str:
