@@ -67,17 +67,24 @@ class Stored:
         if self.top is None:
             return halves_apart(weight)
         others = tuple(axis for axis in range(weight.ndim) if not (self.by_channel and axis in kept))
-        return np.asarray(np.abs(weight).max(axis=others, keepdims=True).astype(np.float64) / self.top)
+        least, most = (end(axis=others, keepdims=True).astype(np.float64) for end in (weight.min, weight.max))
+        return np.asarray(np.maximum(-least, most) / self.top)
 
     def rounded(self, weight: Array, kept: Sequence[int], dither: "Dither") -> Array:
-        """A weight as it would be stored."""
+        """A weight as it would be stored. One of a large network has tens of millions of numbers, so they are worked
+        on in place."""
+        if self.top is None and dither is None:
+            return nearest_halves(weight)
         step = self.steps(weight, kept)
-        values = weight.astype(np.float64)
-        some = np.where(step > 0, step, 1.0)
-        made = (
-            np.rint(values / some) * some if dither is None else values + dither.uniform(-0.5, 0.5, weight.shape) * some
-        )
-        return np.asarray(np.where(step > 0, made, values), weight.dtype)
+        if dither is not None:
+            noise = dither.random(weight.shape, np.float32)
+            noise -= np.float32(0.5)
+            return np.asarray(weight + noise * step.astype(np.float32), weight.dtype)
+        step[step == 0] = 1.0  # of a channel that has nothing but zeros
+        made = weight / step
+        np.rint(made, out=made)
+        made *= step
+        return made.astype(weight.dtype)
 
 
 Dither = np.random.Generator | None
@@ -103,6 +110,8 @@ class Formats:
         if not value.is_floating_point():
             return value
         if name in self.halves:
+            if dither is None:
+                return torch.from_numpy(nearest_halves(value.numpy()))
             step = torch.from_numpy(halves_apart(value.numpy()).astype(np.float32))
             some = torch.where(step > 0, step, torch.ones_like(step))
             return torch.where(step > 0, _rounded(value, some, dither), value)
@@ -118,6 +127,13 @@ def halves_apart(values: Array) -> Array:
     within = sizes <= np.finfo(np.float16).max
     spacing = np.spacing(np.where(within, sizes, 0).astype(np.float16)).astype(np.float64)
     return np.where(within, np.where(np.isfinite(spacing), spacing, 0.0), 0.0)
+
+
+def nearest_halves(values: Array) -> Array:
+    """Values as float16 has them; those beyond its range as they are."""
+    whole = torch.from_numpy(np.ascontiguousarray(values))
+    halves = whole.half().to(whole.dtype)
+    return np.asarray(torch.where(whole.abs() <= torch.finfo(torch.float16).max, halves, whole).numpy())
 
 
 def _rounded(value: Any, step: Any, dither: Dither) -> Any:
@@ -400,6 +416,8 @@ def _stored(stored: Stored, module: Any, weight: Array, factor: Array, dither: D
     channels = [size if axis in kept else 1 for axis, size in enumerate(split.shape)]
     if factor.size not in (1, math.prod(channels)):
         return _stored(stored, module, weight, np.ones(()), dither)  # of other channels than the layer's
+    if np.all(factor == 1):
+        return stored.rounded(split, kept, dither).reshape(weight.shape)
     factor = np.where(factor, factor, 1.0).reshape(channels if factor.size > 1 else ())
     made = stored.rounded(split * factor, kept, dither) / factor
     return made.reshape(weight.shape).astype(weight.dtype)

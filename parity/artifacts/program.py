@@ -41,7 +41,9 @@ class Grid:
     def real(self, stored: Array) -> Array:
         """The float32 numbers that stored ones stand for."""
         zero, scale = (self._along(each, stored.ndim) for each in (self.zero, self.scale))
-        return np.asarray((stored.astype(np.float64) - zero) * scale, np.float32)
+        exact = stored.dtype.itemsize < 3 and np.array_equal(scale, scale.astype(np.float32))
+        wide = np.float32 if exact else np.float64
+        return np.asarray((stored.astype(wide) - zero.astype(wide)) * scale.astype(wide), np.float32)
 
     def stored(self, real: Array, dtype: Any) -> Array:
         """The stored numbers nearest to real ones; beyond the ends of the grid, its ends."""

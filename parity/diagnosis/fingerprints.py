@@ -57,8 +57,14 @@ def carries_other_values(sources: Sequence[Array], operation: Any, slacks: Seque
 
 def distance(weight: Array, source: Array) -> float:
     """The RMS difference over the RMS of the source."""
-    size = float(np.linalg.norm(source.ravel()))
-    return float(np.linalg.norm((weight - source).ravel())) / size if size else float(np.any(weight))
+    size = norm(source)
+    return norm(weight - source) / size if size else float(np.any(weight))
+
+
+def norm(array: Array) -> float:
+    """The root of the sum of squares, in whatever order the values lie in memory: a kernel whose axes were moved is not
+    copied for it."""
+    return float(np.linalg.norm(array.ravel(order="K")))
 
 
 def same_values(weight: Array, source: Array, slack: float = 0.0) -> bool:
@@ -67,12 +73,12 @@ def same_values(weight: Array, source: Array, slack: float = 0.0) -> bool:
     With a `slack` only the sums of squares are looked at: rounding moves the others too.
     """
     if slack:
-        sizes = [float(np.linalg.norm(array.ravel())) for array in (weight, source)]
+        sizes = [norm(weight), norm(source)]
         return abs(sizes[0] - sizes[1]) <= slack * sizes[1]
     if weight.min() != source.min() or weight.max() != source.max():
         return False
     ours, theirs = (float(array.sum(dtype=np.float64)) for array in (weight, source))
-    norms = [float(np.linalg.norm(array.ravel())) for array in (weight, source)]
+    norms = [norm(weight), norm(source)]
     total = norms[1] * np.sqrt(source.size)
     return abs(ours - theirs) <= 1e-6 * total and abs(norms[0] - norms[1]) <= 1e-5 * norms[1]
 

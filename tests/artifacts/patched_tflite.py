@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.artifacts.names import names_of
 from parity.artifacts.tflite.cut import packed
-from parity.artifacts.tflite.file import Flat, read
+from parity.artifacts.tflite.file import Flat, read, stored_bytes
 from parity.axes import Array
 
 KERNEL, BIAS = 1, 2
@@ -19,7 +19,11 @@ WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 
 def flat(path: Path) -> Flat:
     """The file, read."""
-    return read(path.read_bytes(), path.name)
+    found = read(path.read_bytes(), path.name)
+    for buffer in found.model.buffers:  # of a file that was patched before, they lie behind the rest
+        if buffer.data is None and buffer.size:
+            buffer.data, buffer.offset, buffer.size = stored_bytes(buffer, found.content), 0, 0
+    return found
 
 
 def operator(of: Flat, layer: str) -> Any:

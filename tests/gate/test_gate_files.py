@@ -21,19 +21,22 @@ from parity.report import Report
 OPTIONS = ("json", "junit", "markdown")
 
 WRITER = """
-import sys
+import os, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 from gate_made import made, record
 from parity.gate.files import Targets
 from parity.gate.running import write
-folder = Path({folder!r})
-targets = Targets(report=folder / "report.json", record=folder / "record.json", json=folder / "json",
-                  junit=folder / "junit", markdown=folder / "markdown")
 found, report = record(), made()
-print("ready", flush=True)
-while True:
-    write(found, report, targets)
+for line in sys.stdin:
+    folder = Path(line.strip())
+    targets = Targets(report=folder / "report.json", record=folder / "record.json", json=folder / "json",
+                      junit=folder / "junit", markdown=folder / "markdown")
+    writer = os.fork()
+    while not writer:
+        write(found, report, targets)
+    print(writer, flush=True)
+    os.waitpid(writer, 0)
 """
 
 
@@ -150,22 +153,24 @@ def test_nothing_is_half_written_when_the_writer_is_killed(tmp_path: Path) -> No
     under whatever name it is there."""
     chance = random.Random(5)
     here = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    whole = 0
-    for number in range(12):
-        folder = tmp_path / str(number)
-        text = WRITER.format(paths=here, folder=str(folder))
-        with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE) as writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
+    folders = [tmp_path / str(number) for number in range(12)]
+    words = [sys.executable, "-c", WRITER.format(paths=here)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for folder in folders:
+            print(folder, file=process.stdin, flush=True)
+            writer = int(process.stdout.readline())
             time.sleep(chance.uniform(0, 0.05))
-            os.kill(writer.pid, signal.SIGKILL)
-        for path in folder.iterdir() if folder.is_dir() else ():
-            whole += 1
-            data, name = path.read_text(encoding="utf-8"), path.name.lstrip(".").partition(".")[0]
-            if name == "junit":
-                Xml.fromstring(data)
-            elif name == "markdown":
-                assert data.endswith("|\n")
-            else:
-                json.loads(data)
-    assert whole > 12
+            os.kill(writer, signal.SIGKILL)
+        process.stdin.close()
+    found = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    assert len(found) > 12
+    for path in found:
+        data, name = path.read_text(encoding="utf-8"), path.name.lstrip(".").partition(".")[0]
+        if name == "junit":
+            Xml.fromstring(data)
+        elif name == "markdown":
+            assert data.endswith("|\n")
+        else:
+            json.loads(data)
