@@ -1,7 +1,9 @@
-"""Layers of torch whose weights are computed from others: weight norm, spectral norm, anything that parametrises.
+"""Layers of torch that go by another class, and compute what they always did.
 
-Torch keeps what makes the weights in children of the layer, and makes a class of its own for it. To parity it is the
-layer that it was: one layer, of torch's class, with the weights that it computes with.
+The weights of some are computed from others (weight norm, spectral norm, anything that parametrises): torch keeps what
+makes them in children of the layer, and makes a class of its own for it. To parity it is the layer that it was: one
+layer, of torch's class, with the weights that it computes with. So is one of a user's class that says how the layer is
+made, and nothing of what it computes.
 """
 
 import copy
@@ -11,11 +13,27 @@ from parity.frameworks import torch
 
 MAKERS = "parametrizations"
 """The child that holds what makes a layer's weights."""
+MAKING = frozenset({
+    "__init__", "__module__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__repr__", "__constants__",
+    "__static_attributes__", "__firstlineno__", "_version", "extra_repr", "reset_parameters",
+})  # fmt: skip
+"""What a class may say anew without another thing being computed."""
 
 
 def class_of(module: torch.nn.Module) -> type[torch.nn.Module]:
-    """The layer's class, as it was before its weights were parametrised."""
-    return type(module) if _makers(module) is None else type(module).__bases__[0]
+    """The layer's class, as it was before its weights were parametrised; torch's, where a user's only makes it so."""
+    kind = type(module) if _makers(module) is None else type(module).__bases__[0]
+    return kind if "forward" in vars(module) else _computing(kind)
+
+
+def _computing(kind: type[torch.nn.Module]) -> type[torch.nn.Module]:
+    """The layer of torch that a class derives from without a change to what is computed; else the class itself."""
+    base: type = kind
+    while not base.__module__.startswith("torch."):
+        if len(base.__bases__) != 1 or any(hasattr(base.__bases__[0], name) for name in vars(base).keys() - MAKING):
+            return kind
+        base = base.__bases__[0]
+    return kind if base is torch.nn.Module or base.__module__ == "torch.nn.modules.container" else base
 
 
 def layers_in(module: torch.nn.Module) -> list[torch.nn.Module]:

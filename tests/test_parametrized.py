@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import parity
-from parity.converters import transfer
+from parity.converters import convert, transfer
 from parity.frameworks import keras, torch
 from parity.pairs import Input, Pair
 from parity.parametrized import class_of, plain
@@ -54,6 +54,37 @@ def test_the_plain_layer_is_a_copy() -> None:
     assert torch.equal(plain(conv)(value), conv(value))
     assert torch.nn.utils.parametrize.is_parametrized(conv)
     assert plain(plain(conv)) is not conv
+
+
+class Own(torch.nn.Conv1d):
+    """A convolution with settings of a team's own."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(3, features, 2)
+
+    def fused(self) -> None:
+        """Nothing that is computed depends on it."""
+
+
+class Deeper(Own):
+    """A class of that class."""
+
+
+class Standardised(Own):
+    """A convolution that computes something else."""
+
+    def _conv_forward(self, x: Any, weight: Any, bias: Any) -> Any:
+        return super()._conv_forward(x, weight - weight.mean(), bias)
+
+
+def test_a_class_that_only_makes_a_layer_is_that_layer() -> None:
+    """However deep it derives from torch's; one that changes what is computed, a container, and torch's own are not."""
+    assert [class_of(kind(5)) for kind in (Own, Deeper, Standardised)] == [torch.nn.Conv1d] * 2 + [Standardised]
+    patched = Own(5)
+    patched.forward = lambda x: x  # type: ignore[method-assign]
+    chain = type("Chain", (torch.nn.Sequential,), {})
+    assert [class_of(each) for each in (patched, chain(), torch.nn.ReLU6())] == [Own, chain, torch.nn.ReLU6]
+    assert [array.shape for array in convert(Deeper(5), "conv")] == [(2, 3, 5), (5,)]
 
 
 def test_a_faithful_port_passes() -> None:

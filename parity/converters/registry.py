@@ -8,7 +8,7 @@ import numpy as np
 from parity.axes import Array
 from parity.errors import WeightError
 from parity.frameworks import torch
-from parity.parametrized import plain
+from parity.parametrized import class_of, plain
 
 Converter: TypeAlias = Callable[[Any, Any], list[Array]]
 """Takes the torch module and the Keras layer to be filled, or None where that is not known; returns the Keras layer's
@@ -40,11 +40,11 @@ def convert(layer: torch.nn.Module, path: str, target: Any = None) -> list[Array
     """The arrays of `layer`, which the reference holds at `path`, in the order of its Keras layer's weights.
 
     `target` is that Keras layer, built; None stands for the layer of the same name as torch's. A subclass of a torch
-    layer may compute something else, so only the registered kind itself is converted. Raises WeightError for a kind
+    layer that may compute something else is not converted as that layer. Raises WeightError for a kind
     without a converter and for settings that the converter refuses.
     """
     layer = plain(layer)
-    kind = getattr(layer, "recorded_kind", type(layer))
+    kind = getattr(layer, "recorded_kind", class_of(layer))
     converter = _converter(kind, target)
     if converter is None:
         raise WeightError(f"No converter for {kind_name(kind)} (layer {path!r}). Add one in parity/converters/.")
