@@ -14,6 +14,7 @@ from parity.axes import Array
 from parity.errors import PairError
 from parity.frameworks import torch
 from parity.golden.words import Fetch, Keep, decoded, encoded
+from parity.parametrized import MAKERS, class_of
 
 LAYERS = "torch.nn"
 
@@ -52,7 +53,8 @@ def _recorded(module: Any, index: Mapping[int, int], keep: Keep) -> ModuleRecord
     def kept(held: Mapping[str, Any]) -> dict[str, str | None]:
         return {name: None if tensor is None else keep(tensor) for name, tensor in held.items()}
 
-    kind, held = type(module), module._modules
+    held = module._modules
+    kind = type(module) if MAKERS in held else class_of(module)
     own = {key: value for key, value in vars(module).items() if key not in _plumbing() or key == "training"}
     return ModuleRecord(
         base=next(each.__name__ for each in kind.__mro__ if getattr(torch.nn, each.__name__, None) is each),

@@ -102,9 +102,10 @@ class Scale(torch.nn.Module):
 
 
 def test_layers_of_users_own_are_recorded() -> None:
-    """They have their own name and settings; what is shared stays shared, and what is no state is none."""
+    """They have their own name and settings, where they compute a thing of their own; what is shared stays shared."""
     weight = torch.nn.Parameter(torch.ones(3))
-    network = torch.nn.Sequential(Scale(weight), Scale(weight), torch.nn.LSTM(2, 3))
+    lstm = type("Named", (torch.nn.LSTM,), {"reset_parameters": torch.nn.LSTM.reset_parameters})
+    network = torch.nn.Sequential(Scale(weight), Scale(weight), lstm(2, 3))
     kept: dict[str, Any] = {}
 
     def keep(tensor: Any) -> str:
