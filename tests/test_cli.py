@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from parity import __version__, models
 from parity.cli import app
-from parity.errors import CheckpointError, PairError
+from parity.errors import CheckpointError, PairError, ReportFolderError
 from parity.pairs import Input, Pair
 from parity.report import Report
 
@@ -151,6 +151,20 @@ def test_what_cannot_be_verified_exits_3(invoke: Invoke, error: Exception, at: s
     done = invoke("verify", "small", error=error, at=at)
     assert (done.exit_code, done.stdout, done.stderr) == (3, "", f"parity: {error}\n")
     assert not Path("reports").exists()
+
+
+def test_a_full_disk_does_not_lose_what_was_found(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the report cannot be written at the end of a run, it is printed all the same, with the reason."""
+
+    def full(self: Report, path: Path) -> Path:
+        raise ReportFolderError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(Report, "save", full)
+    done = invoke("verify", "small", faulty=["conv1.0"])
+    assert done.exit_code == 2
+    assert "DIVERGED: small agrees in 0 of 6 runs; first at conv1.0" in " ".join(done.stdout.split())
+    assert "report:" not in done.stdout
+    assert done.stderr.splitlines()[-1] == f"parity: cannot write {REPORT}: No space left on device"
 
 
 def test_an_interruption_keeps_what_was_finished(invoke: Invoke) -> None:

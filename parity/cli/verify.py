@@ -88,6 +88,7 @@ def exit_code(report: "Report") -> int:
 
 def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Report":
     """Verify and write the report; interrupted, write what was finished and raise typer.Exit."""
+    from parity.errors import ReportFolderError
     from parity.publishing import publish
     from parity.render.annotations import annotations, on_github
     from parity.render.progress import progress_bar
@@ -99,7 +100,12 @@ def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Re
         show(f"loading {name}", 0.0)
         report, interrupted = _made(settings, show)
     path = report_folder(settings.report_dir, report.pair) / REPORT_FILE
-    seen = publish(report, path, settings.exports)
+    try:
+        seen = publish(report, path, settings.exports)
+    except ReportFolderError:
+        # What was found is not lost with the disk.
+        show_report(report, None, layers=layers, quiet=quiet)
+        raise
     show_report(report, seen, layers=layers, quiet=quiet)
     for line in annotations(report) if on_github() else ():
         typer.echo(line, err=True)
@@ -147,8 +153,8 @@ def _finished(settings: "RunSettings", source: "Source", show: "Show") -> "tuple
     return finished, ""
 
 
-def show_report(report: "Report", path: Path, *, layers: bool, quiet: bool) -> None:
-    """Print a report, with where it is written; quietly, its verdict alone."""
+def show_report(report: "Report", path: Path | None, *, layers: bool, quiet: bool) -> None:
+    """Print a report, with where it is written, if it is; quietly, its verdict alone."""
     from parity.render import layer_table, summary, verdict
     from parity.render.page import visible
 
@@ -159,4 +165,5 @@ def show_report(report: "Report", path: Path, *, layers: bool, quiet: bool) -> N
     for run in report.runs if layers else ():
         typer.echo(layer_table(report, run, colour=colour) + "\n", color=colour)
     typer.echo(summary(report, colour=colour), color=colour)
-    typer.echo(f"report: {path}")
+    if path is not None:
+        typer.echo(f"report: {path}")
