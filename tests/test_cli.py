@@ -153,18 +153,27 @@ def test_what_cannot_be_verified_exits_3(invoke: Invoke, error: Exception, at: s
     assert not Path("reports").exists()
 
 
-def test_a_full_disk_does_not_lose_what_was_found(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the report cannot be written at the end of a run, it is printed all the same, with the reason."""
+@pytest.mark.parametrize(
+    ("stopped", "code", "reason"),
+    [
+        (ReportFolderError("cannot write it: No space left"), 2, "cannot write it: No space left"),
+        (KeyboardInterrupt(), 130, "interrupted while the report was written; it may be an earlier run's"),
+    ],
+)
+def test_what_was_found_is_printed_where_it_cannot_be_written(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, stopped: BaseException, code: int, reason: str
+) -> None:
+    """A full disk at the end of a run, or an interruption, takes the file and not what was found."""
 
-    def full(self: Report, path: Path) -> Path:
-        raise ReportFolderError(f"cannot write {path}: No space left on device")
+    def stop(self: Report, path: Path) -> Path:
+        raise stopped
 
-    monkeypatch.setattr(Report, "save", full)
+    monkeypatch.setattr(Report, "save", stop)
     done = invoke("verify", "small", faulty=["conv1.0"])
-    assert done.exit_code == 2
+    assert done.exit_code == code
     assert "DIVERGED: small agrees in 0 of 6 runs; first at conv1.0" in " ".join(done.stdout.split())
     assert "report:" not in done.stdout
-    assert done.stderr.splitlines()[-1] == f"parity: cannot write {REPORT}: No space left on device"
+    assert done.stderr.splitlines()[-1] == f"parity: {reason}"
 
 
 def test_an_interruption_keeps_what_was_finished(invoke: Invoke) -> None:

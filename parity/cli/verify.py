@@ -102,10 +102,13 @@ def verified(name: str, options: "Options", *, layers: bool, quiet: bool) -> "Re
     path = report_folder(settings.report_dir, report.pair) / REPORT_FILE
     try:
         seen = publish(report, path, settings.exports)
-    except ReportFolderError:
-        # What was found is not lost with the disk.
+    except (ReportFolderError, KeyboardInterrupt) as error:
+        # What was found is not lost with the disk, nor for the last second of an hour.
         show_report(report, None, layers=layers, quiet=quiet)
-        raise
+        if isinstance(error, ReportFolderError):
+            raise
+        typer.echo("parity: interrupted while the report was written; it may be an earlier run's", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     show_report(report, seen, layers=layers, quiet=quiet)
     for line in annotations(report) if on_github() else ():
         typer.echo(line, err=True)
