@@ -44,7 +44,8 @@ def convert(layer: torch.nn.Module, path: str, target: Any = None) -> list[Array
     without a converter and for settings that the converter refuses.
     """
     layer = plain(layer)
-    kind = getattr(layer, "recorded_kind", class_of(layer))
+    kind = class_of(layer) if isinstance(layer, torch.nn.Module) else type(layer)
+    kind = getattr(layer, "recorded_kind", kind)
     converter = _converter(kind, target)
     if converter is None:
         raise WeightError(f"No converter for {kind_name(kind)} (layer {path!r}). Add one in parity/converters/.")

@@ -139,6 +139,8 @@ def test_registered_kinds_are_converted_and_subclasses_are_not() -> None:
     assert convert(Odd(), "odd")[0].shape == (3,)
     with pytest.raises(WeightError, match=r"No converter for .*test_converters.*Odder \(layer 'odder'\)"):
         convert(Odder(), "odder")
+    with pytest.raises(WeightError, match=r"No converter for .* \(layer 'mean'\)"):
+        convert(torch.Tensor.mean, "mean")  # type: ignore[arg-type]
 
 
 def test_everything_wrong_is_named_at_once() -> None:
