@@ -74,6 +74,7 @@ REST: tuple[Family, ...] = (
     activations.missing,
     activations.extra,
     normalisation.epsilon,
+    normalisation.epsilon_by_hand,
     normalisation.ignored,
     normalisation.statistics,
     normalisation.along_other_axes,
@@ -391,7 +392,8 @@ def _unknown(evidence: Evidence, tried: Sequence[Tried]) -> Diagnosis:
     best: dict[str, float] = {}
     for trial in ranked:
         best.setdefault(trial.slug, trial.residual)
-    leaves = ", ".join(f"{slug} leaves {left:.1e}" for slug, left in list(best.items())[:4]) or "nothing applied"
+    names = {slug: "what has no name" if slug == "unknown" else slug for slug in best}
+    leaves = ", ".join(f"{names[slug]} leaves {left:.1e}" for slug, left in list(best.items())[:4]) or "nothing applied"
     cause = Cause(
         slug="unknown",
         detail=f"{_where(evidence)}; tried: {leaves}{_not_looked_at(evidence)}",

@@ -1,7 +1,10 @@
 """Causes in normalisation and reduction: the epsilon, the statistics, the axes."""
 
+import copy
 import itertools
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,10 +16,15 @@ from parity.converters.registry import numpy
 from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis, filled
 from parity.diagnosis.inputs import mean, with_constant
 from parity.diagnosis.words import settings_of, value_in_words, written
-from parity.frameworks import keras
+from parity.frameworks import keras, torch
+from parity.runners.calls import Call
 from parity.runners.edits import Change, Edit, copy_of, named
 
 NORMS = frozenset({"batchnorm", "layernorm", "groupnorm", "instancenorm2d", "rmsnorm"})
+EPSILONS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12)
+"""The epsilons that norms are written with."""
+STEPS = 8
+"""Calls of the reference up to which a segment is run again with another epsilon."""
 CONCATENATIONS = frozenset({"cat", "stack"})
 JOINS = frozenset({"Concatenate", "Stack"})
 REDUCTIONS = {
@@ -33,7 +41,7 @@ REDUCTIONS = {
 def epsilon(evidence: Evidence) -> Iterator[Hypothesis]:
     """norm-epsilon: what is added to the variance differs."""
     wanted, present = evidence.settings.get("eps"), evidence.config.get("epsilon")
-    if evidence.kind not in NORMS or wanted is None or present is None or float(wanted) == float(present):
+    if wanted is None or present is None or float(wanted) == float(present):
         return
     yield Hypothesis(
         slug="norm-epsilon",
@@ -42,6 +50,46 @@ def epsilon(evidence: Evidence) -> Iterator[Hypothesis]:
         edit=Edit(replaced={evidence.operation: evidence.copy(epsilon=float(wanted))}),
         standing=SEEN,
     )
+
+
+def epsilon_by_hand(evidence: Evidence) -> Iterator[Hypothesis]:
+    """norm-epsilon: the port has what the reference's own norm, or function, makes with another epsilon."""
+    layer, known = evidence.segment.layer, evidence.segment.anchors
+    within = evidence.scene.between(layer, known)
+    if not evidence.shapes_agree or len(within) > STEPS or evidence.config.get("epsilon") is not None:
+        return
+    for name in within:
+        wanted, call = _own_epsilon(evidence.scene.settings(name)), evidence.scene.calls[name]
+        values = {
+            other: evidence.scene.remade(layer, known, {name: _with_epsilon(call, *wanted, other)})
+            for other in (EPSILONS if wanted else ())
+            if other != wanted[1]
+        }
+        if values:
+            nearest = min(values, key=lambda other: float(np.linalg.norm((values[other] - evidence.actual).ravel())))
+            right = f"{wanted[1]:g} ({name})"
+            yield Hypothesis(
+                slug="norm-epsilon",
+                detail=f"the port has the values of an epsilon of {nearest:g}; the reference's is {right}",
+                change=f"epsilon {wanted[1]:g} in {written(evidence.segment.node.operation)}",
+                predicted=lambda value=values[nearest]: value,  # type: ignore[misc]
+            )
+
+
+def _own_epsilon(settings: Mapping[str, Any]) -> tuple[str, float] | tuple[()]:
+    """What a call of the reference calls the epsilon that it has, and its value; nothing where it has none."""
+    found = ((name, value) for name, value in settings.items() if re.fullmatch(r"(.+_)?eps(ilon)?", name))
+    return next(((name, value) for name, value in found if isinstance(value, float)), ())
+
+
+def _with_epsilon(call: Call, name: str, present: float, other: float) -> Call:
+    """The call with another epsilon: of a copy of its module, or of the function."""
+    if not isinstance(call.function, torch.nn.Module):
+        args = tuple(other if isinstance(each, float) and each == present else each for each in call.args)
+        return replace(call, args=args, kwargs={**call.kwargs, **({name: other} if args == call.args else {})})
+    module = copy.deepcopy(call.function)
+    setattr(module, name, other)
+    return replace(call, function=module)
 
 
 def ignored(evidence: Evidence) -> Iterator[Hypothesis]:

@@ -138,6 +138,28 @@ class Scene:
         self._fetch({name for name in names if name not in self._values})
         return tuple(self._values[name] for name in names)
 
+    def remade(self, name: str, known: Collection[str], instead: Mapping[str, Call]) -> Array:
+        """What the reference makes of a tap, from the values of the `known` ones and of inputs, with other calls
+        `instead` of its own; in the port's layout."""
+        within = self.between(name, known)
+        reads = {read for each in within for read in self.calls[each].reads}
+        made = self._reference.values(self._given, reads - set(within))
+        for each in (each for each in self.calls if each in within):
+            call = instead.get(each, self.calls[each])
+            made[each] = call.on_arrays({read: made[read] for read in call.reads})
+        return np.ascontiguousarray(move(made[name], *self._axes.of(name, made[name].ndim)))
+
+    def between(self, name: str, known: Collection[str]) -> tuple[str, ...]:
+        """The taps of the reference from some `known` ones to a tap, itself among them."""
+        found: dict[str, None] = {}
+        waiting = [name]
+        while waiting:
+            current = waiting.pop()
+            if current in self.calls and current not in known and current not in found:
+                found[current] = None
+                waiting += self.calls[current].reads
+        return tuple(found)
+
     def _fetch(self, names: Collection[str]) -> None:
         if not names:
             return

@@ -81,6 +81,43 @@ def test_the_epsilon_of_a_groupnorm() -> None:
     proven(reference, port, "norm", "norm-epsilon", says="1e-05")
 
 
+class ChannelNorm(nn.LayerNorm):
+    """A LayerNorm over the channels of a map, as model libraries write it."""
+
+    def forward(self, x: Any) -> Any:
+        x = functional.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+
+
+def test_the_epsilon_of_a_norm_of_a_users_own() -> None:
+    """A class of a user's own has an epsilon that is compared with the port's layer."""
+    reference = normalised(ChannelNorm(5))
+    weights = [reference.norm.weight.detach().numpy(), reference.norm.bias.detach().numpy()]
+    port = normalised_port(reference, layers.LayerNormalization(epsilon=1e-3, name="norm"))
+    port.get_layer("norm").set_weights(weights)
+    proven(reference, port, "norm", "norm-epsilon", change="epsilon=1e-05")
+
+
+@pytest.mark.parametrize("layer", ["norm", "relu"])
+def test_the_epsilon_of_a_norm_by_hand(layer: str) -> None:
+    """Where the port writes its norm by hand the reference's is run with other epsilons, with what comes after it."""
+
+    def forward(m: Any, x: Any) -> Any:
+        return m.second(functional.relu(m.norm(m.first(x))))
+
+    made = {"first": nn.Conv2d(3, 5, 3, padding=1), "norm": nn.InstanceNorm2d(5), "second": nn.Conv2d(5, 2, 1)}
+    reference = Reference(forward, **made)
+
+    def norm(x: Any) -> Any:
+        mean, variance = ops.moments(x, (1, 2), keepdims=True)
+        x = (x - mean) / ops.sqrt(variance + 1e-3)
+        return layers.ReLU(name="relu")(layers.Identity(name="norm")(x) if layer == "norm" else x)
+
+    answers = {name: name for name in ("first", layer, "second")}
+    says = "the port has the values of an epsilon of 0.001; the reference's is 1e-05 (norm)"
+    proven(reference, normalised_port(reference, norm), layer, "norm-epsilon", layers=answers, says=says)
+
+
 def test_a_right_groupnorm_passes() -> None:
     """With torch's epsilon the same port is right."""
     reference = normalised(nn.GroupNorm(3, 6), 6)
