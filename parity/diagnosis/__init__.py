@@ -75,6 +75,7 @@ REST: tuple[Family, ...] = (
     activations.extra,
     normalisation.epsilon,
     normalisation.epsilon_by_hand,
+    normalisation.groups,
     normalisation.ignored,
     normalisation.statistics,
     normalisation.along_other_axes,
@@ -414,7 +415,8 @@ def _where(evidence: Evidence) -> str:
 def _not_looked_at(evidence: Evidence) -> str:
     """What a port of this form does not show."""
     if evidence.port_weights and not evidence.source_weights:
-        return f"; the weights of {written(evidence.operation)} could not be compared: no converter for the reference's"
+        why = evidence.scene.why_not_converted(evidence.segment.layer)
+        return f"; the weights of {written(evidence.operation)} could not be compared: {why}"
     if differing_weights(evidence):
         return "; its weights differ from the reference's"
     troubles = evidence.scene.troubles

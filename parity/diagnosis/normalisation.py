@@ -92,6 +92,20 @@ def _with_epsilon(call: Call, name: str, present: float, other: float) -> Call:
     return replace(call, function=module)
 
 
+def groups(evidence: Evidence) -> Iterator[Hypothesis]:
+    """norm-statistics: the mean and the variance are taken over other groups of channels."""
+    wanted, present = evidence.settings.get("num_groups"), evidence.config.get("groups")
+    if not isinstance(wanted, int) or not isinstance(present, int) or wanted == present:
+        return
+    yield Hypothesis(
+        slug="norm-statistics",
+        detail=f"the port has groups={present}; the reference has {wanted} groups of channels",
+        change=f"{written(evidence.operation, groups=present)} -> groups={wanted}",
+        edit=Edit(replaced={evidence.operation: evidence.copy(groups=wanted)}),
+        standing=SEEN,
+    )
+
+
 def ignored(evidence: Evidence) -> Iterator[Hypothesis]:
     """norm-statistics, bias-missing: the layer is declared without the gamma or beta that the reference has."""
     module = evidence.module

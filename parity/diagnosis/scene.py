@@ -16,7 +16,7 @@ from parity.axes import Array, Axes, move
 from parity.diagnosis.fingerprints import SAME, distance
 from parity.diagnosis.joined import Joined
 from parity.diagnosis.words import names_of_weights
-from parity.errors import WeightError
+from parity.errors import WeightError, first_line
 from parity.frameworks import torch
 from parity.pairs import Input
 from parity.parametrized import plain
@@ -59,6 +59,11 @@ KERNEL_AXES: Mapping[str, str] = {
     "DepthwiseConv1D": "k c m",
     "Embedding": "token feature",
 }
+ARRANGES = frozenset({
+    "chunk", "flatten", "flip", "getitem", "movedim", "narrow", "permute", "reshape", "roll", "select", "split",
+    "squeeze", "transpose", "unbind", "unflatten", "unsqueeze", "view",
+})  # fmt: skip
+"""Kinds that make a part of a value, or the same in another order."""
 CHANNELS = frozenset({"o", "c", "m"})
 """Which of these are channels of the output."""
 ROUNDED, FINE = 2.0, 1e-2
@@ -89,6 +94,8 @@ class Scene:
         self._layers = layers or {}
         self._values: dict[str, Array] = {}
         self.troubles: dict[str, str] = {}
+        self.unconverted: dict[str, str] = {}
+        """Why the weights of a layer have no counterpart that is known, by tap."""
         self.stored: Mapping[str, Stored] = {}
         """How the port stores the weights of a layer, by the reference's tap, where that is not float32."""
         self.fits: Mapping[str, Fit] = {}
@@ -235,13 +242,29 @@ class Scene:
         """The weights of the torch layer at a tap as its converter gives them for the Keras layer `target`."""
         try:
             return tuple(converters.convert(self.calls[name].function, name, target))  # type: ignore[arg-type]
-        except (WeightError, KeyError, AttributeError):  # AttributeError: a layer of quite another kind
+        except (WeightError, KeyError, AttributeError) as error:  # AttributeError: a layer of quite another kind
+            self.unconverted[name] = first_line(error) if isinstance(error, WeightError) else ""
             return ()
 
+    def why_not_converted(self, name: str) -> str:
+        """Why there is nothing that the weights of the layer that makes a tap could be compared with."""
+        return self.unconverted.get(self._behind(name)) or "the reference's layer has none that answer to them"
+
     def sources(self, name: str, target: Any) -> tuple[Array, ...]:
-        """What the weights of the port's layer should be that makes a tap: those of the torch layer there, or of all
-        that lead up to it where the port computes them in one."""
-        return self._joined(name, target) or (self.converted(name, target) if name in self.calls else ())
+        """What the weights of the port's layer should be that makes a tap: those of the torch layer there, or whose
+        values the tap has in another arrangement, or of all that lead up to it where the port computes them in one."""
+        behind = self._behind(name)
+        return self._joined(name, target) or (self.converted(behind, target) if behind in self.calls else ())
+
+    def _behind(self, name: str) -> str:
+        """The layer with weights that a tap has a part of, or its values in another order; else the tap itself."""
+        current = name
+        while not self.weighted(current):
+            reads = self.calls[current].reads if self.kind(current) in ARRANGES else ()
+            if len(reads) != 1 or reads[0] in self.matched or reads[0] not in self.calls:
+                return name
+            (current,) = reads
+        return current
 
     def _joined(self, name: str, target: Any) -> tuple[Array, ...]:
         way = Joined(calls=self.calls, kinds=self.kind, matched=self.matched, converted=self.converted)

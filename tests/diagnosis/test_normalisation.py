@@ -118,6 +118,14 @@ def test_the_epsilon_of_a_norm_by_hand(layer: str) -> None:
     proven(reference, normalised_port(reference, norm), layer, "norm-epsilon", layers=answers, says=says)
 
 
+def test_other_groups() -> None:
+    """Channels in other groups are norm-statistics, although the weights can be converted for neither."""
+    reference = normalised(nn.GroupNorm(3, 6), 6)
+    port = normalised_port(reference, layers.GroupNormalization(2, epsilon=1e-5, name="norm"), 6)
+    port.get_layer("norm").set_weights([weight.detach().numpy() for weight in reference.norm.parameters()])
+    proven(reference, port, "norm", "norm-statistics", says="groups=2; the reference has 3", change="groups=3")
+
+
 def test_a_right_groupnorm_passes() -> None:
     """With torch's epsilon the same port is right."""
     reference = normalised(nn.GroupNorm(3, 6), 6)

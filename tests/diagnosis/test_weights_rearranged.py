@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from small_pairs import (
+    Reference,
     chain,
     image,
     judged,
@@ -248,6 +249,20 @@ def test_a_gru_with_its_gates_in_torch_order() -> None:
     reference, port = recurrent("GRU")
     reweighted(port, "rnn", lambda *weights: [_blocks(weight, 3, (1, 0, 2)) for weight in weights])
     proven(reference, port, "rnn[0]", "gate-order", steps(), layers=SEQUENCE, axes=axes_of_sequences())
+
+
+def test_the_gates_of_a_gru_whose_last_state_is_read() -> None:
+    """The weights are those of the layer that a tap has a part of, or the values in another arrangement."""
+    reference = Reference(
+        lambda m, x: m.head(torch.tanh(m.rnn(x.permute(2, 0, 1))[1].squeeze(0))), rnn=nn.GRU(3, 5), head=nn.Linear(5, 2)
+    )
+
+    def build(x: Any) -> Any:
+        return layers.Dense(2, name="head")(layers.Activation("tanh", name="tanh")(layers.GRU(5, name="rnn")(x)))
+
+    port = port_of(reference, (9, 3), build)
+    set_weights(port, "rnn", *(_blocks(weight, 3, (1, 0, 2)) for weight in _gru(reference.rnn)))
+    proven(reference, port, "squeeze", "gate-order", steps(), layers={"squeeze": "rnn"})
 
 
 def test_a_gru_that_resets_before() -> None:
