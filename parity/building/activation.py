@@ -47,7 +47,8 @@ def activation(
 
 
 def _named(site: Site, function: str, x: Any) -> Any:
-    """The Keras layer that does what a function of `keras.activations` does."""
+    """The Keras layer that does what a function of `keras.activations` does; it takes no whole numbers."""
+    x = x if "float" in keras.backend.standardize_dtype(x.dtype) else keras.ops.cast(x, "float32")
     return site.layer(keras.layers.Activation(function, name=site.name()))(x)
 
 
@@ -205,16 +206,19 @@ def tanhshrink(site: Site, input: Any) -> Any:
     return keras.ops.where(keras.ops.abs(input) < 0.5, series, input - keras.ops.tanh(input))
 
 
-@activation(torch.nn.Softshrink, F.softshrink, how="keras.ops.soft_shrink")
+SHRUNK = "keras.ops.where: Keras's makes 0 of NaN"
+
+
+@activation(torch.nn.Softshrink, F.softshrink, how=SHRUNK)
 def softshrink(site: Site, input: Any, lambd: float = 0.5) -> Any:
     """x nearer to 0 by lambd; 0 where it is no farther from it than that."""
-    return keras.ops.soft_shrink(input, lambd)
+    return keras.ops.where(keras.ops.abs(input) <= lambd, 0.0, input - keras.ops.sign(input) * lambd)
 
 
-@activation(torch.nn.Hardshrink, F.hardshrink, torch.hardshrink, "hardshrink", how="keras.ops.hard_shrink")
+@activation(torch.nn.Hardshrink, F.hardshrink, torch.hardshrink, "hardshrink", how=SHRUNK)
 def hardshrink(site: Site, input: Any, lambd: float = 0.5) -> Any:
     """x; 0 where it is no farther from 0 than lambd."""
-    return keras.ops.hard_shrink(input, lambd)
+    return keras.ops.where(keras.ops.abs(input) <= lambd, 0.0, input)
 
 
 @activation(torch.nn.Softsign, F.softsign, how="Activation softsign")
@@ -232,8 +236,11 @@ def softplus(site: Site, input: Any, beta: float = 1.0, threshold: float = 20.0)
 
 @activation(torch.nn.Threshold, F.threshold, torch.threshold, how="keras.ops.where")
 def threshold(site: Site, input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
-    """x where it is beyond the threshold; elsewhere the value."""
-    return keras.ops.where(input > threshold, input, value)
+    """x where it is beyond the threshold, or NaN; elsewhere the value."""
+    return keras.ops.where(input <= threshold, value, input)
+
+
+PASSES_NAN = "of a NaN among others, TensorFlow makes 0 of the others"
 
 
 @activation(
@@ -243,7 +250,7 @@ def threshold(site: Site, input: Any, threshold: float, value: float, inplace: b
     torch.special.softmax,
     "softmax",
     how="Softmax along the axis",
-    limits="another dtype is refused",
+    limits=f"another dtype is refused; {PASSES_NAN}",
 )
 def softmax(site: Site, input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Any:
     """e^x over its sum along `dim`. Composed where the axis may have one value, of which Keras would warn."""
@@ -254,13 +261,13 @@ def softmax(site: Site, input: Any, dim: int | None = None, _stacklevel: Any = 3
     return site.layer(keras.layers.Softmax(axis, name=site.name()))(input)
 
 
-@activation(torch.nn.Softmax2d, how="Softmax along the channels")
+@activation(torch.nn.Softmax2d, how="Softmax along the channels", limits=PASSES_NAN)
 def softmax2d(site: Site, input: Any) -> Any:
     """e^x over its sum along the channels of (N, c, h, w)."""
     return softmax(site, input, -3)
 
 
-@activation(torch.nn.Softmin, F.softmin, how="Softmax of -x", limits="another dtype is refused")
+@activation(torch.nn.Softmin, F.softmin, how="Softmax of -x", limits=f"another dtype is refused; {PASSES_NAN}")
 def softmin(site: Site, input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """e^-x over its sum along `dim`."""
     return softmax(site, -input, dim, dtype=dtype)

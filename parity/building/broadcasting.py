@@ -45,7 +45,7 @@ def _number(x: Any) -> Any:
 def elementwise(function: Callable[..., Any]) -> Callable[..., Value]:
     """A builder of what a function of Keras makes of the values, place by place."""
 
-    def build(site: Site, *values: Any, **unused: Any) -> Value:
+    def build(site: Site, *values: Any) -> Value:
         """(...) and (...) to what they broadcast to."""
         tensors, order = aligned(*values)
         return Value(function(*tensors), order)

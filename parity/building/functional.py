@@ -37,10 +37,12 @@ def linear(site: Site, x: Value, weight: Any, bias: Any = None) -> Any:
 
 
 @like_module(F.embedding, how="Embedding")
-def embedding(site: Site, x: Value, weight: Any, padding_idx: Any = None, *unused: Any, **settings: Any) -> Any:
+def embedding(
+    site: Site, x: Value, weight: Any, padding_idx: Any = None, max_norm: Any = None, *unused: Any, **settings: Any
+) -> Any:
     """(...) to (..., features)."""
     weight = array_of(weight, "weight")
-    made = torch.nn.Embedding(weight.shape[0], weight.shape[1], device="meta")
+    made = torch.nn.Embedding(weight.shape[0], weight.shape[1], max_norm=max_norm, device="meta")
     return build(filled(made, weight=weight), site, x)
 
 
@@ -110,7 +112,7 @@ def _channels(x: Value) -> int:
     return channels
 
 
-@like_module(F.batch_norm, torch.batch_norm, how="BatchNormalization")
+@like_module(F.batch_norm, how="BatchNormalization")
 def batch_norm(
     site: Site, x: Value, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
     training: bool = False, momentum: float = 0.1, eps: float = 1e-5, *unused: Any,
@@ -124,6 +126,15 @@ def batch_norm(
     statistics = {"running_mean": running_mean, "running_var": running_var}
     arrays = {name: array_of(array, name) for name, array in statistics.items()}
     return build(filled(made, weight=weight, bias=bias, **arrays), site, x)
+
+
+@like_module(torch.batch_norm, how="BatchNormalization")
+def batch_norm_of(
+    site: Site, x: Value, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float,
+    eps: float, *unused: Any,
+) -> Any:  # fmt: skip
+    """(N, C, ...) to (N, C, ...): the function that torch's own calls, which has the weights first."""
+    return batch_norm(site, x, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
 def _as_module(kind: Any, *names: str) -> Callable[..., Any]:

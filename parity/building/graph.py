@@ -12,9 +12,9 @@ import numpy as np
 
 from parity.axes import Array, Axes, in_port
 from parity.building.naming import plain_name
-from parity.building.port import Growing, is_size
+from parity.building.port import Growing, applied, is_size
 from parity.building.reading import ensure_no_shared_writing, needed, outputs_of
-from parity.building.registry import BUILDERS, apply
+from parity.building.registry import BUILDERS
 from parity.building.tracing import Step, Traced, tensors_in, traced
 from parity.building.values import Site, Value, each_value
 from parity.errors import ConversionError, ParityError
@@ -105,7 +105,7 @@ class _Building:
         inputs = {name: self._input(name, array) for name, array in self._given.arrays.items()}
         args, kwargs = self._given.filled(lambda _, array: self._port.stands_for(array))
         site = Site(path="", data_format=self._format, batch=self._port.batch)
-        result = apply(BUILDERS[class_of(self._module)], site, args, kwargs, plain(self._module))
+        result = applied(BUILDERS[class_of(self._module)], site, args, kwargs, plain(self._module))
         self._ends = list(each_value(result))
         model = keras.Model(_one_or_all(inputs.values()), _one_or_all(value.tensor for value in self._ends))
         names = [OUTPUT] if len(self._ends) == 1 else [f"{OUTPUT}[{i}]" for i in range(len(self._ends))]

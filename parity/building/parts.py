@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.building.calls import calls, site_axis
+from parity.axes import Array
+from parity.building.calls import calls, plain, site_axis
 from parity.building.reshaping import transpose, unsqueeze
 from parity.building.values import Batch, Site, Value, without
 from parity.errors import ConversionError
@@ -60,6 +61,10 @@ def select(site: Site, x: Value, dim: int, index: int) -> Value:
 @calls("narrow", torch.narrow, moves_only=True, how="a part")
 def narrow(site: Site, x: Value, dim: int, start: int, length: int) -> Value:
     """(..., n, ...) to (..., length, ...)."""
+    size = x.shape[dim % len(x.order)]
+    if start < 0 and size is None:
+        raise ConversionError("it counts from the end of the batch")
+    start = start + (size or 0) if start < 0 else start
     part = slice(start, start + length)
     return _picked(site, x, [part if axis == dim % len(x.order) else slice(None) for axis in range(len(x.order))])
 
@@ -72,25 +77,39 @@ def index_select(site: Site, x: Value, dim: int, index: Value) -> Value:
 
 @calls(operator.getitem, moves_only=True, how="a part")
 def getitem(site: Site, x: Any, index: Any) -> Any:
-    """What torch's index picks: numbers, slices, None and one tensor of places along one axis."""
+    """What torch's index picks: numbers, slices, None, and places along an axis; or along several, if they are
+    neighbours and the places are constants."""
     if not isinstance(x, Value):
         return x[index]
-    given = list(index) if isinstance(index, (tuple, list)) else [index]
+    given = [_places_of(each) for each in (index if isinstance(index, tuple) else [index])]
     _refuse_indices(given)
     taken = sum(each is not None and each is not Ellipsis for each in given)
-    if Ellipsis not in [each if each is Ellipsis else None for each in given]:
+    if not any(each is Ellipsis for each in given):
         given.append(Ellipsis)
     place = next(number for number, each in enumerate(given) if each is Ellipsis)
     given[place : place + 1] = [slice(None)] * (len(x.order) - taken)
     return _picked(site, x, given)
 
 
+def _places_of(index: Any) -> Any:
+    """An index of constants as an array of places, or as a number; a mask as the places where it is true."""
+    if isinstance(index, list):
+        index = np.asarray(index)
+    elif isinstance(index, Value) and isinstance(index.tensor, np.ndarray):
+        index = index.moved(range(len(index.order)))
+    if not isinstance(index, np.ndarray):
+        return index
+    if index.dtype == bool and index.ndim != 1:
+        raise ConversionError("it is indexed by a mask of several axes")
+    places = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+    return int(places) if places.ndim == 0 else places
+
+
 def _refuse_indices(given: Sequence[Any]) -> None:
-    tensors = [each for each in given if isinstance(each, (Value, list))]
-    if len(tensors) > 1:
-        raise ConversionError("it is indexed by several tensors at once")
-    if any(isinstance(each, Value) and str(each.tensor.dtype) == "bool" for each in tensors):
+    if any(isinstance(each, Value) and str(each.tensor.dtype) == "bool" for each in given):
         raise ConversionError("it is indexed by a mask, so that sizes follow values")
+    if any(isinstance(each, bool) for each in given):
+        raise ConversionError("it is indexed by True or False")
     sizes = [end for each in given if isinstance(each, slice) for end in (each.start, each.stop, each.step)]
     if any(isinstance(each, Batch) for each in (*given, *sizes)):
         raise ConversionError("it is indexed by the size of the batch")
@@ -100,22 +119,59 @@ def _refuse_indices(given: Sequence[Any]) -> None:
 
 def _picked(site: Site, x: Value, given: Sequence[Any]) -> Value:
     """A part of x; `given` has an index for each of its axes, and None for each new one."""
+    x, given = _taken(*_without_numbers(x, given))
     own = [each for each in given if each is not None]
-    for axis, each in enumerate(own):
-        if isinstance(each, (Value, list)):
-            places = each.tensor if isinstance(each, Value) else np.asarray(each, np.int64)
-            if len(np.shape(places)) != 1:
-                raise ConversionError("it is indexed by a tensor of several axes")
-            x = Value(keras.ops.take(x.tensor, places, axis=x.order.index(axis)), x.order)
-            own[axis] = slice(None)
     if any(each != slice(None) for each in own):
-        tensor = x.tensor[tuple(own[axis] for axis in x.order)]
-        order = x.order
-        for axis in sorted((axis for axis, each in enumerate(own) if isinstance(each, int)), reverse=True):
-            order = without(order, axis)
-        x = Value(tensor, order)
-    kept = [each for each in given if not isinstance(each, int) or isinstance(each, bool)]
-    for place, each in enumerate(kept):
+        x = Value(x.tensor[tuple(own[axis] for axis in x.order)], x.order)
+    for place, each in enumerate(given):
         if each is None:
             x = unsqueeze(site, x, place)
     return x
+
+
+def _without_numbers(x: Value, given: Sequence[Any]) -> tuple[Value, list[Any]]:
+    """What numbers pick, as torch does it first, and the other indices."""
+    own = [each for each in given if each is not None]
+    numbers = [axis for axis, each in enumerate(own) if isinstance(each, int)]
+    if not numbers:
+        return x, list(given)
+    order = x.order
+    for axis in reversed(numbers):
+        order = without(order, axis)
+    picked = x.tensor[tuple(own[axis] if axis in numbers else slice(None) for axis in x.order)]
+    return Value(picked, order), [each for each in given if not isinstance(each, int)]
+
+
+def _taken(x: Value, given: list[Any]) -> tuple[Value, list[Any]]:
+    """What places pick, and the other indices: nothing is left to pick from the axes that the places make."""
+    at = [number for number, each in enumerate(given) if isinstance(each, (Value, np.ndarray))]
+    if not at:
+        return x, given
+    first, last = at[0], at[-1]
+    axis = sum(each is not None for each in given[:first])
+    places = given[first]
+    if len(at) > 1:
+        x, places = _joined(x, axis, given[first : last + 1])
+    rank = len(places.order if isinstance(places, Value) else places.shape)
+    places = plain(places) if isinstance(places, Value) else places
+    if rank == 1:
+        x = Value(keras.ops.take(x.tensor, places, axis=x.order.index(axis)), x.order)
+    else:
+        x = Value.plain(keras.ops.take(plain(x), places, axis=axis))
+    return x, [*given[:first], *[slice(None)] * rank, *given[last + 1 :]]
+
+
+def _joined(x: Value, axis: int, places: Sequence[Any]) -> tuple[Value, Array]:
+    """Neighbouring axes made one, from `axis` on, and where in it the places along each of them are."""
+    if not all(isinstance(each, np.ndarray) for each in places):
+        raise ConversionError("it is indexed by several tensors at once that are computed, or that are apart")
+    sizes = x.shape[axis : axis + len(places)]
+    if None in sizes:
+        raise ConversionError("it is indexed by several tensors at once, and one of their axes is the batch")
+    known = [size or 0 for size in sizes]
+    flat = np.ravel_multi_index(
+        np.broadcast_arrays(*(each % size for each, size in zip(places, known, strict=True))), known
+    )
+    shape = [*x.shape[:axis], int(np.prod(known)), *x.shape[axis + len(places) :]]
+    joined = keras.ops.reshape(plain(x), [-1 if size is None else size for size in shape])
+    return Value.plain(joined), np.asarray(flat)

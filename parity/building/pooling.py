@@ -37,12 +37,18 @@ NO_BATCH = "maps without a batch are refused: Keras's have one"
 def max_pool(layer: MaxPool, site: Site, x: Any) -> Any:
     """(N, C, ...) to (N, C, ...): the greatest value of each window, which is no less than one of the map's."""
     refuse_places(layer, site)
-    windows = windows_of(layer, site, x)
+    windows, least = windows_of(layer, site, x), _least(x)
     if all(each.dilation == 1 for each in windows):
-        return _pooled("Max", _padded(x, site, windows, -math.inf), site, windows)
+        return _pooled("Max", _padded(x, site, windows, least), site, windows)
     for axis, each in zip(site.spatial, windows, strict=True):
-        x = keras.ops.max(gathered(x, axis, each.indices, -math.inf), axis=axis + 1)
+        x = keras.ops.max(gathered(x, axis, each.indices, least), axis=axis + 1)
     return x
+
+
+def _least(x: Any) -> float:
+    """What is no greater than anything in a tensor of its kind of numbers."""
+    kind = keras.backend.standardize_dtype(x.dtype)
+    return -math.inf if "float" in kind else int(np.iinfo(kind).min)
 
 
 @builds(
@@ -169,6 +175,10 @@ def sizes_of(site: Site, x: Any, rank: int) -> list[int]:
 
 def averaged(x: Any, site: Site, windows: Sequence[Windows], include_pad: bool, divisor: int | None = None) -> Any:
     """The sum of each window, divided by `divisor` or by its size as torch counts it."""
+    if "float" not in keras.backend.standardize_dtype(x.dtype):
+        raise ConversionError(
+            f"{_at(site)}an average of whole numbers, which torch rounds down and Keras does not take"
+        )
     x = _pooled("Average", _padded(x, site, windows, 0.0), site, windows)
     if divisor is not None:
         return x * (math.prod(each.kernel for each in windows) / divisor)

@@ -18,6 +18,9 @@ from parity.errors import ConversionError, ParityError, first_line
 from parity.frameworks import keras, torch
 from parity.parametrized import class_of, plain
 
+KINDS_OF_NUMBERS = ("float32", "int64", "int32", "int16", "int8", "uint8", "bool")
+"""What a port computes in."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
@@ -103,7 +106,8 @@ class Growing:
             batch=self.batch,
         )
         args, kwargs = self._filled((step.args, dict(step.kwargs)), live=builder.keeps_weights)
-        result = _applied(builder, site, args, kwargs, *([plain(step.of)] if is_module else []))
+        made = applied(builder, site, args, kwargs, *([plain(step.of)] if is_module else []))
+        result = _as_torch_has_it(made, step)
         if is_module:
             self.made.setdefault(id(step.of), list(site.made))
         self.names.name(result, site)
@@ -169,7 +173,7 @@ def _builder(step: Step) -> Builder:
     raise ConversionError(f"No builder for {name_of(kind)}. Add one with @parity.building.builds.")
 
 
-def _applied(builder: Builder, site: Site, args: Sequence[Any], kwargs: dict[str, Any], *of: Any) -> Any:
+def applied(builder: Builder, site: Site, args: Sequence[Any], kwargs: dict[str, Any], *of: Any) -> Any:
     """What a builder makes. Raises ConversionError for whatever it raises that is given what it does not know."""
     try:
         return apply(builder, site, args, kwargs, *of)
@@ -177,6 +181,32 @@ def _applied(builder: Builder, site: Site, args: Sequence[Any], kwargs: dict[str
         raise
     except Exception as error:
         raise ConversionError(f"its builder failed: {type(error).__name__}: {first_line(error)}") from error
+
+
+def _as_torch_has_it(made: Any, step: Step) -> Any:
+    """What a builder made, in torch's kind of numbers. Raises ConversionError where it is of other sizes than torch's:
+    the builder does not know the call as it is made there."""
+    number = iter(step.sizes)
+
+    def alike(value: Value) -> Value:
+        place = next(number, None)
+        if place is None:
+            return value
+        sizes, wanted = step.sizes[place], step.dtypes[place]
+        same_rank = len(value.shape) == len(sizes)
+        if not same_rank or any(
+            isinstance(ours, int) and isinstance(theirs, int) and ours != theirs
+            for ours, theirs in zip(value.shape, sizes, strict=True)
+        ):
+            raise ConversionError(f"its builder makes {_listed(value.shape)} of it, where torch makes {_listed(sizes)}")
+        is_another = keras.backend.standardize_dtype(value.tensor.dtype) != wanted and wanted in KINDS_OF_NUMBERS
+        return Value(keras.ops.cast(value.tensor, wanted), value.order) if is_another else value
+
+    return mapped(made, lambda leaf: alike(leaf) if isinstance(leaf, Value) else leaf)
+
+
+def _listed(sizes: Sequence[Any]) -> str:
+    return f"({', '.join('N' if each is None else str(each) for each in sizes)})"
 
 
 def _kind_name(step: Step) -> str:

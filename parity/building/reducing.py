@@ -99,6 +99,13 @@ calls("any", torch.any, how="ops.any")(_reduces(keras.ops.any))
 calls("logsumexp", torch.logsumexp, how="ops.logsumexp")(_reduces(keras.ops.logsumexp))
 
 
+@calls("prod", torch.prod, how="ops.prod")
+def prod(site: Site, x: Value, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+    """(...) to (...) without an axis, or with size one there."""
+    _refuse_dtype(dtype)
+    return _reduced(_whole(x), keras.ops.prod, dim, keepdim)
+
+
 def _extreme(function: Callable[..., Any], place: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
     def build(site: Site, x: Value, dim: Any = None, keepdim: bool = False) -> Any:
         """(...) to () for all axes; for one, to (...) without it, and the places; of two tensors, to the larger."""
@@ -137,9 +144,11 @@ calls("argmin", torch.argmin, how="ops.argmin")(_places_of(keras.ops.argmin))
 
 @calls("var", torch.var, how="ops.mean of squares of what is centred")
 def var(
-    site: Site, x: Value, dim: Any = None, *, correction: int = 1, unbiased: bool | None = None, keepdim: bool = False
+    site: Site, x: Value, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = 1
 ) -> Value:
     """(...) to (...) without some axes, or with size one there."""
+    if isinstance(dim, bool):  # torch takes `unbiased` by itself as well
+        dim, unbiased = None, dim
     dims = dims_of(x, dim)
     count = _count(x, dims)
     correction = correction if unbiased is None else int(unbiased)
@@ -154,22 +163,47 @@ def var(
 
 
 @calls("std", torch.std, how="ops.sqrt of the variance")
-def std(site: Site, x: Value, dim: Any = None, **settings: Any) -> Value:
+def std(site: Site, x: Value, *given: Any, **settings: Any) -> Value:
     """(...) to (...) without some axes, or with size one there."""
-    found = var(site, x, dim, **settings)
+    found = var(site, x, *given, **settings)
     return Value(keras.ops.sqrt(found.tensor), found.order)
 
 
-@calls("norm", torch.norm, torch.linalg.vector_norm, torch.linalg.norm, how="ops.sqrt of a sum of squares")
-def norm(site: Site, x: Value, p: Any = 2, dim: Any = None, keepdim: bool = False, **settings: Any) -> Value:
+@calls("norm", torch.norm, how="ops.sqrt of a sum of squares")
+def norm(
+    site: Site, x: Value, p: Any = 2, dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None
+) -> Value:
+    """(...) to (...) without some axes, or with size one there: of vectors; that of Frobenius is one of them."""
+    return vector_norm(site, x, 2 if p in (None, "fro") else p, dim, keepdim, dtype=dtype)
+
+
+@calls(torch.linalg.vector_norm, how="ops.sqrt of a sum of squares")
+def vector_norm(
+    site: Site, x: Value, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Value:
     """(...) to (...) without some axes, or with size one there."""
-    p = settings.get("ord", p)
-    if p in (1, 1.0):
-        return _reduced(Value(keras.ops.abs(x.tensor), x.order), keras.ops.sum, dim, keepdim)
-    if p not in (2, 2.0, None, "fro") or (p == "fro" and dim is not None and not isinstance(dim, int)):
-        raise ConversionError(f"p={p} has no counterpart; 1 and 2 have")
-    squares = sum_(site, Value(keras.ops.square(x.tensor), x.order), dim, keepdim)
-    return Value(keras.ops.sqrt(squares.tensor), squares.order)
+    _refuse_dtype(dtype)
+    if ord == 2:
+        squares = sum_(site, Value(keras.ops.square(x.tensor), x.order), dim, keepdim)
+        return Value(keras.ops.sqrt(squares.tensor), squares.order)
+    sizes = Value(keras.ops.abs(x.tensor), x.order)
+    function = {1: keras.ops.sum, math.inf: keras.ops.max, -math.inf: keras.ops.min}.get(ord)
+    if function is None:
+        raise ConversionError(f"p={ord} has no counterpart; 1, 2 and the infinite ones have")
+    return _reduced(sizes, function, dim, keepdim)
+
+
+@calls(torch.linalg.norm, how="ops.sqrt of a sum of squares")
+def linalg_norm(
+    site: Site, x: Value, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Value:
+    """(...) to (...) without some axes: of vectors. Of two axes and a kind of norm, it is another, of matrices."""
+    axes = len(dims_of(x, dim))
+    if ord is not None and axes > 1 and ord != "fro":
+        raise ConversionError(
+            f"ord={ord} of {axes} axes is a norm of matrices; torch.linalg.vector_norm takes them all"
+        )
+    return norm(site, x, ord, dim, keepdim, dtype=dtype)
 
 
 @calls(torch.nn.functional.normalize, how="a division by the norm")

@@ -140,7 +140,8 @@ class Known(torch.fx.Proxy):
         return super().__getattr__(name)
 
     def __len__(self) -> int:
-        return int(self._number("takes its length"))
+        size = self.tracer.length(self)
+        return size if isinstance(size, int) else int(self._number("takes its length"))
 
     def __index__(self) -> int:
         return int(self._number("takes it as a number"))
@@ -341,11 +342,15 @@ class Tracer(torch.fx.Tracer):
 
     def iter(self, obj: Any) -> Iterator[Any]:
         """One after the other along the first axis, where that is not the batch."""
-        step = self._steps[obj.node]
-        size = size_of([len(each) for each in step.values], step.batch)
+        size = self.length(obj)
         if not isinstance(size, int):
             raise StoppedError("loops over the batch")
         return iter([obj[index] for index in range(size)])
+
+    def length(self, obj: Any) -> Any:
+        """How many there are along the first axis; the Batch, or None, where that follows the batch."""
+        step = self._steps[obj.node]
+        return size_of([len(each) for each in step.values], step.batch)
 
     # -- running ------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ TensorFlow has no dilated ones on a CPU without oneDNN, and Keras none in groups
 with zeros between its values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity.building.convolution import Settings, convolved, in_format, refuse_without_batch
@@ -23,17 +23,31 @@ from parity.frameworks import keras, torch
     how="ConvTranspose, cut to size; Conv after zeros between values for groups and dilation",
     limits="maps without a batch are refused; channels_first needs oneDNN on a CPU, but for volumes",
 )
-def transposed(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
-    """(N, i, h, w) to (N, o, (h - 1)s - 2p + d(k - 1) + q + 1, ...), in one, two or three dimensions."""
+def transposed(layer: torch.nn.ConvTranspose2d, site: Site, x: Any, output_size: Sequence[Any] | None = None) -> Any:
+    """(N, i, h, w) to (N, o, (h - 1)s - 2p + d(k - 1) + q + 1, ...), in one, two or three dimensions.
+
+    `output_size` says of what size the result is to be along each axis of space, and so what q is.
+    """
     refuse_without_batch(layer, x)
+    more = list(layer.output_padding) if output_size is None else _more(layer, site, x, output_size)
     if layer.groups > 1 or max(layer.dilation) > 1:
-        return _spread(layer, site, x)
-    return _by_its_layer(layer, site, x)
+        return _spread(layer, site, x, more)
+    return _by_its_layer(layer, site, x, more)
 
 
-def _by_its_layer(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
+def _more(layer: torch.nn.ConvTranspose2d, site: Site, x: Any, wanted: Sequence[Any]) -> list[int]:
+    """What is to be put at the end of each axis of space for a size that is wanted, which torch has seen to fit."""
+    sides = [x.shape[axis] for axis in site.spatial]
+    space = list(wanted)[-len(sides) :]
+    if not all(isinstance(size, int) for size in (*sides, *space)):
+        raise ConversionError(f"output_size={tuple(wanted)} of a map of {sides}: sizes of space are to be fixed")
+    axes = zip(sides, space, layer.kernel_size, layer.stride, layer.dilation, _crops(layer), strict=True)
+    return [size - ((side - 1) * s - 2 * p + d * (k - 1) + 1) for side, size, k, s, d, p in axes]
+
+
+def _by_its_layer(layer: torch.nn.ConvTranspose2d, site: Site, x: Any, more: Sequence[int]) -> Any:
     """Keras's "same" where it is that; else as long as can be, and longer by what q is more than p, then cropped."""
-    crops, more = _crops(layer), layer.output_padding
+    crops = _crops(layer)
     axes = zip(layer.kernel_size, layer.stride, crops, more, strict=True)
     same = all(k - s == 2 * p and q == 0 for k, s, p, q in axes)
 
@@ -56,11 +70,11 @@ def _by_its_layer(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
     return padded(x, dict(zip(site.spatial, cuts, strict=True)), "constant")
 
 
-def _spread(layer: torch.nn.ConvTranspose2d, site: Site, x: Any) -> Any:
+def _spread(layer: torch.nn.ConvTranspose2d, site: Site, x: Any, more: Sequence[int]) -> Any:
     """A convolution, its kernel turned round, of the values with the stride's zeros between them."""
     x = _zeros_between(x, dict(zip(site.spatial, layer.stride, strict=True)))
     reach = [d * (k - 1) for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
-    axes = zip(reach, layer.stride, _crops(layer), layer.output_padding, strict=True)
+    axes = zip(reach, layer.stride, _crops(layer), more, strict=True)
     settings = Settings(
         filters=layer.out_channels,
         kernel=layer.kernel_size,

@@ -117,6 +117,21 @@ def test_at_its_bends_too(name: str) -> None:
     assert outcome(on_bends(MODULES[name])).passed
 
 
+@pytest.mark.parametrize("name", ["relu", "hardtanh", "softshrink", "hardshrink", "threshold", "softplus", "mish"])
+def test_nan_stays_nan(name: str) -> None:
+    """What compares with NaN finds it false, so that it must not ask whether a value is one of those to be kept."""
+    array = np.asarray([[np.nan, 0.25, -3.0]], np.float32)
+    case = Case(module=MODULES[name], given=Input(name="NaN", array=array), layouts={INPUT: "NC"})
+    assert outcome(case).passed
+    assert np.isnan(outcome(case).actual).tolist() == [[True, False, False]]
+
+
+def test_whole_numbers_become_others() -> None:
+    """Torch makes float32 of them, where TensorFlow has no such operation."""
+    given = Input(name="whole", array=np.asarray([[-2, 0, 5]]))
+    assert outcome(Case(module=nn.Sigmoid(), given=given, layouts={INPUT: "NC"})).passed
+
+
 @pytest.mark.parametrize("mode", ["graph", "xla"])
 @pytest.mark.parametrize("name", ["elu", "selu", "mish", "gelu", "gelu, tanh", "tanhshrink", "softplus", "softmax"])
 def test_in_graphs_too(name: str, mode: str) -> None:

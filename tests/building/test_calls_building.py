@@ -3,6 +3,7 @@
 A convolution comes first, so that what follows has its channels where the data format has them.
 """
 
+import math
 import operator
 from collections.abc import Callable
 from pathlib import Path
@@ -59,11 +60,17 @@ CALLS: dict[str, Callable[..., Any]] = {
     "rows and columns by a buffer": lambda y, m: y + m.table,
     "of fewer axes": lambda y, m: y + y.mean(dim=(0, 1)) if False else y + y.mean(dim=(2, 3), keepdim=True),
     "two tensors": lambda y, m: torch.maximum(y, -y * 0.5) - torch.minimum(y, m.table),
+    "rounded": lambda y, m: torch.round(y * 30, decimals=-1) + torch.round(y, decimals=2) + y.round(),
+    "truncated": lambda y, m: torch.div(y * 5, 0.7, rounding_mode="trunc"),
+    "of whole numbers": lambda y, m: ((y * 9).int() ^ 5) & 3 | ((y * 9).int() * 2),
     # masks
+    "of truth values": lambda y, m: ((y > 0) * (y < 1)) + ((y > 1) ^ (y < -1)),
+    "filled as it is": lambda y, m: (y * 5).int().masked_fill(y > 0, 3),
     "where": lambda y, m: torch.where(y > 0, y, m.table * 2),
     "masked": lambda y, m: y.masked_fill((y < 0) & (y > -0.5) | ~(y < 1), 0.25),
     "compared": lambda y, m: ((y >= 0).float() + (y != 0).to(torch.float32) + (y == y.clone()).float()),
-    "clamped": lambda y, m: torch.clamp(y, -0.3, 0.6) + y.clamp(max=0.1) + torch.clip(y, min=0.2),
+    "clamped": lambda y, m: torch.clamp(y, -0.3, 0.6) + y.clamp(max=0.1) + torch.clip(y, min=0.2) + y.clamp_min(0.3),
+    "where not": lambda y, m: y.where(y > 0, m.table * 2),
     # shapes, all through torch's order
     "flattened": lambda y, m: torch.flatten(y, 1),
     "flattened places": lambda y, m: y.flatten(2),
@@ -93,6 +100,18 @@ CALLS: dict[str, Callable[..., Any]] = {
     "indexed": lambda y, m: y[:, 1:, ::2, -3:] + y[..., 1:2][:, 0:1, 0:1],
     "some channels": lambda y, m: y[:, [2, 0, 2]] + torch.index_select(y, 1, torch.tensor([1, 1, 3])),
     "last": lambda y, m: y[:, -1],
+    "from the end": lambda y, m: y.narrow(2, -3, 2) / len(y[0]),
+    "by a mask of constants": lambda y, m: y[:, [True, False, True, True]] + y[:, [True, True, True, False]],
+    "by places of two axes": lambda y, m: y[:, 0, torch.tensor([[0, -1], [2, 1], [4, 3]]), None],
+    "by places along several axes": lambda y, m: y[:, [0, -1, 2], 1, [3, 0, -2]],
+    "by one place": lambda y, m: y[:, torch.tensor(2)],
+    "a list of the first axis": lambda y, m: y.permute(1, 0, 2, 3)[[0, 2]].permute(1, 0, 2, 3),
+    "gathered": lambda y, m: y.gather(1, y.argmax(1, keepdim=True)) + torch.gather(y, 3, torch.topk(y, 2)[1])[..., :1],
+    # orders
+    "sorted": lambda y, m: y.sort(1, descending=True),
+    "sorted with ties": lambda y, m: torch.sort(torch.round(y), dim=-1, stable=True),
+    "sorted whole numbers": lambda y, m: (y * 9).int().argsort(2),
+    "greatest": lambda y, m: (torch.topk(y, 3, dim=2)[1], *y.topk(2, 1, largest=False)),
     # reductions
     "mean": lambda y, m: y.mean((2, 3)) + y.mean(dim=1).sum(-1).mean(-1, keepdim=True),
     "mean of all but the batch": lambda y, m: y.mean(dim=(1, 2, 3), keepdim=True) * y,
@@ -100,6 +119,11 @@ CALLS: dict[str, Callable[..., Any]] = {
     "extremes": lambda y, m: y.amax(dim=(2, 3)) - y.amin((2, 3)) + y.max(dim=3)[0].min(dim=2).values,
     "places": lambda y, m: y.argmax(dim=1).float() + y.max(1)[1].float(),
     "deviation": lambda y, m: y.std(dim=1) + y.var((1,), unbiased=False) + torch.var(y, 1, correction=1),
+    "deviation of all": lambda y, m: torch.std(y[:, :1].mean(0), False) * torch.var(y, 1, False, True),
+    "norms of vectors": lambda y, m: (
+        torch.norm(y, dim=(1, 2)) + torch.linalg.norm(y, dim=(1, 2)) + torch.linalg.vector_norm(y, math.inf, (1, 2))
+    ),
+    "product": lambda y, m: y.prod(2, keepdim=True),
     "norm": lambda y, m: F.normalize(y, dim=1) + torch.norm(y, p=2, dim=(2, 3), keepdim=True) + y.norm(1, 1, True),
     "running sum": lambda y, m: y.cumsum(1),
     "logsumexp": lambda y, m: torch.logsumexp(y, 1),
@@ -114,6 +138,9 @@ CALLS: dict[str, Callable[..., Any]] = {
     "conv": lambda y, m: F.conv2d(y, m.table[:4, :4].reshape(4, 4, 1, 1), stride=2, padding=1),
     "pools": lambda y, m: F.max_pool2d(y, 2) + F.avg_pool2d(y, kernel_size=2) + F.adaptive_avg_pool2d(y, (2, 3)),
     "norms": lambda y, m: F.layer_norm(y, (7,)) + F.group_norm(y, 2),
+    "norm by its native function": lambda y, m: torch.batch_norm(
+        y, m.table[0, :4], m.table[1, :4], m.table[2, :4], m.table[3, :4].abs() + 1, False, 0.1, 1e-3, False
+    ),
     "padded": lambda y, m: F.pad(y, (1, 0, 2, 1), value=0.5) + F.pad(y, (1, 0, 2, 1), mode="replicate"),
     "cropped": lambda y, m: F.pad(y, (-1, 2, 0, -2)),
     "dropout": lambda y, m: F.dropout(y, 0.3, m.training),
@@ -131,7 +158,8 @@ def test_calls_are_exact(name: str, data_format: str) -> None:
 
 
 ALL = [
-    "channels by a parameter", "masked", "shuffled", "a parameter for each sample", "chunks", "indexed",
+    "channels by a parameter", "masked", "shuffled", "sorted with ties", "by places along several axes", "gathered",
+    "of whole numbers", "a parameter for each sample", "chunks", "indexed",
     "some channels", "mean of all but the batch", "places", "einsum", "padded", "cropped",
 ]  # fmt: skip
 
@@ -153,7 +181,16 @@ REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
     "the size of the batch as a number": (lambda y, m: y * y.shape[0], "computes with the size of the batch"),
     "a mask as an index": (lambda y, m: y[y > 0], "follows the size|indexed by a mask|cannot be traced"),
     "dropout in evaluation": (lambda y, m: F.dropout(y, 0.3, True), "training=True"),
-    "truncating": (lambda y, m: torch.div(y, 2, rounding_mode="trunc"), "rounding_mode='trunc'"),
+    "truncating": (lambda y, m: torch.div(y.int(), 2, rounding_mode="trunc"), "rounding_mode='trunc'"),
+    "a norm of matrices": (lambda y, m: torch.linalg.norm(y, 2, dim=(2, 3)), "ord=2 of 2 axes is a norm of matrices"),
+    "the batch in order": (lambda y, m: y.sort(0)[0], "puts the batch in order"),
+    "truth values in order": (lambda y, m: (y > 0).sort()[1], "truth values in order"),
+    "no order": (lambda y, m: y.topk(2, sorted=False)[0], "sorted=False leaves open"),
+    "another keyword": (lambda y, m: torch.logical_and(y > 0, y < 1, out=None), "unexpected keyword argument 'out'"),
+    "rows that are rewritten": (
+        lambda y, m: F.embedding((y[:, 0, 0] > 0).int(), m.table.detach(), max_norm=1.0),
+        "max_norm=1.0 rewrites its table",
+    ),
     "float64": (lambda y, m: y.double(), "computes in float64"),
     "a third norm": (lambda y, m: torch.norm(y, p=3, dim=1), "p=3"),
     "places across the batch": (lambda y, m: y.argmax() + y, "across the batch"),
@@ -163,9 +200,11 @@ REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
     "no builder": (lambda y, m: torch.lgamma(y), "No builder for torch.lgamma"),
     "splitting the batch": (lambda y, m: y.split(1, dim=0)[0], "splits the batch|follows"),
     "several tensors as indices": (
-        lambda y, m: y[:, torch.tensor([0, 1]), torch.tensor([1, 2])],
+        lambda y, m: y[:, torch.tensor([0, 1]), :, torch.tensor([1, 2])],
         "several tensors at once",
     ),
+    "a mask of several axes": (lambda y, m: y[:, :, m.table > 0], "mask of several axes"),
+    "True as an index": (lambda y, m: y[True], "by True or False"),
 }
 
 

@@ -1,11 +1,12 @@
 """Whole networks: traced step by step, built with their weights, named by torch's paths, refused all at once."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from layers_on_trial import on_noise
+from layers_on_trial import build, on_noise
 from reloading import same_when_loaded
 from zoo import ZOO, made
 
@@ -249,6 +250,14 @@ def test_a_kind_of_the_users_is_a_step() -> None:
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_builder_that_makes_another_size_is_found_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a builder makes has torch's sizes, or the step is refused by its path, before anything is compared."""
+    wrong = replace(BUILDERS[nn.ReLU], function=lambda layer, site, x: x[:, 1:] * 2)
+    monkeypatch.setitem(_BUILDERS, nn.ReLU, wrong)
+    with pytest.raises(ConversionError, match=r"1 \(torch.nn.ReLU\): its builder makes \(N, 5, 4, 7\).*\(N, 5, 5, 7\)"):
+        build(on_noise(nn.Sequential(nn.Conv2d(3, 5, 1), nn.ReLU()), (2, 3, 5, 7)))
 
 
 def test_all_that_cannot_be_converted_is_said_at_once() -> None:

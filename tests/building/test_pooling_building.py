@@ -4,6 +4,7 @@ Cases that Hypothesis draws are tried by `pytest --model layers`.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from parity.errors import ConversionError
 from parity.frameworks import torch
 from parity.inputs import strategies
 from parity.inputs.strategies import Case
-from parity.pairs import INPUT
+from parity.pairs import INPUT, Input
 
 nn = torch.nn
 FORMATS = ("channels_last", "channels_first")
@@ -73,6 +74,17 @@ def test_padding_never_wins() -> None:
     found = outcome(on_noise(module, shape, offset=-100.0))
     assert found.passed
     assert (found.actual < -90).all()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_the_greatest_of_whole_numbers_is_one(kind: Any, dilation: int) -> None:
+    """No whole number is minus infinity: padding is the least there is, and averages are refused."""
+    array = np.random.default_rng(0).integers(0, 9, (2, 3, 5, 7)).astype(kind)
+    case = Case(module=nn.MaxPool2d(3, 2, 1, dilation), given=Input(name="x", array=array), layouts={INPUT: "NCHW"})
+    assert outcome(case).passed
+    with pytest.raises(ConversionError, match="average of whole numbers"):
+        build(replace(case, module=nn.AvgPool2d(2)))
 
 
 def test_a_window_of_padding_alone_has_no_maximum() -> None:

@@ -61,6 +61,26 @@ def test_a_setting_is_torchs(name: str, data_format: str) -> None:
     assert all(each.passed for each in tried(CASES[name](), data_format).values())
 
 
+class _AsLargeAsBefore(torch.nn.Module):
+    """A transposed convolution that is told to give what was smaller its size again."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.smaller = torch.nn.Conv2d(2, 4, 3, stride=(2, 3))
+        self.larger = torch.nn.ConvTranspose2d(4, 6, 3, stride=(2, 3), groups=groups)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.larger(self.smaller(x), output_size=x.shape)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_size_that_is_asked_for_says_what_is_put_after(groups: int) -> None:
+    """Of the sizes that a stride leaves open `output_size` takes one, as decoders say it."""
+    (found,) = tried(on_noise(_AsLargeAsBefore(groups), (2, 2, 6, 7))).values()
+    assert found.passed
+    assert found.expected.shape == (2, 6, 6, 7)
+
+
 @pytest.mark.parametrize("mode", ["graph", "xla"])
 @pytest.mark.parametrize("data_format", FORMATS)
 @pytest.mark.parametrize("name", ["one more after", "strides with dilation", "groups", "as wide as it has filters"])

@@ -18,8 +18,13 @@ VALUES: Mapping[str, Callable[[np.random.Generator, Sequence[int]], Array]] = {
     **STYLES,
     "bends": lambda generator, shape: generator.choice(BENDS, shape),
     "tens": lambda generator, shape: 10 * generator.standard_normal(shape),
+    "partly NaN": lambda generator, shape: generator.choice([*BENDS, np.nan, np.nan], shape),
     "of any size": lambda generator, shape: generator.choice([-1, 1], shape) * 10 ** generator.uniform(-30, 30, shape),
 }
+
+
+FINITE = tuple(style for style in VALUES if style != "partly NaN")
+"""What is drawn along an axis: of a NaN among others, TensorFlow's softmax makes 0 of the others."""
 
 
 @st.composite
@@ -34,19 +39,21 @@ def shapes(ranks: tuple[int, int] = (2, 5)) -> st.SearchStrategy[tuple[int, ...]
     return st.lists(st.integers(1, 4), min_size=ranks[0], max_size=ranks[1]).map(tuple)
 
 
-def case_of(draw: st.DrawFn, module: torch.nn.Module, shape: tuple[int, ...]) -> Case:
-    """A case of an activation on a map of that shape."""
+def case_of(
+    draw: st.DrawFn, module: torch.nn.Module, shape: tuple[int, ...], styles: tuple[str, ...] = tuple(VALUES)
+) -> Case:
+    """A case of an activation on a map of that shape. NaN has to stay NaN: what compares may make a number of it."""
     module = seeded(module, draw(st.integers(0, 2**16)))
-    array, says = draw(values(shape))
+    array, says = draw(values(shape, styles))
     given = Input(name=says, array=array, origin=says)
     return Case(module=module, given=given, layouts={INPUT: CHANNELS_FIRST[len(shape)]})
 
 
 def slopes(least: float = -2, most: float = 2) -> st.SearchStrategy[float]:
-    """Numbers of float32 for settings, the simplest first."""
-    return st.sampled_from([each for each in (0.25, 1.0, 0.0) if least <= each <= most]) | st.floats(
-        least, most, width=32, allow_subnormal=False
-    )
+    """Numbers of float32 for settings, the simplest first; so small ones are 0 that what they are a factor of would be
+    subnormal, which is 0 to TensorFlow."""
+    simplest = st.sampled_from([each for each in (0.25, 1.0, 0.0) if least <= each <= most])
+    return simplest | st.floats(least, most, width=32).map(lambda number: number if abs(number) > 1e-6 else 0.0)
 
 
 def _plain(kind: type[torch.nn.Module], name: str, **settings: st.SearchStrategy[Any]) -> None:
@@ -116,7 +123,7 @@ def _along_an_axis(kind: type[torch.nn.Module], name: str) -> None:
 
     def drawn(draw: st.DrawFn) -> Case:
         shape = draw(shapes())
-        return case_of(draw, kind(dim=draw(st.integers(-len(shape), len(shape) - 1))), shape)
+        return case_of(draw, kind(dim=draw(st.integers(-len(shape), len(shape) - 1))), shape, FINITE)
 
     drawn.__name__, drawn.__doc__ = name, f"Cases of torch.nn.{kind.__name__}, along any axis."
     cases_of(kind, name)(drawn)
@@ -130,7 +137,7 @@ _along_an_axis(torch.nn.Softmin, "softmin")
 @cases_of(torch.nn.Softmax2d, "softmax2d")
 def softmax2d(draw: st.DrawFn) -> Case:
     """Images."""
-    return case_of(draw, torch.nn.Softmax2d(), draw(shapes((4, 4))))
+    return case_of(draw, torch.nn.Softmax2d(), draw(shapes((4, 4))), FINITE)
 
 
 @cases_of(torch.nn.GLU, "glu")
