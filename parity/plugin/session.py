@@ -132,10 +132,11 @@ class ModelSession:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Give the workers of pytest-xdist a folder to share."""
+        """Give the workers of pytest-xdist a folder to share, which goes with the run, however early it is stopped."""
         if self.shared is None:
             prefix = f"parity-{node.workerinput['testrunuid']}-"
             self.shared = Path(tempfile.mkdtemp(prefix=prefix))
+            self.config.add_cleanup(partial(shutil.rmtree, self.shared, ignore_errors=True))
         node.workerinput[SHARED] = str(self.shared)
 
     @contextmanager
@@ -199,9 +200,6 @@ class ModelSession:
         except ParityError as error:
             self.written = f"parity: {error}"
             session.exitstatus = COULD_NOT_WRITE
-        finally:
-            if self.shared:
-                shutil.rmtree(self.shared, ignore_errors=True)
 
     def _keep_record(self, gate: Gate, report: Report) -> None:
         """Write the record of a gate that has looked at everything; of a part of it there is none."""

@@ -4,15 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from records import LAYERS
 
 # Imported here for good: a run inside a test drops what it was the first to import, and NumPy cannot come twice.
-import parity.plugin.session  # noqa: F401
+import parity.plugin.session
 from parity import models
 from parity.report import Report
 
@@ -68,6 +71,23 @@ def written() -> Report:
 def ids(result: pytest.RunResult) -> list[str]:
     """The ids that --collect-only -q printed."""
     return [line for line in result.outlines if line.startswith("small::")]
+
+
+def test_what_workers_share_goes_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of all workers is removed when the run is over, also one that is stopped before its first test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    at_the_end: list[Callable[[], None]] = []
+    config: Any = SimpleNamespace(add_cleanup=at_the_end.append)
+    nothing: Any = None
+    session = parity.plugin.session.ModelSession(config=config, settings=nothing, asked=nothing, is_worker=False)
+    nodes = [SimpleNamespace(workerinput={"testrunuid": "7"}) for _ in range(2)]
+    for node in nodes:
+        session.pytest_configure_node(node)
+    assert [str(path) for path in tmp_path.iterdir()] == [nodes[0].workerinput[parity.plugin.session.SHARED]]
+    assert nodes[0].workerinput == nodes[1].workerinput
+    for clean in at_the_end:
+        clean()
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- without --model -------------------------------------------------------------------------------------------------
