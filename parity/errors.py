@@ -16,6 +16,7 @@ ParityError                 exit 3: could not verify
 ├── RecordingError          a recording that cannot be written, or read as what it should be
 ├── GateRecordError         a record of a gate's run that is none, or was changed since it was written
 ├── ConversionError         torch modules that have no exact counterpart in Keras, each named with its reason
+│   └── BuilderError        a builder that fails, or makes something of other sizes than torch does
 ├── ExportError             a port that cannot be exported, or a file of it that cannot be written
 └── RepairError             a repaired copy that cannot be written
 """
@@ -91,6 +92,10 @@ class RepairError(ParityError):
 
 class ConversionError(ParityError):
     """Torch modules or calls that have no exact counterpart in Keras; the message names each, and why."""
+
+
+class BuilderError(ConversionError):
+    """A builder that fails where it refuses nothing, or makes something of other sizes than torch does."""
 
 
 class ExportError(ParityError):

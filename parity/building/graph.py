@@ -17,7 +17,7 @@ from parity.building.reading import ensure_no_shared_writing, needed, outputs_of
 from parity.building.registry import BUILDERS
 from parity.building.tracing import Step, Traced, tensors_in, traced
 from parity.building.values import Site, Value, each_value
-from parity.errors import ConversionError, ParityError
+from parity.errors import BuilderError, ConversionError, ParityError
 from parity.frameworks import keras, torch
 from parity.layouts import layouts as layouts_of
 from parity.pairs import Input, Pair
@@ -125,7 +125,8 @@ class _Building:
                 self._port.build(step)
         if refused := self._port.refused:
             count = f"{len(refused)} steps" if len(refused) > 1 else "one step"
-            raise ConversionError("\n  ".join([f"{count} cannot be converted; nothing was built:", *map(str, refused)]))
+            kind = BuilderError if refused[0].is_broken else ConversionError  # the others are built on stand-ins
+            raise kind("\n  ".join([f"{count} cannot be converted; nothing was built:", *map(str, refused)]))
         outputs = self._outputs(trace.output)
         model = keras.Model(_one_or_all(inputs.values()), outputs, name=plain_name(type(self._module).__name__))
         return self._finished(trace, model, inputs, outputs)

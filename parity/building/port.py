@@ -14,7 +14,7 @@ from parity.building.registry import BUILDERS, Builder, apply, name_of
 from parity.building.reshaping import repeated
 from parity.building.tracing import Step, mapped, tensors_in
 from parity.building.values import Batch, Site, Value
-from parity.errors import ConversionError, ParityError, first_line
+from parity.errors import BuilderError, ConversionError, ParityError, first_line
 from parity.frameworks import keras, torch
 from parity.parametrized import class_of, plain
 
@@ -29,6 +29,8 @@ class Refusal:
     path: str
     kind: str
     why: str
+    is_broken: bool = False
+    """Whether it is no decision of the builder's: it failed."""
 
     def __str__(self) -> str:
         return f"{self.path} ({self.kind}): {self.why}"
@@ -64,7 +66,8 @@ class Growing:
         try:
             result = self._part(step) if _is_part(step) else self._result(step)
         except ParityError as error:
-            found = Refusal(path=step.path, kind=_kind_name(step), why=str(error))
+            broken = type(error) is not ConversionError
+            found = Refusal(path=step.path, kind=_kind_name(step), why=str(error), is_broken=broken)
             if found not in self.refused:
                 self.refused.append(found)
             result = _stand_in(step)
@@ -174,17 +177,17 @@ def _builder(step: Step) -> Builder:
 
 
 def applied(builder: Builder, site: Site, args: Sequence[Any], kwargs: dict[str, Any], *of: Any) -> Any:
-    """What a builder makes. Raises ConversionError for whatever it raises that is given what it does not know."""
+    """What a builder makes. Raises BuilderError for whatever it raises that is given what it does not know."""
     try:
         return apply(builder, site, args, kwargs, *of)
     except ParityError:
         raise
     except Exception as error:
-        raise ConversionError(f"its builder failed: {type(error).__name__}: {first_line(error)}") from error
+        raise BuilderError(f"its builder failed: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _as_torch_has_it(made: Any, step: Step) -> Any:
-    """What a builder made, in torch's kind of numbers. Raises ConversionError where it is of other sizes than torch's:
+    """What a builder made, in torch's kind of numbers. Raises BuilderError where it is of other sizes than torch's:
     the builder does not know the call as it is made there."""
     number = iter(step.sizes)
 
@@ -198,7 +201,7 @@ def _as_torch_has_it(made: Any, step: Step) -> Any:
             isinstance(ours, int) and isinstance(theirs, int) and ours != theirs
             for ours, theirs in zip(value.shape, sizes, strict=True)
         ):
-            raise ConversionError(f"its builder makes {_listed(value.shape)} of it, where torch makes {_listed(sizes)}")
+            raise BuilderError(f"its builder makes {_listed(value.shape)} of it, where torch makes {_listed(sizes)}")
         is_another = keras.backend.standardize_dtype(value.tensor.dtype) != wanted and wanted in KINDS_OF_NUMBERS
         return Value(keras.ops.cast(value.tensor, wanted), value.order) if is_another else value
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 
-from parity.errors import ConversionError
+from parity.errors import BuilderError, ConversionError
 from parity.inputs.strategies import Case, cases
 from parity.layers.trial import Outcome, Trial
 
@@ -51,10 +51,10 @@ class Tally:
             off = [name for name, outcome in outcomes.items() if not outcome.passed]
             if off:
                 raise DiffersError(f"{', '.join(off)} differs")
-        except ConversionError as error:
-            self.refused[str(error)] += 1
-            reject()
         except Exception as error:
+            if isinstance(error, ConversionError) and not isinstance(error, BuilderError):
+                self.refused[str(error)] += 1
+                reject()
             self.failed = Failed(
                 case=case, data_format=data_format, mode=mode, error=error, trial=trial, outcomes=outcomes
             )
