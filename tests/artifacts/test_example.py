@@ -13,11 +13,10 @@ import pytest
 
 import parity
 from parity.axes import Array
-from parity.export import FORMATS, served, write
 from parity.frameworks import tf, torch
 from parity.inputs import motorcycle
-from parity.models.flownet.pair import networks, pair_from
-from parity.models.settings import Settings
+from parity.models.flownet import seeded
+from parity.models.flownet.pair import pair_from
 
 SOURCE = Path(__file__).parents[2] / "examples" / "flow.c"
 WIDTH, HEIGHT = 64, 64
@@ -73,12 +72,9 @@ class Shipped:
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+def shipped(flownet_graph: Path) -> Shipped:
     """FlowNet2-SD as a frozen graph."""
-    reference, port = networks(Settings(size=(WIDTH, HEIGHT), seed=0))
-    path = tmp_path_factory.mktemp("shipped") / "net.pb"
-    write(FORMATS["pb"], served(port), path)
-    return Shipped(reference, path, motorcycle((WIDTH, HEIGHT)))
+    return Shipped(seeded(0), flownet_graph, motorcycle((WIDTH, HEIGHT)))
 
 
 def sums(program: Path, file: Path, frames: Array, folder: Path) -> dict[str, float]:

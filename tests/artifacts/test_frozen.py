@@ -19,7 +19,7 @@ from parity.export import FORMATS, served, write
 from parity.frameworks import keras, tf, torch
 from parity.inputs import noise
 from parity.models import Settings, load
-from parity.models.flownet import build_port, layer_map, seeded
+from parity.models.flownet import layer_map
 from parity.pairs import Input, Pair
 from parity.repair import repair
 from parity.report import PASS, Report
@@ -418,19 +418,9 @@ def test_a_loop_is_one_step(tmp_path: Path, lowered: bool) -> None:
 # -- FlowNet2-SD -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def flownet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """FlowNet2-SD as a frozen graph, for 64 x 64 pixels; it is not to be changed."""
-    model = build_port(64, 64)
-    transfer(seeded(0), model, layer_map())
-    path = tmp_path_factory.mktemp("flownet") / "flownet.pb"
-    write(FORMATS["pb"], served(model, free=True), path)
-    return path
-
-
-def test_all_taps_of_flownet_are_located_in_its_frozen_graph(flownet: Path) -> None:
+def test_all_taps_of_flownet_are_located_in_its_frozen_graph(flownet_graph: Path) -> None:
     """At least 40 were asked for; every one that the reference has is there, the 30 with weights under their names."""
-    pair, given = load("flownet", Settings(port=flownet, size=(64, 64), inputs=("noise",)))
+    pair, given = load("flownet", Settings(port=flownet_graph, size=(64, 64), inputs=("noise",)))
     report = parity.verify(pair, given)
     assert report.passed
     assert len(report.coverage.matched) == len(layer_map())
@@ -441,10 +431,12 @@ def test_all_taps_of_flownet_are_located_in_its_frozen_graph(flownet: Path) -> N
     assert weighted == {layer: layer_map()[layer] for layer in weighted}
 
 
-def test_a_fault_in_the_frozen_flownet_is_found(flownet: Path, tmp_path: Path) -> None:
+def test_a_fault_in_the_frozen_flownet_is_found(flownet_graph: Path, tmp_path: Path) -> None:
     """Rows for columns in one kernel of 181 MB."""
     name = "flownet2sd_1/conv3_1_2/convolution/ReadVariableOp/resource"
-    faulty = frozen_net.changed(flownet, tmp_path / "faulty.pb", constant(name, lambda k: k.transpose(1, 0, 2, 3)))
+    faulty = frozen_net.changed(
+        flownet_graph, tmp_path / "faulty.pb", constant(name, lambda k: k.transpose(1, 0, 2, 3))
+    )
     pair, given = load("flownet", Settings(port=faulty, size=(64, 64), inputs=("noise",)))
     report = parity.verify(pair, given)
     assert causes(report) == [("conv3_1.0", "kernel-axes")]

@@ -25,11 +25,11 @@ expires = {}
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, plugin_options: tuple[str, ...]) -> object:
-    """Pytest in a process of its own."""
+    """Pytest in this process, where the engines are loaded already."""
 
     def called(*words: str | Path) -> pytest.RunResult:
-        common = ("-p", "no:cacheprovider", "-p", "no:xdist", "-v")
-        return pytester.runpytest_subprocess(*plugin_options, *common, "--model", "mlp", *map(str, words))
+        common = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest", "-v")
+        return pytester.runpytest_inprocess(*plugin_options, *common, "--model", "mlp", *map(str, words))
 
     return called
 
