@@ -56,6 +56,11 @@ Rule = Callable[[Step, "View"], Made | None]
 """What a step is, with those that it takes along; None where it is nothing that parity knows."""
 
 
+def first(*rules: Rule) -> Rule:
+    """The rule that gives what the first of several knows: those that take most steps along come first."""
+    return lambda step, view: next(filter(None, (rule(step, view) for rule in rules)), None)
+
+
 @dataclass(frozen=True)
 class View:
     """What a rule sees of a program."""
