@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import parity
-from parity.converters import transfer
+from parity.converters import convert, transfer
 from parity.frameworks import keras, torch
 from parity.pairs import Input, Pair
 from parity.report import PASS
@@ -435,6 +435,67 @@ def test_a_layer_of_constants_is_a_layer() -> None:
     port.place.embeddings.assign(port.place.embeddings * 1.5)
     (found,) = parity.verify(pair, [given], modes=("eager",)).findings
     assert found.layer in ("place", "add")
+
+
+class Patches(nn.Module):
+    """A class token, positions and a factor for each channel, none of which is in a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(3, 5), nn.Linear(5, 2)
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 5)), nn.Parameter(torch.randn(1, 8, 5))
+        self.gamma = nn.Parameter(torch.rand(5))
+
+    def forward(self, x: Any) -> Any:
+        """The token in front of the patches."""
+        x = self.embed(x)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.places
+        return self.head(x * self.gamma)
+
+
+class Prepended(layers.Layer):
+    """The token and the positions as a layer of Keras."""
+
+    def build(self, shape: Any) -> None:
+        """Both are weights."""
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), name="token")
+        self.places = self.add_weight(shape=(1, shape[1] + 1, shape[-1]), name="places")
+
+    def call(self, x: Any) -> Any:
+        """The token in front of the patches."""
+        return ops.concatenate([ops.repeat(self.token, ops.shape(x)[0], axis=0), x], axis=1) + self.places
+
+
+class LayerScale(layers.Layer):
+    """A factor for each channel as a layer of Keras."""
+
+    def build(self, shape: Any) -> None:
+        """Ones, until they are loaded."""
+        self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones", name="gamma")
+
+    def call(self, x: Any) -> Any:
+        """Each channel times its factor."""
+        return x * self.gamma
+
+
+@pytest.mark.parametrize("extra", [False, True])
+def test_layers_for_weights_that_no_layer_of_the_reference_holds(*, extra: bool) -> None:
+    """They are compared with the layer after them, for their weights are those that the reference's functions compute
+    with; one whose weights are not stays unmatched, though no value shows it."""
+    torch.manual_seed(0)
+    net, start = Patches().eval(), keras.Input((7, 3))
+    prepended, scale = Prepended(name="prepended"), LayerScale(name="scale")
+    value = scale(prepended(layers.Dense(5, name="embed")(start)))
+    value = LayerScale(name="ones")(value) if extra else value
+    port = keras.Model(start, layers.Dense(2, name="head")(value))
+    for name in ("embed", "head"):
+        port.get_layer(name).set_weights(convert(getattr(net, name), name))
+    prepended.set_weights([net.token.detach().numpy(), net.places.detach().numpy()])
+    scale.set_weights([net.gamma.detach().numpy()])
+    pair = Pair(name="patches", reference=net, port=port, axes={"input": "NLC"})
+    report = parity.verify(pair, inputs=[Input(name="noise", array=noise(2, 7, 3))], modes=("eager",))
+    assert (report.passed, report.coverage.unmatched_port) == (not extra, ("ones",) if extra else ())
+    assert report.runs[0].verdict == PASS
 
 
 def test_an_output_that_only_one_side_has_is_not_passed_over() -> None:

@@ -17,7 +17,7 @@ from parity.diagnosis.fingerprints import SAME, distance
 from parity.diagnosis.joined import Joined
 from parity.diagnosis.words import names_of_weights
 from parity.errors import WeightError, first_line
-from parity.frameworks import torch
+from parity.frameworks import torch, torch_tree
 from parity.pairs import Input
 from parity.parametrized import plain
 from parity.runners.calls import Call
@@ -166,6 +166,13 @@ class Scene:
                 found[current] = None
                 waiting += self.calls[current].reads
         return tuple(found)
+
+    def bare_weights(self, name: str, known: Collection[str]) -> list[Array]:
+        """What the functions of the reference, from some `known` taps to a tap, compute with that no layer holds."""
+        calls = [self.calls[each] for each in self.between(name, known)]
+        functions = [call for call in calls if not isinstance(call.function, torch.nn.Module)]
+        given = torch_tree.tree_leaves([(call.args, dict(call.kwargs)) for call in functions])
+        return [np.asarray(each.detach().cpu()) for each in given if isinstance(each, torch.Tensor)]
 
     def _fetch(self, names: Collection[str]) -> None:
         if not names:

@@ -1,12 +1,15 @@
 """Which layers were compared: by themselves, as parts of others, end to end only, or not at all."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+
+import numpy as np
 
 from parity.diagnosis.scene import Scene
 from parity.examination.matching import Matching, Subject
 from parity.judge import Judge
 from parity.report import Coverage
+from parity.runners.segments import Segment
 
 
 def covered(
@@ -18,7 +21,7 @@ def covered(
     the port does the work of both: that a segment's end is right proves little of what lies in it. A function of a
     Keras port that computes with weights and has no layers can only be compared by what it returns; a file is read
     step by step, and has no such. A layer of the port that does a part of a weighted one, before a crop, is compared
-    with it.
+    with it; and so is one that does what functions of the reference do with weights that no layer holds.
     """
     coverage = matching.alignment.coverage
     port = subject.port
@@ -28,6 +31,7 @@ def covered(
         if judge.taps[segment.layer].weighted and not segment.tap.weighted
         for name in port.taps_of(segment.nodes)
     }
+    within |= {name for segment in matching.segments for name in _of_functions(segment, scene, subject)}
     held: dict[str, str] = {}
     for segment in matching.segments:
         if segment.reads_weights and not port.stands_for:
@@ -50,6 +54,17 @@ def covered(
         unmatched_port=(*(n for n in coverage.unmatched_port if n not in within), *surplus),
         waived=(*coverage.waived, *_waived_within(coverage.waived, (*lacking, *surplus))),
     )
+
+
+def _of_functions(segment: Segment, scene: Scene, subject: Subject) -> Iterator[str]:
+    """The layers with weights that lie in a segment, each of whose weights a function of the reference has there."""
+    weighted = [node for node in segment.nodes if getattr(node.operation, "weights", ())]
+    theirs = scene.bare_weights(segment.layer, segment.anchors) if weighted else []
+    known = [np.sort(array, axis=None) for array in theirs]
+    for node in weighted:
+        ours = [np.sort(np.asarray(weight), axis=None) for weight in node.operation.weights]
+        if all(any(np.array_equal(one, other) for other in known) for one in ours):
+            yield from subject.port.taps_of((node,))
 
 
 def _waived_within(waived: Collection[str], outputs: Collection[str]) -> list[str]:
