@@ -151,7 +151,8 @@ def _facts(view: View) -> Iterator[tuple[str, str, str]]:
         yield "gradients agree", f"{differentiated} of {len(report.gradients)}", "and one step in training mode"
     compared = sum(not node.is_input for node in view.nodes)
     unmatched = len(report.coverage.unmatched_reference) + len(report.coverage.unmatched_port)
-    yield "layers compared", str(compared), f"{report.coverage.weighted} with weights, {unmatched} unmatched"
+    label = "layer compared" if compared == 1 else "layers compared"
+    yield label, str(compared), f"{report.coverage.weighted} with weights, {unmatched} unmatched"
     found = [(ratio_of(layer.introduced), layer.layer) for run in report.runs for layer in run.layers]
     ratio, name = max(found, key=lambda pair: pair[0], default=(-1.0, ""))
     if ratio >= 0:

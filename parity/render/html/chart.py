@@ -73,9 +73,9 @@ def chart(history: Sequence[Past], layers: Sequence[str], on_record: int) -> Cha
 def _conditions(past: Past) -> str:
     """What a run was measured on: the inputs with their sizes, the modes, and the rest as it is on record."""
     on = dict(past.on)
-    inputs = on.pop("inputs", on.pop("runs"))
-    others = [f"{name} {words}" for name, words in on.items() if name not in ("runs", "modes")]
-    return "; ".join([inputs, on["modes"], *others])
+    runs, modes, inputs = on.pop("runs"), on.pop("modes"), on.pop("inputs", "")
+    where = [inputs, modes] if inputs else [runs]
+    return "; ".join([*where, *(f"{name} {words}" for name, words in on.items())])
 
 
 def _releases(history: Sequence[Past]) -> list[tuple[float, str]]:

@@ -365,15 +365,19 @@ class View:
         return [(place, word) for place, word in ((EXACT, "0"), (STRANGE, "NaN")) if place in places]
 
     def curve(self, choice: int, field: str) -> str:
-        """An SVG path over depth: one unit of width per node, 100 high, the axis upward."""
-        path, pen = [], "M"
-        for index, cell in enumerate(self.cells(choice)):
-            place = getattr(cell, field) if cell else None
+        """An SVG path over depth: one unit of width per node, 100 high, the axis upward.
+
+        A point that has none on either side is a line as wide as its node.
+        """
+        places = [getattr(cell, field) if cell else None for cell in self.cells(choice)]
+        path = []
+        for index, (before, place, after) in enumerate(zip([None, *places], places, [*places[1:], None], strict=False)):
             if place is None:
-                pen = "M"
                 continue
-            path.append(f"{pen}{index + 0.5} {100 - place:.1f}")
-            pen = "L"
+            if before is None and after is None:
+                path.append(f"M{index} {100 - place:.1f}h1")
+            else:
+                path.append(f"{'M' if before is None else 'L'}{index + 0.5} {100 - place:.1f}")
         return "".join(path)
 
     def dots(self, choice: int, *, beyond: bool) -> str:

@@ -306,6 +306,15 @@ def test_history_shows_what_is_not_finite_and_a_run_alone() -> None:
     assert "infx" not in moved
 
 
+def test_a_network_of_one_layer_has_curves() -> None:
+    """What a single layer is off by, may be off by and cannot help is seen: each is a line as wide as its place."""
+    text = page(made(["only"], {"only": THREE["conv3"]}, inputs=["noise"], modes=["eager"]))
+    for curve in ("floor", "limit", "propagated"):
+        (path,) = re.findall(f'<path class="{curve}" d="([^"]*)"', text)
+        assert re.fullmatch(r"M1 [\d.]+h1", path), curve
+    assert re.findall(r"<b>1</b><span>layer compared<", text)
+
+
 # -- the graph --------------------------------------------------------------------------------------------------------
 
 
