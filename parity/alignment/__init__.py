@@ -6,6 +6,8 @@ fingerprints  which layers' weights are alike, in whatever order and layout
 names         which names are alike
 graphs        what reads what; the skeleton of layers with weights and of joins; where in it each stands
 evidence      all of that as one table of scores
+telling       layers that tell by their weights alone who they are
+flow          which matches contradict each other's order and neighbours
 skeleton      the assignment of layers with weights and of joins
 operations    the operations between them
 joined        taps that are compared together

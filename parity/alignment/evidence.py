@@ -2,8 +2,9 @@
 
 Three witnesses are heard, and any two overrule the third: the weights, the names, and the place in the data flow. A
 port whose weights were exchanged between two layers has names and places right; one that reads a wrong tensor has
-weights and names right. Where names say nothing, the place overrules the weights: a port is never declared right by
-taking its layers in an order in which they do not run.
+weights and names right. Where names say nothing, the place overrules the weights, but for those that tell beyond doubt
+that either side lacks a layer (see `telling`): a port is never declared right by taking its layers in an order in which
+they do not run.
 """
 
 from collections.abc import Sequence

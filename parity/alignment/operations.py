@@ -11,8 +11,8 @@ import numpy as np
 
 from parity.alignment import names
 from parity.alignment.evidence import NAMED, Matrix, shapes_fit
+from parity.alignment.flow import contradicted
 from parity.alignment.graphs import Graph, Source
-from parity.alignment.skeleton import contradicted
 from parity.axes import Axes
 
 PINNED, SAME_KIND, SAME_SINK, SAME_NAME = 1000.0, 1.0, 1.0, 2.0

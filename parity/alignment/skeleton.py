@@ -5,17 +5,19 @@ again, now relative to what is kept. Where nothing is sure, the best of what is 
 as good is noted down. So an undecided pair of branches is decided once, and everything inside them follows.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from parity.alignment.evidence import LEAST, WEIGHTS, Evidence, Matrix, Placed, Table
+from parity.alignment.fingerprints import ALIKE
+from parity.alignment.flow import Pairs, between, contradicted, crossed, most_opposed, parted
 from parity.alignment.graphs import Graph, Marks
+from parity.alignment.telling import beside, in_order, moved_up, of_one_another
 
 MARGIN = 0.25
 """By how much a match must be better than any other of either tap to be sure."""
@@ -69,8 +71,6 @@ class _Assignment:
     def __post_init__(self) -> None:
         self.ours, self.theirs = self.evidence.reference, self.evidence.port
         self.matched = dict(self.known.matched)
-        self.rows = {node: i for i, node in enumerate(self.ours.nodes)}
-        self.columns = {node: j for j, node in enumerate(self.theirs.nodes)}
         self.possible_order = -ORDER * np.abs(_ranks(self.ours)[:, None] - _ranks(self.theirs))
 
     def run(self) -> list[Choice]:
@@ -80,6 +80,7 @@ class _Assignment:
             open_ = self._open()
             special = self.evidence.special(placed)
             scores = np.where(open_, special + self.evidence.general, 0.0)
+            scores[self._ruled_out(scores, open_)] = 0.0
             telling = np.where(special >= LEAST, scores, 0.0)
             if not telling.any():
                 telling = np.where(self.evidence.kind & self.evidence.fits, scores, 0.0)
@@ -87,16 +88,46 @@ class _Assignment:
                 return self.choices
             self._decide(telling, placed)
 
+    def _ruled_out(self, scores: Matrix, open_: Table) -> Table:
+        """The matches that contradict pairs which the weights tell beyond doubt, and those of layers without a weight
+        or a name in common that do not stand between the same matches."""
+        told = self._told(scores, open_)
+        one_to_one = told & (told.sum(1, keepdims=True) == 1)
+        pairs = {self.ours.nodes[i]: self.theirs.nodes[j] for i, j in np.argwhere(one_to_one)}
+        elsewhere = self._unlike() & ~between(self.ours, self.theirs, {**self.matched, **pairs})
+        return beside(told) | self._contradicted(pairs) | elsewhere
+
+    def _told(self, scores: Matrix, open_: Table) -> Table:
+        """The pairs that the weights tell beyond doubt, where no name gives the layers to others."""
+        alike = self.evidence.trusted
+        pairs = of_one_another(alike) & self.evidence.sizes & open_
+        pairs = in_order(pairs, *(graph.before[np.ix_(graph.nodes, graph.nodes)] for graph in (self.ours, self.theirs)))
+        single = [(int(i), int(j)) for i, j in np.argwhere(pairs & (pairs.sum(1, keepdims=True) == 1))]
+        for i, _ in self._opposed(single, crossed, parted):
+            pairs[i] = False
+        places = self._best(np.where(open_, scores - (WEIGHTS - ORDER) * alike, 0.0))
+        opposed = self._opposed(places, crossed)
+        pairs = moved_up(pairs, alike >= ALIKE, [pair for pair in places if pair not in opposed])
+        return pairs & _greatest(self.evidence.names)
+
+    def _unlike(self) -> Table:
+        """The pairs of layers with weights that have neither a weight nor a name in common."""
+        weighted = np.array([self.ours.carries(node) for node in self.ours.nodes], bool)[:, None]
+        return np.asarray(weighted & (self.evidence.trusted == 0) & (self.evidence.names == 0))
+
     def _decide(self, scores: Matrix, placed: Placed) -> None:
         pairs = self._best(scores)
         sure = [(i, j) for i, j in pairs if _is_sure(scores, i, j)]
-        crossed = self._crossed(sure)
-        if crossed and self.evidence.distrust([i for i, _ in crossed], [j for _, j in crossed]):
+        opposed = self._opposed(sure, crossed)
+        if opposed and self.evidence.distrust([i for i, _ in opposed], [j for _, j in opposed]):
             return
-        sure = [pair for pair in sure if pair not in crossed]
+        sure = [pair for pair in sure if pair not in opposed]
         others = scores - WEIGHTS * self.evidence.trusted * (scores > 0)
         told = [(i, j) for i, j in sure if _is_sure(others, i, j)]
-        for i, j in told or self._seeds(sure) or [max(pairs, key=lambda pair: (scores[pair], -pair[0]))]:
+        unlike = self._unlike()
+        chosen = [pair for pair in told if not unlike[pair]] or self._seeds([pair for pair in sure if not unlike[pair]])
+        best = max(pairs, key=lambda pair: (not unlike[pair], scores[pair], -pair[0]))
+        for i, j in chosen or told or [best]:
             self._keep(i, j, scores, placed)
 
     def _seeds(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -123,12 +154,11 @@ class _Assignment:
         rows, columns = linear_sum_assignment(np.where(scores > 0, scores + self.possible_order, 0.0), maximize=True)
         return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if scores[i, j] > 0]
 
-    def _crossed(self, pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
-        """The pairs of which two contradict each other: one runs first here, the other there."""
-        ours = self.ours.before[np.ix_(*[[self.ours.nodes[i] for i, _ in pairs]] * 2)]
-        theirs = self.theirs.before[np.ix_(*[[self.theirs.nodes[j] for _, j in pairs]] * 2)]
-        crossed = ours & theirs.T
-        return {pairs[int(k)] for k in np.flatnonzero((crossed | crossed.T).any(1))}
+    def _opposed(self, pairs: Pairs, *contradictions: Callable[[Graph, Graph, Pairs], Table]) -> set[tuple[int, int]]:
+        """Of pairs that contradict each other, those that contradict most of the others."""
+        taps = [(self.ours.nodes[i], self.theirs.nodes[j]) for i, j in pairs]
+        tables = [contradiction(self.ours, self.theirs, taps) for contradiction in contradictions]
+        return {pairs[k] for k in most_opposed(np.logical_or.reduce(tables))}
 
     def _keep(self, i: int, j: int, scores: Matrix, placed: Placed) -> None:
         level = scores[i, j] - MARGIN
@@ -166,9 +196,14 @@ class _Assignment:
         theirs = np.array([node not in taken for node in self.theirs.nodes])
         open_: Table = self.evidence.possible & free[:, None].astype(bool) & theirs.astype(bool)
         for matched in (self.matched, self.known.taps):
-            if matched:
-                open_ &= ~contradicted(self.ours, self.theirs, matched, self.ours.nodes, self.theirs.nodes)
+            open_ &= ~self._contradicted(matched)
         return open_
+
+    def _contradicted(self, matched: Mapping[int, int]) -> Table:
+        """The pairs of nodes that run before one of these matches here, and after it there."""
+        if not matched:
+            return np.zeros(self.evidence.kind.shape, bool)
+        return contradicted(self.ours, self.theirs, matched, self.ours.nodes, self.theirs.nodes)
 
     def _marks(self) -> tuple[Marks, Marks]:
         numbers = {pair: number for number, pair in enumerate(self.matched.items(), 1)}
@@ -183,26 +218,15 @@ class _Assignment:
         return ours, theirs
 
 
-def contradicted(
-    ours: Graph, theirs: Graph, matched: Mapping[int, int], rows: Sequence[int], columns: Sequence[int]
-) -> Table:
-    """(rows, columns): whether a match of these taps would run before one here that it runs after there."""
-    here, there = list(matched), list(matched.values())
-    before, after = ours.before[np.ix_(rows, here)], ours.before[np.ix_(here, rows)].T
-    their_before = theirs.before[np.ix_(columns, there)]
-    their_after = theirs.before[np.ix_(there, columns)].T
-    with np.errstate(invalid="ignore"):  # BLAS may raise the flag although ones and zeros alone are summed
-        crossed = _counted(before) @ _counted(their_after).T + _counted(after) @ _counted(their_before).T
-    return np.asarray(crossed > 0)
-
-
-def _counted(table: Table) -> npt.NDArray[np.float32]:
-    return table.astype(np.float32)
-
-
 def _ranks(graph: Graph) -> Matrix:
     """Where the nodes come in the list, from 0 to 1."""
     return np.linspace(0.0, 1.0, max(1, len(graph.nodes)))[: len(graph.nodes)]
+
+
+def _greatest(scores: Matrix) -> Table:
+    """(rows, columns): where no other score of either is greater."""
+    by_row, by_column = (scores.max(axis, keepdims=True, initial=0.0) for axis in (1, 0))
+    return np.asarray((scores >= by_row) & (scores >= by_column))
 
 
 def _is_sure(scores: Matrix, i: int, j: int) -> bool:

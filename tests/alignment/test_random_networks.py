@@ -9,8 +9,8 @@ from disguises import disguised, fresh, with_weights
 from networks import network, ported, without
 
 from parity.alignment import Alignment, align
+from parity.alignment.flow import contradicted
 from parity.alignment.graphs import Graph
-from parity.alignment.skeleton import contradicted
 from parity.axes import Axes
 from parity.runners.taps import Tap
 

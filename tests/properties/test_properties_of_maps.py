@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
@@ -84,13 +83,8 @@ def test_matches_keep_the_order_of_both(drawn: tuple[list[Tap], list[Tap], bool]
 @examples(100)
 @given(chains())
 def test_layers_with_the_same_weights_are_matched(drawn: tuple[list[Tap], list[Tap], bool]) -> None:
-    """Where one side has all that the other has, with its weights, each convolution of both answers to itself.
-
-    Where each lacks some the place in the chain may speak louder than the weights: see below.
-    """
+    """Each convolution that both sides have with its weights answers to itself, whatever either side lacks."""
     reference, port, alike = drawn
-    ours, theirs = ({tap.name.split(sep)[1] for tap in taps} for taps, sep in ((reference, "."), (port, "_")))
-    alike = alike and (ours <= theirs or theirs <= ours)
     found = aligned(reference, port).matched
     both = {tap.name.split(".")[1] for tap in reference} & {tap.name.split("_")[1] for tap in port}
     convolutions = [tap.name.split(".")[1] for tap in reference if tap.kind == "conv2d"]
@@ -134,7 +128,6 @@ def test_a_map_of_what_was_found_changes_nothing(drawn: tuple[list[Tap], list[Ta
     assert again.coverage.unmatched_port == first.coverage.unmatched_port
 
 
-@pytest.mark.xfail(strict=True, reason="three convolutions in a row on either side: their places count more")
 def test_weights_speak_louder_than_places() -> None:
     """A convolution that both have answers to itself, although each side lacks a layer that the other has."""
     kinds = ["conv2d", "conv2d", "batchnorm", "conv2d", "conv2d", "conv2d", "conv2d"]
