@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from parity.artifacts.shipped import modes_of
 from parity.errors import ReportFolderError, UsageError
 from parity.files import place_of
+from parity.history import HISTORY_FILE
 from parity.models import Settings, is_own
 from parity.pairs import Input, Pair
 from parity.render.progress import Show, silent
@@ -355,7 +356,7 @@ def ensure_writable(folder: Path, what: Path | None = None) -> None:
     while not os.path.lexists(existing):
         existing = existing.parent
     report = folder / REPORT_FILE
-    for each in (report, report.with_suffix(".html")):
+    for each in (report, report.with_suffix(".html"), folder / HISTORY_FILE):
         place_of(each)
     try:
         with tempfile.TemporaryFile(dir=existing):

@@ -168,10 +168,11 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
             ensure_writable(folder)
 
 
-def test_a_folder_in_the_place_of_the_report_is_refused(tmp_path: Path) -> None:
-    """A folder called report.json is noticed before the long work, not after."""
-    (tmp_path / "report.json").mkdir()
-    with pytest.raises(ReportFolderError, match=r"report\.json is a folder"):
+@pytest.mark.parametrize("name", ["report.json", "report.html", "history.jsonl"])
+def test_a_folder_in_the_place_of_the_report_is_refused(tmp_path: Path, name: str) -> None:
+    """A folder called as one of the files of a report is noticed before the long work, not after."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(ReportFolderError, match=f"{name} is a folder"):
         ensure_writable(tmp_path)
 
 
