@@ -40,6 +40,16 @@ def move(array: Tensor, source: str, target: str) -> Tensor:
     return moved
 
 
+def in_order(array: Any, dtype: npt.DTypeLike = None) -> Array:
+    """The values in the order of their axes in memory, copied where they are not; one value without axes stays so.
+
+    >>> in_order(np.float32(2.0)).shape, in_order(np.ones((2, 3)).T).flags.c_contiguous
+    ((), True)
+    """
+    ordered: Array = np.asarray(array, dtype, order="C")
+    return ordered
+
+
 def in_port(layout: str, *, channels_last: bool = True) -> str:
     """The port's layout of a tensor that the reference has in `layout`, where nothing else is declared.
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from parity.artifacts.precision import Expected
-from parity.axes import Array, Axes, move
+from parity.axes import Array, Axes, in_order, move
 from parity.comparison import Comparison, compare, noise_of
 from parity.errors import PairError
 from parity.pairs import INPUT, Input, Pair
@@ -178,7 +178,7 @@ class Judge:
         """The error of the port's value (its own layout) of one of the reference's outputs."""
         layer, value = self.trace.output_taps[name], self.trace.outputs[name]
         source, target = self._pair.axes.of(layer, value.ndim)
-        expected = np.ascontiguousarray(move(value, source, target))
+        expected = in_order(move(value, source, target))
         if output.shape != expected.shape:
             return self.mismatch(layer, f"shape {output.shape}, but should be {expected.shape}")
         return self.of_whole(layer, compare(output, expected, self.limits(layer)))
@@ -239,7 +239,7 @@ def centre_of(given: Input, pair: Pair) -> Input | None:
         side = min(array.shape[axis], CROP) // pair.multiple * pair.multiple
         start = (array.shape[axis] - side) // 2
         window[axis] = slice(start, start + side)
-    centre = np.ascontiguousarray(array[tuple(window)])
+    centre = in_order(array[tuple(window)])
     return given.changed(lambda name, array: centre) if centre.size else None
 
 
@@ -252,7 +252,7 @@ def first_of(given: Input, axes: Axes) -> Input | None:
         return None
 
     def first(name: str, array: Array) -> Array:
-        return array if places[name] < 0 else np.ascontiguousarray(np.take(array, [0], axis=places[name]))
+        return array if places[name] < 0 else in_order(np.take(array, [0], axis=places[name]))
 
     return given.changed(first)
 

@@ -5,10 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from parity.artifacts.shipped import refuse_shipped
-from parity.axes import Array, move
+from parity.axes import Array, in_order, move
 from parity.ends import all_paired
 from parity.errors import PairError, UsageError
 from parity.examination import Examination, Progress
@@ -128,10 +126,7 @@ def _engines(pair: Pair, inputs: Sequence[Input]) -> Iterator[tuple[Input, Keras
         )
     port = Port(resolved(pair.port, f"the port of {pair.name}"))
     for given in inputs:
-        arrays = {
-            name: np.ascontiguousarray(move(array, *pair.axes.of(name, array.ndim)))
-            for name, array in given.arrays.items()
-        }
+        arrays = {name: in_order(move(array, *pair.axes.of(name, array.ndim))) for name, array in given.arrays.items()}
         names = dict.fromkeys(arrays, "")
         engine = port.engine(arrays, names, pair.input_map)
         others = {name: engine.other_names(name) for name in engine.inputs}

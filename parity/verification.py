@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from parity.alignment import Alignment, with_map
 from parity.artifacts.port import ArtifactPort, artifact_port
 from parity.artifacts.shipped import Shipped, modes_of
-from parity.axes import Array, Axes, move
+from parity.axes import Array, Axes, in_order, move
 from parity.converters import transfer
 from parity.diagnosis import Diagnosis
 from parity.errors import PairError, RefusedInputError, UsageError
@@ -169,9 +167,7 @@ class Verifier:
     def _moved(self, given: Input) -> tuple[Axes, dict[str, Array]]:
         """The axes of the pair on an input, and its arrays in the port's layout."""
         axes = derived_for(self.pair, self.reference, given).axes
-        return axes, {
-            name: np.ascontiguousarray(move(array, *axes.of(name, array.ndim))) for name, array in given.arrays.items()
-        }
+        return axes, {name: in_order(move(array, *axes.of(name, array.ndim))) for name, array in given.arrays.items()}
 
     def port_call(self, given: Input) -> tuple[Any, Input, Mapping[str, str]]:
         """The port's model, filled; the call of it with an input, in its own layout; and what it calls its inputs.

@@ -14,7 +14,7 @@ import pytest
 
 import parity
 from parity.converters import convert, transfer
-from parity.frameworks import keras, torch
+from parity.frameworks import keras, tf, torch
 from parity.pairs import Input, Pair
 from parity.report import PASS
 
@@ -496,6 +496,46 @@ def test_layers_for_weights_that_no_layer_of_the_reference_holds(*, extra: bool)
     report = parity.verify(pair, inputs=[Input(name="noise", array=noise(2, 7, 3))], modes=("eager",))
     assert (report.passed, report.coverage.unmatched_port) == (not extra, ("ones",) if extra else ())
     assert report.runs[0].verdict == PASS
+
+
+class Scored(nn.Module):
+    """Scores over a sequence, and their mean: an output of one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Any) -> Any:
+        """The scores are softened before the last layer."""
+        y = self.last(torch.softmax(self.first(x) / math.sqrt(2), -1))
+        return y, y.mean()
+
+
+class ScoredPort(keras.Model):
+    """Its port, which takes the mean in float64, by functions of TensorFlow."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        self.size = size
+        self.first, self.last = layers.Dense(5, name="first"), layers.Dense(2, name="last")
+
+    def call(self, x: Any) -> Any:
+        """NumPy's float64 does not make a tensor one."""
+        y = tf.cast(self.last(tf.nn.softmax(self.first(x) / np.sqrt(self.size))), tf.float64)
+        return y, tf.reduce_mean(y)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_one_number_and_a_port_that_ends_in_float64(*, wrong: bool) -> None:
+    """A number without axes is an output like any other, and what computes in float64 is run on values in float64."""
+    torch.manual_seed(0)
+    net, port = Scored().eval(), ScoredPort(3.0 if wrong else 2.0)
+    port(noise(1, 7, 3))
+    transfer(net, port, {"first": port.first, "last": port.last})
+    pair = Pair(name="scored", reference=net, port=port, axes={"input": "NLC"})
+    report = parity.verify(pair, inputs=[Input(name="noise", array=noise(2, 7, 3))], modes=("eager",))
+    assert {name: each.compared for name, each in report.runs[0].outputs.items()} == {"output[0]": 28, "output[1]": 1}
+    assert (report.passed, len(report.findings)) == (not wrong, wrong)
 
 
 def test_an_output_that_only_one_side_has_is_not_passed_over() -> None:

@@ -22,7 +22,7 @@ from itertools import chain
 
 import numpy as np
 
-from parity.axes import Array
+from parity.axes import Array, in_order
 from parity.comparison import Comparison, compare, fits_repeated
 from parity.diagnosis import (
     activations,
@@ -183,7 +183,7 @@ def _diagnosed(evidence: Evidence) -> Diagnosis:
     if evidence.scene.stands_for and not (apart := _stood_for(evidence)).passed:
         return _not_stood_for(evidence, apart)
     if evidence.scene.is_rounded:  # what stands for the layer computes the same, without the noise of rounded values
-        evidence = replace(evidence, actual=np.ascontiguousarray(evidence.replay(), evidence.actual.dtype))
+        evidence = replace(evidence, actual=in_order(evidence.replay(), evidence.actual.dtype))
     known = _all(evidence, KNOWN)
     if any(each.explains for each in known):
         return _conclude(evidence, known)
@@ -238,7 +238,7 @@ def _stood_for(evidence: Evidence) -> Comparison:
     made = made if fit is None else np.clip(made, *fit.ends)
     if made.shape != evidence.actual.shape:
         return compare(np.empty(0, np.float32), np.empty(0, np.float32), evidence.limits)
-    return compare(np.ascontiguousarray(made, evidence.actual.dtype), evidence.actual, evidence.limits)
+    return compare(in_order(made, evidence.actual.dtype), evidence.actual, evidence.limits)
 
 
 def _not_stood_for(evidence: Evidence, apart: Comparison) -> Diagnosis:
@@ -325,7 +325,7 @@ def _left(evidence: Evidence, undone: Array) -> Comparison:
         undone = np.broadcast_to(undone, evidence.expected.shape)
     if undone.shape != evidence.expected.shape:
         return compare(np.empty(0, np.float32), np.empty(0, np.float32), evidence.limits)
-    value = np.ascontiguousarray(undone, evidence.expected.dtype)
+    value = in_order(undone, evidence.expected.dtype)
     return compare(value, evidence.expected, evidence.limits)
 
 
@@ -335,9 +335,7 @@ def _predicts(evidence: Evidence, predicted: Array) -> Comparison:
         return compare(np.empty(0, np.float32), np.empty(0, np.float32), evidence.limits)
     size, wanted = (float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) for a in (predicted, evidence.expected))
     scale = np.float32(wanted / size if size > wanted > 0 else 1.0)
-    return compare(
-        np.ascontiguousarray(evidence.actual * scale), np.ascontiguousarray(predicted * scale), evidence.limits
-    )
+    return compare(in_order(evidence.actual * scale), in_order(predicted * scale), evidence.limits)
 
 
 # -- what follows from the trials -------------------------------------------------------------------------------------

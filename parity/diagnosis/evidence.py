@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.axes import Array
+from parity.axes import Array, in_order
 from parity.comparison import Comparison, compare
 from parity.diagnosis.fingerprints import SAME, equal
 from parity.diagnosis.scene import Scene
@@ -198,7 +198,7 @@ class Evidence:
     def over(self, base: Edit, restored: tuple[Array, ...]) -> "Evidence":
         """The same evidence once `base` is done, which restores the layer's weights: what is still wrong then."""
         with_base = replace(self, base=self.base | base, restored=restored)
-        return replace(with_base, actual=np.ascontiguousarray(with_base.replay()))
+        return replace(with_base, actual=in_order(with_base.replay()))
 
     def copy(self, *, weights: Sequence[Array] | None = None, **changes: Any) -> Change:
         """A copy of the layer with another configuration or other weights; the layer itself is not touched."""

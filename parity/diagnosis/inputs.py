@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.axes import move
+from parity.axes import in_order, move
 from parity.converters.registry import numpy
 from parity.diagnosis.evidence import Evidence
 from parity.frameworks import keras, torch
@@ -84,4 +84,4 @@ def _moved(evidence: Evidence, constant: Any) -> Any:
     array = array.reshape((1,) * (rank - array.ndim) + array.shape)
     layer = evidence.segment.layer
     moved = move(array, evidence.scene.reference_layout(layer, rank), evidence.scene.layout(layer, rank))
-    return np.ascontiguousarray(moved)
+    return in_order(moved)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from parity.axes import Array, move
+from parity.axes import Array, in_order, move
 from parity.diagnosis.evidence import Evidence, Hypothesis
 from parity.runners.tensors import as_tensor
 
@@ -72,13 +72,13 @@ def _probed(evidence: Evidence) -> Iterator[tuple[str, list[Array], Array]]:
     for probe, make in PROBES.items():
         anchors = [make(array.shape, seed) for seed, array in enumerate(evidence.anchors)]
         theirs = {
-            name: np.ascontiguousarray(move(a, scene.layout(name, a.ndim), scene.reference_layout(name, a.ndim)))
+            name: in_order(move(a, scene.layout(name, a.ndim), scene.reference_layout(name, a.ndim)))
             for name, a in zip(names, anchors, strict=True)
         }
         value = call.on_arrays(theirs)
         layer = evidence.segment.layer
         moved = move(value, scene.reference_layout(layer, value.ndim), scene.layout(layer, value.ndim))
-        yield probe, anchors, np.ascontiguousarray(moved)
+        yield probe, anchors, in_order(moved)
 
 
 def _error(evidence: Evidence, hypothesis: Hypothesis, anchors: Sequence[Array], expected: Array) -> float | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from parity import converters
 from parity.artifacts.precision import Fit, Stored
-from parity.axes import Array, Axes, move
+from parity.axes import Array, Axes, in_order, move
 from parity.diagnosis.fingerprints import SAME, distance
 from parity.diagnosis.joined import Joined
 from parity.diagnosis.words import names_of_weights
@@ -154,7 +154,7 @@ class Scene:
         for each in (each for each in self.calls if each in within):
             call = instead.get(each, self.calls[each])
             made[each] = call.on_arrays({read: made[read] for read in call.reads})
-        return np.ascontiguousarray(move(made[name], *self._axes.of(name, made[name].ndim)))
+        return in_order(move(made[name], *self._axes.of(name, made[name].ndim)))
 
     def between(self, name: str, known: Collection[str]) -> tuple[str, ...]:
         """The taps of the reference from some `known` ones to a tap, itself among them."""
@@ -178,7 +178,7 @@ class Scene:
         if not names:
             return
         for name, value in self._reference.values(self._given, names).items():
-            self._values[name] = np.ascontiguousarray(move(value, *self._axes.of(name, value.ndim)))
+            self._values[name] = in_order(move(value, *self._axes.of(name, value.ndim)))
 
     def twin(self, name: str) -> str:
         """A matched tap of the same value, made by the same layer from the same: itself, where it is matched."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from parity.axes import Array
+from parity.axes import Array, in_order
 from parity.diagnosis.evidence import SEEN, Evidence, Hypothesis
 from parity.diagnosis.fingerprints import correlation, equal, places, same, same_values, shares_values
 from parity.diagnosis.functions import PRECISIONS
@@ -210,7 +210,7 @@ def _axes_and_flips(evidence: Evidence, index: int, weight: Array, source: Array
             yield Explanation(
                 slug="kernel-flip" if order == plain else "kernel-axes",
                 detail=_arranged(order if order != plain else None, [names[axis] for axis in flipped], names),
-                restored=np.ascontiguousarray(moved),
+                restored=in_order(moved),
             )
 
 
@@ -261,7 +261,7 @@ def _layout(evidence: Evidence, index: int, weight: Array, source: Array) -> Ite
             yield Explanation(
                 slug="kernel-layout",
                 detail=f"{{it}} runs through its {what} in the other order",
-                restored=np.ascontiguousarray(moved),
+                restored=in_order(moved),
             )
             return
 
@@ -340,7 +340,7 @@ def _reshaped(evidence: Evidence, index: int, weight: Array, source: Array) -> I
             yield Explanation(
                 slug="kernel-reshape",
                 detail=f"{{it}} was reshaped to {weight.shape} where axes had to be transposed",
-                restored=np.ascontiguousarray(back),
+                restored=in_order(back),
             )
             return
 

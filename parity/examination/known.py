@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from parity.axes import Array, move
+from parity.axes import Array, in_order, move
 from parity.diagnosis import Diagnosis
 from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.fingerprints import carries_other_values
@@ -87,10 +87,7 @@ class Known:
     def inputs_of_port(self) -> dict[str, Array]:
         """The input's arrays in the port's layout, by the reference's names."""
         axes = self.subject.pair.axes
-        return {
-            name: np.ascontiguousarray(move(array, *axes.of(name, array.ndim)))
-            for name, array in self.given.arrays.items()
-        }
+        return {name: in_order(move(array, *axes.of(name, array.ndim))) for name, array in self.given.arrays.items()}
 
     def introduces(self, layer: str, mode: str) -> bool:
         """Whether a layer is known to be at fault in a mode."""

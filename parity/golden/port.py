@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.axes import Array, Axes, move
+from parity.axes import Array, Axes, in_order, move
 from parity.errors import PairError, RecordingError, UsageError
 from parity.frameworks import torch
 from parity.golden import PORT
@@ -411,7 +411,7 @@ class Reversed:
         except (PairError, RuntimeError, TypeError, ValueError, IndexError, KeyError):
             return None  # the port's values have a shape that the call does not take
         array = value.numpy()
-        return np.ascontiguousarray(move(array, *self.axes.of(layer, array.ndim)))
+        return in_order(move(array, *self.axes.of(layer, array.ndim)))
 
     def of_port(self, name: str) -> Array:
         """The port's value of a matched tap or an input."""

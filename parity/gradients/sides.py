@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from parity.axes import Array, Axes, move
+from parity.axes import Array, Axes, in_order, move
 from parity.comparison import Comparison, compare, noise_of
 from parity.errors import PairError
 from parity.frameworks import torch
@@ -219,7 +219,7 @@ class Sides:
 def moved(array: Array, name: str, axes: Axes, *, back: bool = False) -> Array:
     """A tap's value or gradient in the port's layout; `back` from there to the reference's."""
     source, target = axes.of(name, array.ndim)
-    return np.ascontiguousarray(move(array, target, source) if back else move(array, source, target))
+    return in_order(move(array, target, source) if back else move(array, source, target))
 
 
 def measured(actual: Array | None, expected: Expected, policy: Policy, *, anchored: bool) -> Measure:
@@ -231,7 +231,7 @@ def measured(actual: Array | None, expected: Expected, policy: Policy, *, anchor
         actual = np.zeros_like(wanted)
     if actual.shape != wanted.shape:
         raise PairError(f"shape {actual.shape}, but should be {wanted.shape}")
-    comparison = compare(np.ascontiguousarray(actual, np.float32), np.ascontiguousarray(wanted), limits)
+    comparison = compare(in_order(actual, np.float32), in_order(wanted), limits)
     relative = _relative(comparison)
     rms = comparison.expected_rms
     return Measure(

@@ -4,9 +4,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from parity.axes import Array, move
+from parity.axes import Array, in_order, move
 from parity.diagnosis.evidence import Evidence
 from parity.frameworks import torch
 from parity.parametrized import plain
@@ -157,7 +155,7 @@ def _defaults(module: Any) -> dict[str, Any]:
 def in_reference(evidence: Evidence, name: str, value: Array) -> Array:
     """A tap's value, in the port's layout, moved to the reference's."""
     layouts = evidence.scene.layout(name, value.ndim), evidence.scene.reference_layout(name, value.ndim)
-    return np.ascontiguousarray(move(value, *layouts))
+    return in_order(move(value, *layouts))
 
 
 def _array(tensor: torch.Tensor) -> Array:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from parity.axes import Array
+from parity.axes import Array, in_order
 from parity.frameworks import torch, torch_tree
 
 
@@ -54,5 +52,5 @@ class Call:
 
     def on_arrays(self, values: Mapping[str, Array]) -> Array:
         """`again`, with arrays in and out."""
-        made = self.again({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in values.items()})
+        made = self.again({name: torch.from_numpy(in_order(array)) for name, array in values.items()})
         return made.numpy()

@@ -7,6 +7,7 @@ never rebuilt.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,12 @@ class Segment:
         """Whether it can be run by itself, on the reference's values."""
         return not any(getattr(node.operation, "is_lost", False) for node in self.nodes)
 
+    @cached_property
+    def _float64(self) -> frozenset[int]:
+        """Which of the values that it reads the port has in float64."""
+        tensors = [tensor for node in self.nodes for tensor in node.input_tensors]
+        return frozenset(id(each) for each in tensors if getattr(each.dtype, "name", each.dtype) == "float64")
+
     @property
     def reads_weights(self) -> bool:
         """Whether something in it that is no layer computes with weights."""
@@ -83,7 +90,9 @@ class Segment:
         self, values: Sequence[Any], edit: Edit = NOTHING, beside: Mapping[int, Any] | None = None
     ) -> dict[int, Any]:
         """Every value on the way through the segment, by the id of its symbolic tensor."""
-        known = {**(beside or {}), **dict(zip(self.anchor_keys, values, strict=True))}
+        given = zip(self.anchor_keys, values, strict=True)
+        widened = {key: _widened(value) if key in self._float64 else value for key, value in given}
+        known = {**(beside or {}), **widened}
         verb = "running" if tf.executing_eagerly() else "tracing"
         changed = "" if edit is NOTHING else ", with a change, to find a cause"
         for node in self.nodes:
@@ -118,6 +127,11 @@ def segment_to(tap: PortTap, layer_of: Mapping[int, str], producer: Mapping[int,
         anchor_keys=tuple(anchors),
         nodes=tuple(nodes),
     )
+
+
+def _widened(value: Any) -> Any:
+    """A value of the reference, which is float32, where the port computes in float64."""
+    return tf.cast(value, tf.float64) if value.dtype == tf.float32 else value
 
 
 def _kind(operation: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.axes import Array
+from parity.axes import Array, in_order
 from parity.errors import PairError
 from parity.frameworks import tf
 
@@ -16,7 +16,7 @@ def as_tensor(array: Array) -> Any:
     """`array` as a TensorFlow tensor, sharing memory where TensorFlow's alignment allows it."""
     if array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % 64 == 0:
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-    return tf.convert_to_tensor(np.ascontiguousarray(array))
+    return tf.convert_to_tensor(in_order(array))
 
 
 def as_array(tensor: Any) -> Array:
