@@ -15,7 +15,8 @@ from parity.building.naming import plain_name
 from parity.building.port import Growing, applied, is_size
 from parity.building.reading import ensure_no_shared_writing, needed, outputs_of
 from parity.building.registry import BUILDERS
-from parity.building.tracing import Step, Traced, tensors_in, traced
+from parity.building.steps import Step, Traced, tensors_in
+from parity.building.tracing import traced
 from parity.building.values import Site, Value, each_value
 from parity.errors import BuilderError, ConversionError, ParityError
 from parity.frameworks import keras, torch

@@ -12,7 +12,7 @@ from parity.building.naming import Names, plain_name
 from parity.building.reading import read_by
 from parity.building.registry import BUILDERS, Builder, apply, name_of
 from parity.building.reshaping import repeated
-from parity.building.tracing import Step, mapped, tensors_in
+from parity.building.steps import Step, mapped, tensors_in
 from parity.building.values import Batch, Site, Value
 from parity.errors import BuilderError, ConversionError, ParityError, first_line
 from parity.frameworks import keras, torch

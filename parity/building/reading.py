@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from parity.building.tracing import Step, Traced, mapped
+from parity.building.steps import Step, Traced, mapped
 from parity.errors import ConversionError
 from parity.frameworks import torch
 from parity.runners.taps import OUTPUT

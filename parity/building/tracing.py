@@ -5,99 +5,27 @@ of two sizes: what is the same number both times is a constant of the network, a
 with the batch is the batch. A recorder watches, so that each value has the name that a verification will have for it.
 """
 
-import builtins
 import operator
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partialmethod
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from einops._backends import TorchBackend
 
-from parity.building.values import Batch
+from parity.building.constancy import FACTORIES, NUMBERS, ensure_known, is_number
+from parity.building.known import Known, StoppedError
+from parity.building.steps import Step, Traced, mapped, size_of, tensors_in
 from parity.errors import ConversionError, first_line
 from parity.frameworks import torch, torch_tree
 from parity.pairs import Input
 from parity.parametrized import holds_weights, layers_in
-from parity.runners.calls import Call
 from parity.runners.recorder import Recorder
 
-NUMBERS = (bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.layout)
-"""What a step may make that is no tensor, and is a constant if it is the same for any batch."""
 OWN = str(Path(__file__).parents[1])
 """Where parity's own code is, in which no line of a user's stops a trace."""
-FACTORIES = frozenset({
-    "zeros", "ones", "full", "empty", "arange", "eye", "linspace", "zeros_like", "ones_like", "full_like", "empty_like",
-    "new_zeros", "new_ones", "new_full", "new_empty",
-})  # fmt: skip
-"""Functions whose result is made of sizes alone."""
-PROPERTIES = frozenset({"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "is_sparse"})
-"""Attributes of tensors that are no tensors."""
-TENSORS = frozenset({"T", "mT", "H", "mH", "data"})
-"""Attributes of tensors that are tensors: what they are asked for is known at once."""
-OF_VALUES = frozenset({
-    "item", "tolist", "equal", "allclose", "is_nonzero", "nonzero", "argwhere", "unique", "unique_consecutive",
-    "masked_select", "bincount", "isin",
-})  # fmt: skip
-"""Functions that make numbers, or as many values as there are, of what a tensor holds."""
-OTHER_BATCHES = (1, 2, 3, 4, 5, 7, 64, 1_000_003)
-"""For which of them a number has to be the same that is computed of the batch, and then decides."""
-
-
-@dataclass(kw_only=True)
-class Step:
-    """One call: `of` is the module, function or method's name, `path` what it is called; `args` and `kwargs` hold the
-    Steps whose results it takes.
-
-    `tap` is the name that a run's recorder has for its result, if it has one; `values` are its results on `batch` and
-    on one more. `constant` says that no input of the network has a part in it.
-    """
-
-    kind: str
-    of: Any
-    path: str
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    values: tuple[Any, ...]
-    batch: int
-    constant: bool
-    tap: str = ""
-    written: bool = False
-    """Whether it writes its result into what it is given."""
-
-    @property
-    def sizes(self) -> dict[int, tuple[Any, ...]]:
-        """The sizes of each tensor that it makes, by its number; what is the batch is a Batch."""
-        lanes = [tensors_in(value) for value in self.values]
-        return {
-            number: tuple(
-                size_of([each[number].shape[axis] for each in lanes], self.batch)
-                for axis in range(lanes[0][number].dim())
-            )
-            for number in range(len(lanes[0]))
-        }
-
-    @property
-    def dtypes(self) -> dict[int, str]:
-        """What kind of numbers each of these tensors has."""
-        return {i: str(each.dtype).removeprefix("torch.") for i, each in enumerate(tensors_in(self.values[0]))}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Traced:
-    """The steps of a module, in order; `inputs` are those that stand for its inputs, by name; `output` what it returns,
-    with Steps in it. `calls` are what a run's recorder names, in order."""
-
-    steps: Sequence[Step]
-    inputs: Mapping[str, Step]
-    output: Any
-    calls: Mapping[str, Call]
-    shapes: Mapping[str, tuple[int, ...]]
 
 
 def traced(
@@ -110,70 +38,6 @@ def traced(
     tracer = Tracer(module, lanes, is_leaf, batch)
     with torch.no_grad():
         return tracer.traced()
-
-
-def size_of(sizes: Sequence[int], batch: int) -> Any:
-    """What a size is that is these on `batch` and on one more (or on one batch alone): a number, or the Batch.
-
-    None where it follows the batch in another way.
-
-    >>> size_of((6, 6), 2), size_of((6, 9), 2), size_of((3, 4), 2)
-    (6, Batch(factor=3), None)
-    """
-    first, *others = sizes
-    if all(other == first for other in others):
-        return first
-    factor = others[0] - first
-    return Batch(factor) if first == factor * batch else None
-
-
-class StoppedError(Exception):
-    """What Python would have to know of a traced value, and cannot."""
-
-
-class Known(torch.fx.Proxy):
-    """A traced value, of which more is known than torch.fx does: it was run."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name in PROPERTIES | TENSORS:
-            return self.tracer.create_proxy("call_function", builtins.getattr, (self, name), {})
-        return super().__getattr__(name)
-
-    def __len__(self) -> int:
-        size = self.tracer.length(self)
-        return size if isinstance(size, int) else int(self._number("takes its length"))
-
-    def __index__(self) -> int:
-        return int(self._number("takes it as a number"))
-
-    __int__ = __index__
-
-    def __setitem__(self, place: Any, value: Any) -> None:
-        raise StoppedError("writes into a part of a tensor; write it as a new one, with torch.where or torch.cat")
-
-    def _in_place(self, operation: Callable[..., Any], other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operation, (self, other), {})
-
-    __iadd__ = partialmethod(_in_place, operator.iadd)  # torch.fx by itself would make a new tensor
-    __isub__ = partialmethod(_in_place, operator.isub)
-    __imul__ = partialmethod(_in_place, operator.imul)
-    __itruediv__ = partialmethod(_in_place, operator.itruediv)
-
-    def __float__(self) -> float:
-        return float(self._number("takes it as a number"))
-
-    def _number(self, why: str) -> Any:
-        raise StoppedError(f"{why}, which follows the size of the batch or the values of a tensor")
-
-
-class KnownBackend(TorchBackend):
-    """What einops calls for a traced value: what it calls for a tensor of torch. It finds the class by itself."""
-
-    framework_name = __name__
-
-    def is_appropriate_type(self, tensor: Any) -> bool:
-        """Whether it is a traced value."""
-        return isinstance(tensor, Known)
 
 
 class Tracer(torch.fx.Tracer):
@@ -383,7 +247,7 @@ class Tracer(torch.fx.Tracer):
             values=tuple(results),
             batch=self._batch,
             constant=_name(node) in FACTORIES
-            or (node.op != "placeholder" and all(each.constant or _is_number(each) for each in read)),
+            or (node.op != "placeholder" and all(each.constant or is_number(each) for each in read)),
             tap=tap if tap in self._recorder.calls else "",
             written=written,
         )
@@ -416,7 +280,8 @@ class Tracer(torch.fx.Tracer):
         """A constant itself; a tuple with each part by itself; else what stands for it."""
         values = self._steps[proxy.node].values
         if all(isinstance(each, NUMBERS) for each in values) and all(each == values[0] for each in values):
-            self._ensure_known(proxy.node, values[0])
+            read = [self._steps[each] for each in proxy.node.all_input_nodes]
+            ensure_known(proxy.node, self._steps[proxy.node], read, values[0])
             return values[0]
         first = values[0]
         if type(first) in (tuple, list, torch.Size):
@@ -425,17 +290,6 @@ class Tracer(torch.fx.Tracer):
             parts = [self._known(Known(self._part(proxy, index), self)) for index in range(len(first))]
             return parts if isinstance(first, list) else tuple(parts)
         return proxy
-
-    def _ensure_known(self, node: Any, number: Any) -> None:
-        """Stop where a number is the same on both batches only by chance: it is made of what a tensor holds, or of the
-        batch (`n // 2`, `n > 8`) and is another for others."""
-        step = self._steps[node]
-        read = [self._steps[each] for each in node.all_input_nodes]
-        if any(_follows_values(each) for each in (step, *read)):
-            raise StoppedError("takes a number of the values of a tensor")
-        batches = [each for each in read if _is_number(each)]
-        if len(batches) == 1 and len(self._lanes) > 1 and not _is_for_any_batch(node, batches[0], number):
-            raise StoppedError("decides, or counts, by the size of the batch")
 
     def _part(self, proxy: Any, index: int) -> Any:
         return self.create_node("call_function", operator.getitem, (proxy.node, index), {})
@@ -483,49 +337,5 @@ def _attribute(root: Any, target: str) -> Any:
     return found
 
 
-def _is_number(step: Step) -> bool:
-    return isinstance(step.values[0], NUMBERS)
-
-
-def _follows_values(step: Step) -> bool:
-    """Whether a step makes numbers, or as many values, as the values say of what depends on the network's inputs."""
-    name = step.of if isinstance(step.of, str) else getattr(step.of, "__name__", "")
-    return name in OF_VALUES and not step.constant
-
-
-def _is_for_any_batch(node: Any, batch: Step, number: Any) -> bool:
-    """Whether a number that is computed of a multiple of the batch is the same whatever the batch is."""
-    factor = size_of(batch.values, batch.batch)
-    if not isinstance(factor, Batch) or node.op != "call_function":
-        return False
-
-    def of_batch(size: int) -> Any:
-        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda _: factor.factor * size)
-        return node.target(*args, **kwargs)
-
-    return all(of_batch(size) == number for size in OTHER_BATCHES)
-
-
 def _with_steps(tree: Any, steps: Mapping[Any, Step]) -> Any:
     return mapped(tree, lambda leaf: steps[leaf] if isinstance(leaf, torch.fx.Node) else leaf)
-
-
-def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
-    """`tree` (tuples, lists, dicts, slices) with `change` of each leaf."""
-    if isinstance(tree, dict):
-        return {key: mapped(each, change) for key, each in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        found = [mapped(each, change) for each in tree]
-        return type(tree)(*found) if hasattr(tree, "_fields") else tuple(found) if isinstance(tree, tuple) else found
-    if isinstance(tree, slice):
-        return slice(*(mapped(each, change) for each in (tree.start, tree.stop, tree.step)))
-    return change(tree)
-
-
-def tensors_in(made: Any) -> list[torch.Tensor]:
-    """The tensors of a result, in order."""
-    if torch.is_tensor(made):
-        return [made]
-    if isinstance(made, (tuple, list)):
-        return [tensor for each in made for tensor in tensors_in(each)]
-    return []

@@ -14,7 +14,7 @@ import parity
 from parity.building import BUILDERS, builds, built
 from parity.building.naming import plain_name
 from parity.building.registry import _BUILDERS
-from parity.building.tracing import size_of
+from parity.building.steps import size_of
 from parity.building.values import Batch
 from parity.conversion import input_layouts, made_up
 from parity.errors import ConversionError
