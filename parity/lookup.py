@@ -145,11 +145,11 @@ def users_code(doing: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         words = " ".join(str(error).split()) or "no reason given"
         words = words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
-        raise UserCodeError(f"{doing} failed with {type(error).__name__}: {words}{_where(error)}") from error
+        raise UserCodeError(f"{doing} failed with {type(error).__name__}: {words}{users_line(error)}") from error
 
 
-def _where(error: BaseException) -> str:
-    """The line of the user's file that an exception came from, in words."""
+def users_line(error: BaseException) -> str:
+    """The line of the user's file that an exception came from, in words; "" where there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)

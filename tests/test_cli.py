@@ -153,6 +153,17 @@ def test_what_cannot_be_verified_exits_3(invoke: Invoke, error: Exception, at: s
     assert not Path("reports").exists()
 
 
+@pytest.mark.parametrize("code", [0, 5])
+@pytest.mark.parametrize("at", ["load", "noise", "ramp"])
+def test_a_pair_that_ends_the_program_is_no_verdict(invoke: Invoke, at: str, code: int) -> None:
+    """What the pair's code ends the program with is not what parity ends with: nothing was verified."""
+    done = invoke("verify", "small", error=SystemExit(code), at=at)
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.startswith("parity: the pair's code ended the program (")
+    assert done.stderr.endswith("; nothing was verified\n")
+    assert not REPORT.exists()
+
+
 @pytest.mark.parametrize(
     ("stopped", "code", "reason"),
     [

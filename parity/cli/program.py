@@ -67,6 +67,12 @@ def errors_as_sentences() -> Iterator[None]:
     except ParityError as error:
         typer.echo(f"parity: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
+    except SystemExit as error:
+        # Of the pair's own code, since parity ends by typer.Exit: whatever its code, it is no verdict.
+        from parity.lookup import users_line
+
+        typer.echo(f"parity: the pair's code ended the program{users_line(error)}; nothing was verified", err=True)
+        raise typer.Exit(COULD_NOT_VERIFY) from None
     except KeyboardInterrupt:
         typer.echo("parity: interrupted; nothing was finished, and nothing was written", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -91,7 +91,7 @@ class Results:
                 self._outcomes[name] = self.source.verify(name, self._modes[name], show)
         except ParityError as error:
             self._outcomes[name] = error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # The test that needed it first shows the traceback; the others only say that there was one.
             sentence = f"verifying input {name} failed with {type(error).__name__}: {error}"
             self._outcomes[name] = ParityError(sentence)
