@@ -1,7 +1,7 @@
 """A pytest plugin, for pytest runs inside tests: registers a model that needs no framework, and fakes its verification.
 
 What the fake finds is read from `small.json` in the current folder: `faulty` layers, `raises` (input -> sentence),
-`crashes` and `interrupts` (inputs), `load` (a sentence that loading raises). Each verification adds a line to
+`crashes`, `exits` and `interrupts` (inputs), `load` (a sentence that loading raises). Each verification adds a line to
 `calls.log`.
 """
 
@@ -88,6 +88,8 @@ def verify(given: Input, modes: tuple[str, ...], progress: Any) -> Any:
         raise KeyboardInterrupt
     if given.name in told().get("crashes", ()):
         raise ZeroDivisionError("a mistake in parity")
+    if given.name in told().get("exits", ()):
+        raise SystemExit(0)
     if given.name in told().get("raises", {}):
         raise PairError(told()["raises"][given.name])
     return report((given.name,), modes, faulty=told().get("faulty", ()))

@@ -245,6 +245,12 @@ def test_a_mistake_in_parity_shows_its_traceback_once(run: Run) -> None:
     result.stdout.fnmatch_lines(["verifying input noise failed with ZeroDivisionError: a mistake in parity"])
 
 
+def test_a_pair_that_ends_the_program_fails_every_test_once(run: Run) -> None:
+    """What the pair's code ends the program with is no pass, and no test runs it again."""
+    run("--parity-input", "noise", exits=["noise"]).assert_outcomes(errors=1, failed=5)
+    assert calls() == ["noise eager,graph,xla"]
+
+
 # --- pytest's own options --------------------------------------------------------------------------------------------
 
 
