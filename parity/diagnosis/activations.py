@@ -111,7 +111,9 @@ def kind(evidence: Evidence) -> Iterator[Hypothesis]:
         return
     for name, function in FUNCTIONS.items():
         value = np.asarray(function(x), np.float32)
-        if name != evidence.kind and not _near(value, evidence.expected) and _near(value, evidence.actual):
+        if name == evidence.kind == "elu":  # with another alpha it has another slope
+            continue
+        if not _near(value, evidence.expected) and _near(value, evidence.actual):
             detail = f"the port computes {name}; the reference {exact[1]}"
             yield Hypothesis(slug="activation-kind", detail=detail, change=change, edit=edit)
             return

@@ -71,7 +71,7 @@ IN_KERAS: Mapping[str, str] = {
 def as_keras(kind: str, settings: Mapping[str, Any]) -> tuple[Function, str] | None:
     """The reference's activation of this kind as a Keras callable, and how it is written; None for another kind.
 
-    Settings are those of the torch module or call: `negative_slope`, `alpha`, `approximate`, `min_val`, ...
+    Settings are those of the torch module or call: `negative_slope`, `alpha`, `beta`, `approximate`, `min_val`, ...
     """
     if kind == "gelu":
         tanh = settings.get("approximate") == "tanh"
@@ -82,6 +82,9 @@ def as_keras(kind: str, settings: Mapping[str, Any]) -> tuple[Function, str] | N
     if kind == "elu" and float(settings.get("alpha", 1.0)) != 1.0:
         alpha = float(settings["alpha"])
         return keras.layers.ELU(alpha=alpha), f"ELU(alpha={alpha:g})"
+    if kind == "softplus" and float(settings.get("beta", 1.0)) != 1.0:
+        beta = float(settings["beta"])
+        return lambda x: keras.ops.softplus(beta * x) / beta, f"softplus({beta:g} x) / {beta:g}"
     if kind in ("hardtanh", "clamp"):
         names = ("min_val", "max_val") if kind == "hardtanh" else ("min", "max")
         low, high = (settings.get(name) for name in names)

@@ -38,6 +38,7 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "log_softmax": ("input", "dim"),
     "mean": ("input", "dim", "keepdim"),
     "softmax": ("input", "dim"),
+    "softplus": ("input", "beta", "threshold"),
     "std": ("input", "dim"),
     "sum": ("input", "dim", "keepdim"),
     "amax": ("input", "dim", "keepdim"),

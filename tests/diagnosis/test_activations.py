@@ -137,12 +137,14 @@ def test_a_slope_of_zero_is_another_activation() -> None:
         (nn.ReLU6(), layers.ReLU(name="act"), "relu"),
         (nn.ELU(), layers.Activation("selu", name="act"), "selu"),
         (nn.Softplus(), layers.Activation("relu", name="act"), "relu"),
+        (nn.Softplus(beta=2.0), layers.Activation("softplus", name="act"), "softplus; the reference softplus(2 x) / 2"),
         (nn.Mish(), layers.Activation("silu", name="act"), "silu"),
         (nn.Hardswish(), layers.Activation("silu", name="act"), "silu"),
     ],
     ids=[
         *("gelu tanh", "gelu erf", "quick gelu", "hard sigmoid 0.2", "hard sigmoid", "gelu for silu", "hard swish"),
         *("sigmoid for tanh", "elu for relu", "leaky for relu", "relu for relu6", "selu for elu", "relu for softplus"),
+        "beta of 1",
         *("silu for mish", "silu for hardswish"),
     ],
 )
