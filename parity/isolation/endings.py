@@ -62,6 +62,15 @@ def _why_killed(before: Memory, after: Memory) -> str:
     return ", not by the kernel for its memory: by somebody else"
 
 
+def what_it_raised(error: str, message: str) -> str:
+    """An exception, in words that follow "the process"; many say nothing but their name.
+
+    >>> what_it_raised("ValueError", "no\\nsuch"), what_it_raised("KeyboardInterrupt", "")
+    ('raised ValueError: no such', 'raised KeyboardInterrupt')
+    """
+    return ": ".join(filter(None, [f"raised {error}", " ".join(plain(message).split())]))
+
+
 def plain(text: str) -> str:
     """Text without what colours it on a terminal.
 

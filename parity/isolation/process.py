@@ -17,7 +17,7 @@ from typing import Any
 
 from parity import errors
 from parity.errors import ParityError
-from parity.isolation.endings import Memory, how_it_ended, last_words, plain, users_line
+from parity.isolation.endings import Memory, how_it_ended, last_words, users_line, what_it_raised
 from parity.isolation.folder import SOCKET
 from parity.isolation.journal import Entry, Finished, Loaded, Progressed, Raised, Reader, Ready, Refused
 from parity.isolation.remains import Remains
@@ -130,8 +130,7 @@ class Process:
             if isinstance(entry, Progressed):
                 show(entry.text, entry.fraction)
             elif isinstance(entry, Raised):
-                words = f"raised {entry.error}: {' '.join(plain(entry.message).split())}"
-                raise self._gone(remains, words, entry.where, "")
+                raise self._gone(remains, what_it_raised(entry.error, entry.message), entry.where, "")
             elif isinstance(entry, Refused):
                 raise _error(entry)
             elif isinstance(entry, (Loaded, Ready, Finished)):
