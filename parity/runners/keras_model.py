@@ -17,8 +17,8 @@ from parity.frameworks import keras, tf
 from parity.pairs import INPUT
 from parity.runners.edits import nodes_of
 from parity.runners.model_file import loaded
-from parity.runners.reading import Reader
-from parity.runners.segments import REFUSED, TAIL, PortTap, Segment, segment_to, taps_of, tell_untraced
+from parity.runners.reading import Reader, sample
+from parity.runners.segments import REFUSED, TAIL, PortTap, Segment, segment_to, taps_of
 from parity.runners.taps import MODES, OUTPUT, Numbering, Positions
 from parity.runners.tensors import as_array, as_tensor, refusals
 from parity.trees import leaves, rebuilt
@@ -26,6 +26,9 @@ from parity.watch import PORT, Step, tell
 
 Whole = Callable[[Mapping[str, Any]], Any]
 """Runs a model on the tensors of its inputs by name, and returns what it returns."""
+
+MASK = "_keras_mask"
+"""What Keras calls the mask of a tensor that it hands on from layer to layer."""
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 _COMPILE: Mapping[str, Wrap] = {
@@ -211,15 +214,11 @@ class KerasModel:
         """The whole value of every tap, by its name: each operation on the port's own values."""
         segments = self.segments({tap.name: tap.name for tap in self.taps})
 
-        def chain(values: dict[str, Any]) -> dict[str, Any]:
-            for segment in segments:
-                values = {**values, segment.layer: segment.run([values[name] for name in segment.anchors])}
-            return {segment.layer: values[segment.layer] for segment in segments}
-
-        run = self._compile(("every",), mode, chain)
+        values = {name: as_tensor(array) for name, array in arrays.items() if name in self.feeds}
         with refusals("the port", mode):
-            made = run({name: as_tensor(array) for name, array in arrays.items() if name in self.feeds})
-        return {name: as_array(value) for name, value in made.items()}
+            for segment in segments:
+                values[segment.layer] = self._run(segment, values, mode)
+        return {segment.layer: as_array(values[segment.layer]) for segment in segments}
 
     def propagate(
         self,
@@ -231,39 +230,26 @@ class KerasModel:
     ) -> tuple[list[Array], dict[str, Array]]:
         """Each segment on the port's own values: a sample of each at the `wanted` flat positions, and the outputs.
 
-        A value is dropped as soon as no later segment reads it. In eager mode `show` is told
-        how many segments are done.
+        Each runs as a program of its own, which is also what runs it on the reference's values. A value is dropped as
+        soon as no later segment reads it; `show` is told how many segments are done.
         """
         ends = self.tails(segments)
         tails = [segment for segment in ends.values() if segment not in segments]
-        uses = Counter(name for segment in (*segments, *tails) for name in segment.anchors)
-        kept = {segment.layer for segment in ends.values()}
-
-        def chain(values: dict[str, Any], wanted: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-            values, left, samples = dict(values), Counter(uses), []
-            for done, (segment, places) in enumerate(zip(segments, wanted, strict=True)):
-                if mode == "eager":
-                    show(done)
-                values[segment.layer] = segment.run([values[name] for name in segment.anchors])
-                flat = tf.reshape(values[segment.layer], [-1])
-                # A value of another shape than expected is reported as such; here it only must not end the run.
-                samples.append(tf.gather(flat, tf.minimum(places, tf.size(flat, tf.int64) - 1)))
-                for name in segment.anchors:
-                    left[name] -= 1
-                for name in {*segment.anchors, segment.layer}:
-                    if not left[name] and name not in kept:
-                        del values[name]
-            for segment in tails:
-                values[segment.layer] = segment.run([values[name] for name in segment.anchors])
-            self._traced(mode, segments)
-            return samples, {name: values[segment.layer] for name, segment in ends.items()}
-
-        run = self._compile(("chain", *(segment.layer for segment in segments)), mode, chain)
-        given = {name: as_tensor(array) for name, array in arrays.items() if name in self.feeds}
-        self._traced(mode, segments)
+        left = Counter(name for segment in (*segments, *tails) for name in segment.anchors)
+        left.update(segment.layer for segment in ends.values())
+        values = {name: as_tensor(array) for name, array in arrays.items() if name in self.feeds}
+        samples = []
         with refusals("the port", mode):
-            samples, outputs = run(given, [tf.constant(places) for places in wanted])
-        return [as_array(sample) for sample in samples], {name: as_array(value) for name, value in outputs.items()}
+            for done, segment in enumerate((*segments, *tails)):
+                show(done)
+                values[segment.layer] = self._run(segment, values, mode)
+                if done < len(segments):
+                    samples.append(sample(as_array(values[segment.layer]), wanted[done]))
+                left.subtract(segment.anchors)
+                for name in {*segment.anchors, segment.layer}:
+                    if not left[name]:
+                        del values[name]
+        return samples, {name: as_array(values[segment.layer]) for name, segment in ends.items()}
 
     def introduce(
         self, segments: Sequence[Segment], anchors: Mapping[str, Array], mode: str
@@ -273,42 +259,33 @@ class KerasModel:
         A segment that cannot take them gives REFUSED.
         """
         tensors = {name: as_tensor(anchors[name]) for segment in segments for name in segment.anchors}
+        for segment in segments:
+            yield segment, self._alone(segment, tensors, mode)
 
-        def each(tensors: Mapping[str, Any]) -> list[Any]:
-            values = [segment.run([tensors[name] for name in segment.anchors]) for segment in segments]
-            self._traced(mode, segments)
-            return values
-
-        self._traced(mode, segments)
-        if mode == "eager":
-            for segment in segments:
-                yield segment, self._alone(segment, tensors)
-            return
-        run = self._compile(("each", *(segment.layer for segment in segments)), mode, each)
+    def _alone(self, segment: Segment, tensors: Mapping[str, Any], mode: str) -> Array:
+        """What a segment makes of these values; REFUSED where it does not take them. What a mode alone refuses is a
+        PairError."""
         try:
-            with refusals("the port, on the reference's values,", mode):
-                values = run(tensors)
-        except PairError:  # one of them refuses: find out which
-            left = [segment for segment in segments if self._alone(segment, tensors) is not REFUSED]
-            yield from ((segment, REFUSED) for segment in segments if segment not in left)
-            if len(left) == len(segments):
-                raise
-            yield from self.introduce(left, anchors, mode) if left else ()
-            return
-        yield from zip(segments, map(as_array, values), strict=True)
-
-    def _traced(self, mode: str, segments: Sequence[Segment]) -> None:
-        first, last = segments[0].tap.name, segments[-1].tap.name
-        what = f"{first!r}" if len(segments) == 1 else f"{first!r} to {last!r}"
-        how = "" if mode == "eager" else ", compiled as one"
-        tell_untraced(Step(side=PORT, doing=f"running {what}{how}", mode=mode))
-
-    def _alone(self, segment: Segment, tensors: Mapping[str, Any]) -> Array:
-        try:
-            with refusals(f"{segment.tap.name} of the port, on the reference's values,", "eager"):
-                return as_array(segment.run([tensors[name] for name in segment.anchors]))
+            with refusals(f"{segment.tap.name} of the port, on the reference's values,", mode):
+                return as_array(self._run(segment, tensors, mode))
         except PairError:
+            if mode != "eager" and self._alone(segment, tensors, "eager") is not REFUSED:
+                raise
             return REFUSED
+
+    def _run(self, segment: Segment, values: Mapping[str, Any], mode: str) -> Any:
+        """A segment's value, given those of its anchors; a mask that Keras hangs on a tensor goes along."""
+
+        def run(given: Sequence[Any], masks: Sequence[Any]) -> tuple[Any, Any]:
+            for value, mask in zip(given, masks, strict=True):
+                _mask(value, mask)
+            made = segment.run(given)
+            return made, getattr(made, MASK, None)
+
+        given = [values[name] for name in segment.anchors]
+        tell(Step(side=PORT, doing=f"running {segment.tap.name!r}", mode=mode))
+        compiled = self._compile((segment.tap.key, segment.anchor_keys), mode, run)
+        return _mask(*compiled(given, [getattr(value, MASK, None) for value in given]))
 
     def _compile(self, key: tuple[Any, ...], mode: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if mode not in MODES:
@@ -328,6 +305,13 @@ class KerasModel:
                 taps = list(taps_of(node, number(self._named.get(id(node), node.operation.name)), names))
                 names |= {tap.key: tap.name for tap in taps}
                 yield from taps
+
+
+def _mask(value: Any, mask: Any) -> Any:
+    """The value, with the mask hung on it where there is one."""
+    if mask is not None:
+        setattr(value, MASK, mask)
+    return value
 
 
 def by_name(structure: Any, name: str) -> dict[str, Any]:

@@ -60,13 +60,13 @@ class Reader:
             for each, value in zip(reads, keras.tree.flatten(made), strict=False):
                 for segment, places in each:
                     self._show(len(self.samples))
-                    self.samples[segment.layer] = _sample(as_array(value), places)
+                    self.samples[segment.layer] = sample(as_array(value), places)
             return made
 
         return called
 
 
-def _sample(value: Array, places: Positions) -> Array:
+def sample(value: Array, places: Positions) -> Array:
     """The values at flat places; of a value of another shape than expected, which is reported as such, any."""
     flat = value.reshape(-1)
     taken: Array = flat.take(places, mode="clip") if flat.size else flat
