@@ -70,6 +70,10 @@ Exports = Annotated[
     list[str] | None,
     typer.Option("--export", metavar="FORM", help="Also write model-explorer or tensorboard files beside the report."),
 ]
+EveryLayer = Annotated[
+    bool,
+    typer.Option("--layers", "--verbose", "-v", help="Print a table of all layers of every run, and of its gradients."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the verdict's line and errors.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite FILE if there is one.")]
 

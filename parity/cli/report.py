@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Exports, Quiet
+from parity.cli.options import EveryLayer, Exports, Quiet
 from parity.cli.program import errors_as_sentences
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ def report(
         typer.Option("--html", metavar="FILE", help="Where the page goes; beside the report by default."),
     ] = None,
     exports: Exports = None,
-    layers: Annotated[
-        bool, typer.Option("--layers", "--verbose", "-v", help="Print a table of all layers of every run.")
-    ] = False,
+    layers: EveryLayer = False,
     quiet: Quiet = False,
 ) -> None:
     """Show reports again, and write their pages, without running anything.

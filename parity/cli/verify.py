@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Against, Exports, PairName, Quiet, request, takes
+from parity.cli.options import Against, EveryLayer, Exports, PairName, Quiet, request, takes
 from parity.cli.program import COULD_NOT_VERIFY, DIVERGED, INTERRUPTED, errors_as_sentences, in_colour
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ def verify(
     grad: Annotated[
         bool, typer.Option("--grad", help="Compare gradients too, layer by layer, and one step in training mode.")
     ] = False,
-    layers: Annotated[
-        bool, typer.Option("--layers", "--verbose", "-v", help="Print a table of all layers of every run.")
-    ] = False,
+    layers: EveryLayer = False,
     quiet: Quiet = False,
 ) -> None:
     """Verify a pair: every layer of the port against the reference, on every input, in every mode.
@@ -158,7 +156,7 @@ def _finished(settings: "RunSettings", source: "Source", show: "Show") -> "tuple
 
 def show_report(report: "Report", path: Path | None, *, layers: bool, quiet: bool) -> None:
     """Print a report, with where it is written, if it is; quietly, its verdict alone."""
-    from parity.render import layer_table, summary, verdict
+    from parity.render import gradient_table, layer_table, summary, verdict
     from parity.render.page import visible
 
     if quiet:
@@ -167,6 +165,8 @@ def show_report(report: "Report", path: Path | None, *, layers: bool, quiet: boo
     colour = in_colour()
     for run in report.runs if layers else ():
         typer.echo(layer_table(report, run, colour=colour) + "\n", color=colour)
+    for differentiated in report.gradients if layers else ():
+        typer.echo(gradient_table(report, differentiated, colour=colour) + "\n", color=colour)
     typer.echo(summary(report, colour=colour), color=colour)
     if path is not None:
         typer.echo(f"report: {path}")

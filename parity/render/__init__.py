@@ -10,6 +10,7 @@ from parity.render.failures import (
     uncompared_failure,
     watching_failure,
 )
+from parity.render.gradients import gradient_table
 from parity.render.repaired import repaired
 from parity.render.terminal import layer_table, summary, verdict
 
@@ -19,6 +20,7 @@ __all__ = [
     "explanation",
     "failure",
     "failures",
+    "gradient_table",
     "layer_table",
     "output_failure",
     "repaired",

@@ -332,7 +332,7 @@ def _numbers(layer: LayerResult) -> tuple[Text, ...]:
     verdict = Text(layer.verdict, style=STYLES.get(layer.verdict, ""))
     rounded = bool(layer.precision)
     floor = f"{decibels(layer.floor):.1f} dB" if rounded else short(layer.floor)
-    return _measured(layer.propagated, rounded), _measured(layer.introduced, rounded), Text(floor), verdict
+    return shown_error(layer.propagated, rounded), shown_error(layer.introduced, rounded), Text(floor), verdict
 
 
 def _names(layer: LayerResult, width: int, wide: bool) -> tuple[str, ...]:
@@ -347,7 +347,8 @@ def _names(layer: LayerResult, width: int, wide: bool) -> tuple[str, ...]:
     return (f"{clip(layer.layer, width)}\n = {clip(layer.port_layer, width - 3)}",)
 
 
-def _measured(measure: Measure | None, rounded: bool) -> Text:
+def shown_error(measure: Measure | None, rounded: bool = False) -> Text:
+    """An error and how many floors it is, in red where it is beyond its limits; `rounded` gives it in dB."""
     if measure is None:
         return Text("-")
     style = "" if measure.passed else STYLES[DIVERGED]

@@ -12,6 +12,7 @@ from parity.render import (
     coverage_failure,
     failure,
     failures,
+    gradient_table,
     layer_table,
     output_failure,
     summary,
@@ -19,7 +20,17 @@ from parity.render import (
     verdict,
     watching_failure,
 )
-from parity.report import DIVERGED, INTRODUCES, NOT_COMPARED, Cause, Coverage, Report, Watching
+from parity.report import (
+    DIVERGED,
+    INTRODUCES,
+    NOT_COMPARED,
+    Cause,
+    Coverage,
+    GradientRun,
+    LayerGradients,
+    Report,
+    Watching,
+)
 
 INPUTS, MODES = ("noise", "motorcycle"), ("eager", "graph", "xla")
 COMMAND = {
@@ -176,6 +187,33 @@ def test_tables_show_no_number_where_there_is_none() -> None:
         table = layer_table(strange, strange.runs[0], width=100).splitlines()[2:-1]
         assert len(table) == len(layers)
         assert all(line.count(words) == 2 and "x " not in line for line in table)
+
+
+@pytest.mark.parametrize("width", [40, 56, 79, 80, 120])
+def test_gradients_have_a_table_of_their_own(width: int) -> None:
+    """Each layer has a line with the worst of what is its own, NaN before any number, and every line fits."""
+    good, bad = (
+        records.measure(2),
+        replace(records.measure(0), note="7 values of the port are not finite", passed=False),
+    )
+    layers = [
+        LayerGradients(layer="conv0.0", port_layer="conv0", verdict="pass", arriving=good, to={"input": good}),
+        LayerGradients(
+            layer="a_long_name_" * 9,
+            port_layer="conv1",
+            verdict="introduces",
+            arriving=None,
+            weights={"kernel": records.measure(5000), "bias": bad},
+            training={"running_mean": records.measure(7)},
+        ),
+    ]
+    run = GradientRun(input="noise", mode="eager", verdict=DIVERGED, layers=tuple(layers))
+    lines = gradient_table(replace(records.report(), gradients=(run,), verdict=""), run, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    first, second = (line for line in lines if line.endswith(("pass", "introduces")))
+    assert first.split()[0] == "conv0.0"
+    assert "not finite" in second
+    assert ("of bias" in second) == (width >= 80)
 
 
 def test_unmatched_names_are_capped_with_the_way_to_all_of_them() -> None:

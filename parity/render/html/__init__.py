@@ -20,6 +20,7 @@ from parity.history import Past, alike
 from parity.numbers import short, times
 from parity.render.deaths import again, how_it_died, what_was_found
 from parity.render.difference import OTHER_UNITS, counted, in_words, places
+from parity.render.gradients import worst_of
 from parity.render.html import images
 from parity.render.html.chart import chart
 from parity.render.html.figures import outputs_of, pictures_of, pixels
@@ -67,6 +68,7 @@ def page(report: Report, history: Sequence[Past] = ()) -> str:
             warnings_shown=list(dict.fromkeys(f"{run.input}: {text}" for run in report.runs for text in run.warnings)),
             coverage_shown=list(_coverage(report)),
             clip=clip,
+            worst_gradient=worst_of,
             data={"runs": view.for_script, "names": [visible(node.name) for node in view.nodes]},
         )
     )

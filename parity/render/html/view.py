@@ -30,7 +30,6 @@ from parity.report import (
     NOT_COMPARED,
     PASS,
     Finding,
-    LayerGradients,
     LayerResult,
     Measure,
     Report,
@@ -191,15 +190,6 @@ class View:
         runs = self.report.runs
         run = next((run for run in runs if run.verdict not in (PASS, DIED)), runs[0] if runs else None)
         return next_command(self.report, run.input, run.mode) if run else ""
-
-    def worst_gradient(self, layer: LayerGradients) -> tuple[str, Measure | None]:
-        """The worst of what is a layer's own, differentiated or in training mode, and what it is."""
-        found = [
-            *((f"to {name}", measure) for name, measure in layer.to.items()),
-            *((f"of {name}", measure) for name, measure in layer.weights.items()),
-            *((f"{name}, in training", measure) for name, measure in layer.training.items()),
-        ]
-        return max(found, key=lambda each: (not each[1].passed, each[1].floors), default=("", None))
 
     # -- the network --------------------------------------------------------------------------------------------------
 
