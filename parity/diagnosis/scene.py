@@ -25,7 +25,10 @@ from parity.runners.keras_model import KerasModel
 from parity.runners.reference import Reference
 from parity.runners.taps import Tap
 
+_HIGHEST = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "adaptive_avg_pool1d": ("input", "output_size"),
+    "adaptive_max_pool1d": ("input", "output_size"),
     "avg_pool1d": ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
     "avg_pool2d": ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
     "boolean_dispatch": ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode"),
@@ -36,6 +39,9 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "flatten": ("input", "start_dim", "end_dim"),
     "gelu": ("input", "approximate"),
     "log_softmax": ("input", "dim"),
+    "max_pool1d": _HIGHEST,
+    "max_pool2d": _HIGHEST,
+    "max_pool3d": _HIGHEST,
     "mean": ("input", "dim", "keepdim"),
     "softmax": ("input", "dim"),
     "softplus": ("input", "beta", "threshold"),

@@ -3,7 +3,22 @@
 from typing import Any
 
 import pytest
-from small_pairs import chain, image, judged, layers, nn, ops, port_of, proven, right, slugs, steps, torch
+from small_pairs import (
+    Reference,
+    chain,
+    functional,
+    image,
+    judged,
+    layers,
+    nn,
+    ops,
+    port_of,
+    proven,
+    right,
+    slugs,
+    steps,
+    torch,
+)
 
 
 def pooled(pool: Any) -> Any:
@@ -59,6 +74,15 @@ def test_a_maximum_of_windows_that_begin_elsewhere() -> None:
     reference = pooled(nn.MaxPool2d(3, stride=2, padding=1))
     port = pooled_port(reference, layers.MaxPooling2D(3, strides=2, padding="same", name="pool"))
     proven(reference, port, "pool", "pooling", says="padding=same")
+
+
+@pytest.mark.parametrize("pool", [functional.max_pool2d, torch.max_pool2d], ids=["functional", "torch"])
+def test_a_maximum_that_is_a_function(pool: Any) -> None:
+    """A function of torch says its windows by the order of its arguments, and is compared like a module."""
+    first, last = nn.Conv2d(3, 5, 3, padding=1), nn.Conv2d(5, 2, 1)
+    reference = Reference(lambda m, x: m.last(pool(m.first(x), 3, 2, 1)), first=first, last=last)
+    port = pooled_port(reference, layers.MaxPooling2D(3, strides=2, padding="same", name="max_pool2d"))
+    proven(reference, port, "max_pool2d", "pooling", says="kernel_size=3, stride=2, padding=1")
 
 
 @pytest.mark.parametrize("kind", ["Max", "Average"])
