@@ -1,6 +1,7 @@
 """Which tap of the port answers to which tap of the reference, and why: one assignment that all evidence decides.
 
-aligning      the steps of one alignment, and what comes of it
+aligning      the steps of one alignment
+records       what comes of it
 mapping       what the user's map says
 fingerprints  which layers' weights are alike, in whatever order and layout
 names         which names are alike
@@ -16,8 +17,9 @@ built_in      activations that a layer of the port has built in
 files         a layer map as a YAML file
 """
 
-from parity.alignment.aligning import Alignment, Match, align, apart, with_map
+from parity.alignment.aligning import align, with_map
 from parity.alignment.files import map_as_yaml, read_map
 from parity.alignment.names import normalised
+from parity.alignment.records import Alignment, Match, apart
 
 __all__ = ["Alignment", "Match", "align", "apart", "map_as_yaml", "normalised", "read_map", "with_map"]

@@ -18,52 +18,19 @@ from parity.alignment.evidence import Evidence, shapes_fit
 from parity.alignment.files import read_map
 from parity.alignment.graphs import Graph
 from parity.alignment.mapping import Entry, Layers, each_once, entries
-from parity.alignment.names import normalised
 from parity.alignment.operations import Between, operations
-from parity.alignment.packed import unpacked
+from parity.alignment.packed import PARTS, repacked, unpacked
+from parity.alignment.records import Alignment, Match, Pairs, listed, with_reasons
 from parity.alignment.skeleton import Choice, Known, assigned
 from parity.axes import Axes
 from parity.pairs import Pair
 from parity.report import Ambiguity, Coverage
 from parity.runners.taps import Tap
 
-__all__ = ["Alignment", "Match", "Pairs", "align", "apart", "normalised", "read_map", "with_map"]
-
 GIVEN, OUTPUT, ORDER, PLACE = "given", "output", "order, kind and shape", "the activation in that place"
-
-Pairs = Mapping[str, str] | tuple[str, str] | Sequence[tuple[str, str]]
-"""(reference, port) names: one pair, several, or a mapping."""
 
 STORES = frozenset({"quantize", "dequantize", "cast"})
 """Kinds that compute nothing: a file stores a value in other numbers by them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """One match: why it was made, and the score of what speaks for it (0 for what was given)."""
-
-    layer: str
-    port_layer: str
-    reason: str
-    score: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alignment:
-    """`matched` maps reference taps to port taps, in the reference's order; `inside` lists, for each matched reference
-    tap, the reference taps without a counterpart that lead up to it. `matches` has the reason for each, `ambiguous`
-    those that might as well be others. `together` lists, for a matched tap, those before it that the port computes with
-    it in one layer; `split` the port layers that together do what one tap does, which has no counterpart then;
-    `unpacked` names the taps of which that was found by their weights."""
-
-    matched: Mapping[str, str]
-    inside: Mapping[str, tuple[str, ...]]
-    coverage: Coverage
-    matches: tuple[Match, ...] = ()
-    ambiguous: tuple[Ambiguity, ...] = ()
-    together: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    split: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    unpacked: frozenset[str] = frozenset()
 
 
 def align(
@@ -86,14 +53,15 @@ def align(
     """
     given = read_map(layers) if isinstance(layers, (str, os.PathLike)) else layers or {}
     packed = unpacked(reference, port, _mentioned(given))
-    given = {**packed, **given}
+    pieces = repacked(reference, port, _mentioned({**packed, **given}))
+    given = {**packed, **pieces, **given}
     named = entries(given, [tap.name for tap in reference], [tap.name for tap in port], aliases or {})
     mapped = each_once(refined(named, reference, port))
     split = [entry for entry in mapped if entry.split and not entry.lacking]
     theirs, ours = (Graph(reference, [e.reference for e in split]), Graph(port, [e.port for e in split]))
     aligning = _Aligning(theirs, ours, axes, mapped)
-    alignment = aligning.run(_pairs(outputs), inputs or aligning.same_inputs(), tuple(sorted(waived)))
-    return replace(alignment, unpacked=frozenset(packed))
+    alignment = aligning.run(listed(outputs), inputs or aligning.same_inputs(), tuple(sorted(waived)))
+    return replace(with_reasons(alignment, dict.fromkeys(pieces, PARTS)), unpacked=frozenset(packed))
 
 
 def _mentioned(layers: Layers) -> set[str]:
@@ -106,13 +74,6 @@ def with_map(pair: Pair) -> Pair:
     """The pair, its layer map read where it is given as a file. Raises MapError for what cannot be read."""
     layers = pair.layers
     return replace(pair, layers=read_map(layers)) if isinstance(layers, (str, os.PathLike)) else pair
-
-
-def _pairs(pairs: Pairs) -> list[tuple[str, str]]:
-    if isinstance(pairs, Mapping):
-        return list(pairs.items())
-    one = [name for name in pairs if isinstance(name, str)]
-    return [(one[0], one[1])] if one else [(pair[0], pair[1]) for pair in pairs]
 
 
 @dataclass
@@ -168,6 +129,10 @@ class _Aligning:
 
     def _pin(self, ours: int, theirs: int, reason: str, score: float = 0.0) -> None:
         self.matched[ours], self.reasons[ours], self.scores[ours] = theirs, reason, score
+
+    def _unpin(self, ours: int) -> None:
+        for found in (self.matched, self.reasons, self.scores, self.nodes):
+            found.pop(ours, None)
 
     def _pin_map(self) -> None:
         for entry in self.mapped:
@@ -237,15 +202,17 @@ class _Aligning:
 
     def _rehang(self) -> None:
         """Compare a layer of another shape than the reference's where a crop or a move after it has given it that one,
-        on either side."""
+        on either side; not at all where it is not known which of several slices it is."""
         for ours, theirs in list(self.nodes.items()):
             if ours not in self.matched or self.reasons[ours] == GIVEN or self.matched[ours] != theirs:
                 continue
             if shapes_fit([self.reference.taps[ours]], [self.port.taps[theirs]], self.axes)[0, 0]:
                 continue
             moved = joined.moved_into_shape(self.reference, self.port, ours, theirs, self.axes)
-            if moved is not None:
-                self._move(ours, theirs, *moved)
+            if len(moved) == 1:
+                self._move(ours, theirs, *moved[0])
+            elif moved:
+                self._unpin(ours)
 
     def _move(self, ours: int, theirs: int, to_ours: int, to_theirs: int) -> None:
         """Compare a match further on, on one side or both."""
@@ -467,34 +434,3 @@ def _numbered(taps: Sequence[int]) -> dict[int, tuple[int, ...]]:
     for number, tap in enumerate(taps, 1):
         found[tap] = (*found.get(tap, ()), number)
     return found
-
-
-def apart(alignment: Alignment, names: Collection[str], outputs: Pairs = ()) -> Alignment:
-    """The alignment without taps that turned out not to correspond: each becomes a part of the layer after it.
-
-    Where an output of the port (`outputs`: reference tap, port tap) answered to one of them, it answers to the
-    reference's.
-    """
-    for theirs, ours in _pairs(outputs) if outputs else ():
-        ends = [name for name in names if alignment.matched.get(name) == ours]
-        if ends and theirs not in alignment.matched:
-            answered = {**alignment.matched, theirs: ours}
-            alignment = replace(alignment, matched=answered, inside={**alignment.inside, theirs: ()})
-    matched, inside = dict(alignment.matched), dict(alignment.inside)
-    layers = list(matched)
-    holders = {}
-    for name in names:
-        after = next((layer for layer in layers[layers.index(name) + 1 :] if layer not in names), "")
-        if not after:
-            continue
-        del matched[name]
-        inside[after] = (*inside.pop(name, ()), name, *inside[after])
-        holders[name] = after
-    coverage = replace(
-        alignment.coverage,
-        matched=matched,
-        inside={**alignment.coverage.inside, **holders},
-        unmatched_reference=tuple(name for name in alignment.coverage.unmatched_reference if name not in matched),
-        apart=(*alignment.coverage.apart, *holders),
-    )
-    return replace(alignment, matched=matched, inside=inside, coverage=coverage)

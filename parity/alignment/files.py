@@ -3,15 +3,14 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from parity.alignment.mapping import TOGETHER, Layers
+from parity.alignment.packed import PARTS
+from parity.alignment.records import Alignment
 from parity.errors import MapError
-
-if TYPE_CHECKING:
-    from parity.alignment.aligning import Alignment
 
 
 class _Loader(yaml.SafeLoader):
@@ -61,7 +60,7 @@ def read_map(path: str | os.PathLike[str]) -> Layers:
     return found
 
 
-def map_as_yaml(alignment: "Alignment", pair: str) -> str:
+def map_as_yaml(alignment: Alignment, pair: str) -> str:
     """The alignment as the text of a layer map: a line per match, with its reason; what is open as comments."""
     lines = [*_head(pair), *_lines(alignment)]
     coverage = alignment.coverage
@@ -81,14 +80,14 @@ def _head(pair: str) -> list[str]:
     ]
 
 
-def _lines(alignment: "Alignment") -> Iterator[str]:
+def _lines(alignment: Alignment) -> Iterator[str]:
     undecided = {each.layer for each in alignment.ambiguous}
     found = [
         (_entry(TOGETHER.join((*alignment.together.get(m.layer, ()), m.layer)), m.port_layer), m.reason, m.layer)
         for m in alignment.matches
     ]
     for layer, parts in alignment.split.items():
-        reason = "weights equal, in parts" if layer in alignment.unpacked else "given"
+        reason = PARTS if layer in alignment.unpacked else "given"
         found.append((_entry(layer, list(parts)), reason, layer))
     width = min(60, max((len(entry) for entry, _, _ in found), default=0))
     for entry, reason, layer in found:

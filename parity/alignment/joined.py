@@ -4,14 +4,16 @@ Where one layer of the port does what several taps of the reference do, the comp
 the port needs several, it is at the last of those.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from parity.alignment import fingerprints
 from parity.alignment.evidence import shapes_fit
 from parity.alignment.graphs import Graph
+from parity.alignment.packed import slice_of, split_of
 from parity.axes import Axes
+from parity.runners.taps import Tap
 
 SCALED = 0.05
 """By how much the size of weights must differ to be multiplied by something: roundings leave less."""
@@ -34,15 +36,29 @@ def nodes_of(reference: Graph, port: Graph, matched: Mapping[int, int], without:
     return found
 
 
-def moved_into_shape(reference: Graph, port: Graph, ours: int, theirs: int, axes: Axes) -> tuple[int, int] | None:
-    """Where a match of two shapes can be compared: at the first move after either node that gives it the other's."""
-    for after in port.moves_after(theirs):
-        if shapes_fit([reference.taps[ours]], [port.taps[after]], axes)[0, 0]:
-            return ours, after
-    for after in reference.moves_after(ours):
-        if shapes_fit([reference.taps[after]], [port.taps[theirs]], axes)[0, 0]:
-            return after, theirs
-    return None
+def moved_into_shape(reference: Graph, port: Graph, ours: int, theirs: int, axes: Axes) -> list[tuple[int, int]]:
+    """Where a match of two shapes can be compared: at the first move after either node that gives it the other's.
+
+    Where one layer is a part of the other, that is the move that has the features of which the part has the weights;
+    several, if it is not known which.
+    """
+    one, other = reference.taps[ours], port.taps[theirs]
+    moves = [after for after in port.moves_after(theirs) if shapes_fit([one], [port.taps[after]], axes)[0, 0]]
+    part = reference.size(ours) != port.size(theirs)
+    if moves:
+        return [(ours, after) for after in (_pieces(port, theirs, one, moves, last=True) if part else moves[:1])]
+    moves = [after for after in reference.moves_after(ours) if shapes_fit([reference.taps[after]], [other], axes)[0, 0]]
+    return [(after, theirs) for after in (_pieces(reference, ours, other, moves, last=False) if part else moves[:1])]
+
+
+def _pieces(graph: Graph, packed: int, part: Tap, moves: Sequence[int], *, last: bool) -> list[int]:
+    """Of moves after a packed layer the one that has the features of `part`, a layer of the other side; or those that
+    may have."""
+    features = slice_of(graph.taps[packed], part, last=last)
+    name = split_of(graph.taps[packed], graph.taps, last=last).get(features) if features else None
+    if name is not None and graph.index[name] in moves:
+        return [graph.index[name]]
+    return [tap for tap in moves if not any(graph.before[other, tap] for other in moves)]
 
 
 def folded_into(reference: Graph, port: Graph, tap: int, nodes: Mapping[int, int], axes: Axes) -> int | None:
