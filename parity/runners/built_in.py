@@ -13,6 +13,7 @@ from typing import Any
 
 from parity.frameworks import keras
 from parity.runners.graphs import KERAS, Arguments, Firing, Graph, is_composite, is_layer, snake, written_by_user
+from parity.runners.separable import in_parts, is_separable
 
 LINEAR = "linear"
 """What Keras calls no activation."""
@@ -43,12 +44,15 @@ def name_of(activation: Any) -> str:
 
 
 def forms(graph: Graph | None) -> Iterator[Graph]:
-    """The graph with every built-in activation apart, with those of layers whose `call` is Keras's own, and as it is.
+    """The graph with all in parts that is several layers of the original: first its separable convolutions, and then
+    every built-in activation, those of layers whose `call` is Keras's own, and none.
 
     The first that computes the same is the one to use: a `call` of the port's may do more after the activation.
     """
     if graph is None:
         return
+    if any(is_separable(node.operation) for node in graph.nodes):
+        yield from forms(in_parts(graph))
     layers = {id(node.operation): node.operation for node in graph.nodes if activation_of(node.operation) is not None}
     plain = {key: layer for key, layer in layers.items() if not written_by_user(layer)}
     if layers:

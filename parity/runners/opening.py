@@ -32,17 +32,20 @@ from parity.runners.graphs import (
     written_by_user,
 )
 from parity.runners.operators import as_tensors_do
+from parity.runners.separable import is_separable
 from parity.runners.taps import OUTPUT, Numbering
 from parity.trees import leaves, rebuilt
 
 
 def is_flat(model: Any) -> bool:
-    """Whether the model is a functional or sequential one of single layers, none with an activation built in: then its
-    own graph shows all it does."""
+    """Whether the model is a functional or sequential one of single layers, none of which is two of the original's:
+    then its own graph shows all it does."""
     graph = getattr(model, "_functional", None) or model
     if not isinstance(model, keras.Model) or not hasattr(graph, "_nodes_by_depth") or written_by_user(model):
         return False
-    return not any(is_composite(each) or activation_of(each) is not None for each in graph.operations)
+    return not any(
+        is_composite(each) or is_separable(each) or activation_of(each) is not None for each in graph.operations
+    )
 
 
 def opened(model: Any, examples: Sequence[Input]) -> Graph | None:
