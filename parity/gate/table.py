@@ -6,6 +6,9 @@ from parity.gate.checks import FAIL, FOLLOWS, LAYER, OUTPUT, PASS, WAIVED, Check
 from parity.gate.growth import number
 from parity.numbers import short, times
 
+NO_NUMBER = "no number"
+"""What stands for an error of values that are not finite, or of shapes that differ."""
+
 
 def rows(result: Result) -> list[tuple[str, ...]]:
     """For each run: input, mode, layers that pass, the worst layer, the output's error, its end-point error."""
@@ -32,13 +35,16 @@ def floors(check: Check) -> float:
 def _worst(layers: list[Check]) -> str:
     guilty = [check for check in layers if check.verdict == FAIL]
     found = max(guilty or [check for check in layers if check.verdict != FOLLOWS], key=floors, default=None)
-    return f"{times(floors(found))} {found.name}" if found else "nothing compared"
+    if found is None:
+        return "nothing compared"
+    return f"{times(floors(found)) if math.isfinite(floors(found)) else NO_NUMBER} {found.name}"
 
 
 def _errors(outputs: list[Check]) -> str:
     if not outputs:
         return "-"
-    return short(max(number(check.figures["error"]) for check in outputs))
+    errors = [number(check.figures["error"]) for check in outputs]
+    return short(max(errors)) if all(map(math.isfinite, errors)) else NO_NUMBER
 
 
 def _flow(outputs: list[Check]) -> str:

@@ -1,6 +1,7 @@
 """A report, held against a policy: what fails, what is waived, what only follows from something else."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -231,7 +232,7 @@ class _OfRun:
         if layer.verdict == AGREES:
             return PASS, ""
         measure = layer.introduced if layer.verdict == INTRODUCES else layer.propagated
-        floors = measure.ratio if measure else 0.0
+        floors = measure.floors if measure else 0.0
         names = (layer.layer, layer.port_layer, *layer.inside)
         if layer.verdict != INTRODUCES and self.guilty:
             return FOLLOWS, f"what reaches it is at fault since {self.guilty}"
@@ -240,7 +241,7 @@ class _OfRun:
         waiver = self.waivers.of(*names, floors=floors)
         if waiver:
             self.waived = self.waived or layer.layer
-            return WAIVED, f"off by {times(floors)} the floor; waived until {waiver.expires}: {waiver.why}"
+            return WAIVED, f"{_off_by(floors)}; waived until {waiver.expires}: {waiver.why}"
         self.guilty = self.guilty or layer.layer
         return FAIL, self._failure(layer)
 
@@ -273,9 +274,9 @@ class _OfRun:
 
     def _output(self, name: str, measure: Measure) -> Check:
         figures: dict[str, Figure] = {
-            "error": measure.relative,
+            "error": _number(measure),
             "allowed": measure.allowed,
-            "floors": measure.ratio,
+            "floors": measure.floors,
             "compared": measure.compared,
         }
         if precision := next((layer.precision for layer in self.run.layers if layer.precision), ""):
@@ -284,9 +285,9 @@ class _OfRun:
         figures |= _units(deviation) if deviation else {}
         if measure.passed:
             return self._check(OUTPUT, name, PASS, figures=figures)
-        waiver = None if self.guilty else self.waivers.of(name, floors=measure.ratio)
+        waiver = None if self.guilty else self.waivers.of(name, floors=measure.floors)
         if waiver:
-            says = f"off by {times(measure.ratio)} the floor; waived until {waiver.expires}: {waiver.why}"
+            says = f"{_off_by(measure.floors)}; waived until {waiver.expires}: {waiver.why}"
             return self._check(OUTPUT, name, WAIVED, says, figures)
         if self.waived and not self.guilty:
             says = f"what reaches it is at fault since {self.waived}, which is waived"
@@ -323,14 +324,23 @@ def _figures(layer: LayerResult) -> dict[str, Figure]:
     for name, measure in (("introduced", layer.introduced), ("propagated", layer.propagated)):
         if measure:
             figures |= {
-                name: measure.relative,
+                name: _number(measure),
                 f"{name}_allowed": measure.allowed,
-                f"{name}_floors": measure.ratio,
+                f"{name}_floors": measure.floors,
                 f"{name}_max_abs": measure.max_abs,
             }
             if layer.precision:
                 figures |= {f"{name}_sqnr_db": measure.sqnr, f"{name}_sqnr_allowed_db": measure.sqnr_allowed}
     return figures
+
+
+def _off_by(floors: float) -> str:
+    return f"off by {times(floors)} the floor" if math.isfinite(floors) else "no number to compare"
+
+
+def _number(measure: Measure) -> float:
+    """An error; NaN where the measure is no number to compare, whatever its finite values are off by."""
+    return math.nan if measure.note else measure.relative
 
 
 def _units(deviation: Deviation) -> dict[str, Figure]:

@@ -69,6 +69,26 @@ def test_a_waiver_is_good_for_so_many_floors(tmp_path: Path) -> None:
     assert record(made(faulty=["conv1.0"]), policy(tmp_path, text.format(4999))).result.exit_code == 1
 
 
+@pytest.mark.parametrize("title", ["layer[conv1.0]", "output[output]"])
+def test_what_is_no_number_is_beyond_every_number_of_floors(tmp_path: Path, title: str) -> None:
+    """A NaN is not within so many floors, whatever the finite values beside it are off by; a waiver without a number
+    waives it as well, and the tables show no figure."""
+    name = title.partition("[")[2].rstrip("]")
+    bad = replace(measure(0), note="7 values of the port are not finite", passed=False)
+    spoilt = made(faulty=["conv1.0"]) if name == "conv1.0" else made()
+    run = spoilt.runs[0]
+    layers = tuple(replace(each, introduced=bad, propagated=bad) if each.layer == name else each for each in run.layers)
+    spoilt = with_run(spoilt, 0, layers=layers, output=bad if name == "output" else run.output, verdict="diverged")
+    text = WAIVER.format(name, "2027-01-31")
+    limited = record(spoilt, policy(tmp_path, text + "floors = 9000\n"))
+    assert (limited.result.exit_code, verdicts(limited)[title]) == (1, "fail")
+    whole = record(spoilt, policy(tmp_path, text))
+    assert verdicts(whole)[title] == "waived"
+    assert check(whole, title).says.startswith("no number to compare; waived until 2027-01-31")
+    (row,) = (line for line in gate_page(limited, width=100).splitlines() if line.startswith("  noise  pb"))
+    assert row.count("no number") == 1
+
+
 def test_an_expired_waiver_fails_with_a_sentence(tmp_path: Path) -> None:
     """The day after its last it waives nothing, and fails whether there is a fault or not."""
     in_force = policy(tmp_path, WAIVER.format("conv1.0", "2026-11-25"))
