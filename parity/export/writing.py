@@ -9,8 +9,11 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from parity.axes import Array
 from parity.errors import ExportError
@@ -127,6 +130,7 @@ def _int8(served: Served, path: Path, samples: Samples) -> None:
 
 
 def _onnx(served: Served, path: Path, samples: Samples) -> None:
+    _teach_tf2onnx()
     from_itself = isinstance(served.model, keras.Model) and not served.example.kwargs
     model, signature = (served.model, served.signature) if from_itself else (_Wrapped(served), served.specs)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -140,6 +144,25 @@ def _onnx(served: Served, path: Path, samples: Samples) -> None:
                     if copies:
                         raise
         written.replace(path)
+
+
+@cache
+def _teach_tf2onnx() -> None:
+    """TensorFlow's GELU asks for what the error function leaves of one. ONNX has no such operator, and tf2onnx writes
+    it down all the same, into a file that nothing can load."""
+    from tf2onnx.handler import tf_op
+    from tf2onnx.utils import map_onnx_to_numpy_type
+
+    @tf_op("Erfc")  # type: ignore[untyped-decorator]
+    class _Rest:
+        @classmethod
+        def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
+            dtype = ctx.get_dtype(node.output[0])
+            like = {"shapes": [ctx.get_shape(node.output[0])], "dtypes": [dtype]}
+            one = ctx.make_const(f"{node.name}/one", np.ones((), map_onnx_to_numpy_type(dtype)))
+            ctx.remove_node(node.name)
+            found = ctx.make_node("Erf", node.input, name=f"{node.name}/Erf", **like)
+            ctx.make_node("Sub", [one.output[0], found.output[0]], outputs=node.output, name=node.name, **like)
 
 
 @contextmanager

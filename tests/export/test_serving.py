@@ -119,3 +119,13 @@ def test_an_int8_file_without_samples_is_refused(tmp_path: Path) -> None:
     """Steps cannot be chosen without values."""
     with pytest.raises(ExportError, match="an int8 file needs samples"):
         write(FORMATS["tflite-int8"], served(two_ends()), tmp_path / "file")
+
+
+def test_a_gelu_can_be_written_for_onnx(tmp_path: Path) -> None:
+    """tf2onnx writes the operation that TensorFlow has there as it is; ONNX has none of that name."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    x = keras.Input((7,), name="x")
+    write(FORMATS["onnx"], served(keras.Model(x, keras.layers.Activation("gelu")(x))), tmp_path / "net.onnx")
+    given = np.linspace(-6, 6, 7, dtype=np.float32)[None]
+    (found,) = onnxruntime.InferenceSession(tmp_path / "net.onnx").run(None, {"x": given})
+    np.testing.assert_allclose(found, keras.activations.gelu(given), atol=1e-6)
