@@ -29,7 +29,11 @@ Images = Annotated[
 Size = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Width and height in pixels, such as 704x448.")]
 Modes = Annotated[
     list[str] | None,
-    typer.Option("--mode", metavar="MODE", help="eager, graph or xla; all if not given. Repeatable."),
+    typer.Option(
+        "--mode",
+        metavar="MODE",
+        help="eager, graph or xla; all if not given; of files, .keras has them. Repeatable.",
+    ),
 ]
 DataFormat = Annotated[
     str | None,
