@@ -7,7 +7,7 @@ import numpy as np
 
 from parity.axes import Array
 from parity.converters.registry import numpy
-from parity.frameworks import torch
+from parity.frameworks import keras, torch
 from parity.parametrized import plain
 from parity.runners.calls import Call
 
@@ -42,6 +42,19 @@ def scaled_by(call: Call) -> tuple[Array, Array] | None:
     if name in ("div", "divide", "true_divide", "truediv", "itruediv") and numbers[0] and not leads:
         return np.asarray(1.0 / float(numbers[0])), np.zeros(())
     return None
+
+
+def scaled_by_layer(layer: Any) -> tuple[Array, Array] | None:
+    """The factor and the shift of a Keras BatchNormalization; None for another layer. A file may have these two in
+    place of four weights."""
+    if not isinstance(layer, keras.layers.BatchNormalization) or not layer.built:
+        return None
+    gamma, beta, mean, variance = (
+        None if each is None else np.asarray(each, np.float64)
+        for each in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+    )
+    factor = (1.0 if gamma is None else gamma) / np.sqrt(variance + layer.epsilon)
+    return np.asarray(factor), np.asarray((0.0 if beta is None else beta) - mean * factor)
 
 
 def _normalised_by(module: Any) -> tuple[Array, Array] | None:

@@ -1,4 +1,5 @@
-"""Layer norms that a file has in parts: the mean, the variance, and what x is multiplied by and added to.
+"""Norms that a file has in parts: of a batch norm a factor and a shift for each channel, of a layer norm the mean, the
+variance, and what x is multiplied by and added to.
 
     x ─► mean ─► (x - mean)² ─► mean ─► + epsilon ─► 1/√ [─► · scale] = factor
     x · factor + (-mean · factor [+ shift])      Keras;   x · factor + (shift - mean · factor)   TensorFlow's own
@@ -68,6 +69,12 @@ def _along(value: Array, shape: Sequence[int], axes: Sequence[int]) -> Array:
     own = value.reshape([1] * (len(shape) - value.ndim) + list(value.shape))
     wide = np.broadcast_to(own, [size if axis in axes else 1 for axis, size in enumerate(shape)])
     return wide.reshape([shape[axis] for axis in axes])
+
+
+def is_per_channel(value: Array, shape: Sequence[int], axis: int) -> bool:
+    """Whether a constant has one number for each place along an axis of a shape, of several."""
+    own = [1] * (len(shape) - value.ndim) + list(value.shape)
+    return value.size == shape[axis] > 1 and len(own) == len(shape) and own[axis] == shape[axis]
 
 
 def _kind(step: Step) -> str:

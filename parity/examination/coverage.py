@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from parity.axes import Array
 from parity.diagnosis.scene import Scene
 from parity.examination.matching import Matching, Subject
 from parity.judge import Judge
@@ -57,14 +58,21 @@ def covered(
 
 
 def _of_functions(segment: Segment, scene: Scene, subject: Subject) -> Iterator[str]:
-    """The layers with weights that lie in a segment, each of whose weights a function of the reference has there."""
+    """The layers with weights that lie in a segment, each of whose weights a function of the reference has there; or
+    does nothing, like the mean and the variance of a norm that a file has as a factor and a shift."""
     weighted = [node for node in segment.nodes if getattr(node.operation, "weights", ())]
     theirs = scene.bare_weights(segment.layer, segment.anchors) if weighted else []
     known = [np.sort(array, axis=None) for array in theirs]
     for node in weighted:
         ours = [np.sort(np.asarray(weight), axis=None) for weight in node.operation.weights]
-        if all(any(np.array_equal(one, other) for other in known) for one in ours):
+        there = [any(np.array_equal(one, other) for other in known) for one in ours]
+        if any(there) and all(found or _does_nothing(one) for found, one in zip(there, ours, strict=True)):
             yield from subject.port.taps_of((node,))
+
+
+def _does_nothing(weight: Array) -> bool:
+    """Whether a weight has nothing but zeros, or nothing but ones."""
+    return bool(np.all(weight == 0) or np.all(weight == 1))
 
 
 def _waived_within(waived: Collection[str], outputs: Collection[str]) -> list[str]:

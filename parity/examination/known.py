@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
+from parity.artifacts.folding import scaled_by, scaled_by_layer
 from parity.axes import Array, in_order, move
 from parity.diagnosis import Diagnosis
 from parity.diagnosis.evidence import Evidence
-from parity.diagnosis.fingerprints import carries_other_values
+from parity.diagnosis.fingerprints import carries_other_values, equal
 from parity.diagnosis.scene import Scene
 from parity.examination.findings import Findings
 from parity.examination.lowered import Lowered
@@ -95,13 +96,22 @@ class Known:
         return measure is not None and not measure.passed
 
     def carries_other_values(self, segment: Segment) -> bool:
-        """Whether the weights of a segment's layer are not the reference's, in whatever order."""
+        """Whether a segment's layer has weights that are not the reference's, in whatever order, nor do the same."""
         if segment.layer not in self._others:
             operation = segment.tap.operation
             sources = self.scene.sources(segment.layer, operation)
             slacks = self.scene.slacks(segment.layer, operation, sources)
-            self._others[segment.layer] = carries_other_values(sources, operation, slacks)
+            others = carries_other_values(sources, operation, slacks)
+            self._others[segment.layer] = others and not self._scales_alike(segment.layer, operation)
         return self._others[segment.layer]
+
+    def _scales_alike(self, layer: str, operation: Any) -> bool:
+        """Whether a norm multiplies by what the reference's does, and adds what it adds, with other weights."""
+        call, ours = self.scene.calls.get(layer), scaled_by_layer(operation)
+        theirs = scaled_by(call) if call is not None and ours is not None else None
+        if ours is None or theirs is None:
+            return False
+        return all(one.shape == other.shape and equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
     def layer(self, segment: Segment, mode: str, propagated: Measure | None = None) -> LayerResult:
         """What is known of a layer: what it introduces, and `propagated`, its error end to end."""

@@ -1,4 +1,4 @@
-"""Layer norms that files have in parts: each is one layer again, with the weights and the epsilon that the file has."""
+"""Norms that files have in parts: each is one layer again, with the weights and the epsilon that the file has."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -186,3 +186,80 @@ def test_what_only_looks_like_a_norm_is_none(case: str, tmp_path: Path) -> None:
     outputs = OTHERS[case](nodes)
     path = saved(tmp_path / "norm.onnx", nodes, {"x": SHAPE}, outputs, CONSTANTS)
     assert "LayerNormalization" not in kinds(graph_of(OnnxEngine(path), {"x": values(SHAPE)}))
+
+
+# -- batch norms of which a factor and a shift are left ----------------------------------------------------------------
+
+
+class Channels(torch.nn.Module):
+    """Two convolutions, and between them a batch norm, or a factor and a shift for each channel by hand."""
+
+    def __init__(self, norm: Any = None) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = torch.nn.Conv2d(3, 5, 3), norm, torch.nn.Conv2d(5, 2, 3)
+        if norm is None:
+            self.factor = torch.nn.Parameter(torch.rand(5, 1, 1) + 0.5)
+            self.shift = torch.nn.Parameter(torch.rand(5, 1, 1))
+
+    def forward(self, image: Any) -> Any:
+        """Maps (N C H W) of an image."""
+        value = self.first(image)
+        value = value * self.factor + self.shift if self.norm is None else self.norm(value)
+        return self.last(torch.relu(value))
+
+
+def two_numbers(original: Any, wrong: float = 1.0) -> Any:
+    """The port of such a network, as a graph has it whose constants were folded: x * factor + shift."""
+    if (norm := original.norm) is None:
+        two = original.factor, original.shift
+    else:
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        two = scale, norm.bias - norm.running_mean * scale
+    factor, shift = (each.detach().numpy().ravel() for each in two)
+    image = keras.Input((9, 12, 3), batch_size=1, name="given")
+    value = keras.layers.Conv2D(5, 3, name="first")(image)
+    value = keras.layers.ReLU(name="relu")(value * (factor * np.float32(wrong)) + shift)
+    model = keras.Model(image, keras.layers.Conv2D(2, 3, name="last")(value), name="net")
+    for name in ("first", "last"):
+        kernel, bias = (each.detach().numpy() for each in getattr(original, name).parameters())
+        model.get_layer(name).set_weights([kernel.transpose(2, 3, 1, 0), bias])
+    return model
+
+
+def judged(model: Any, original: Any, form: str, folder: Path) -> Any:
+    """The report of a model's file as the port."""
+    path = folder / FORMATS[form].file_name("net")
+    write(FORMATS[form], served(model), path)
+    noise = parity.inputs.noise((1, 3, 9, 12), seed=0, low=-1, high=1)
+    return parity.verify(parity.Pair(name="net", reference=original, port=path, inputs=[noise]))
+
+
+@pytest.fixture(scope="module")
+def normalised() -> Any:
+    """A network with a batch norm whose four weights are unequal."""
+    torch.manual_seed(2)
+    norm = torch.nn.BatchNorm2d(5)
+    for each in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        assert each is not None
+        torch.nn.init.uniform_(each, 0.5, 1.5)
+    return Channels(norm).eval()
+
+
+@pytest.mark.parametrize("form", ["pb", "onnx"])
+def test_a_norm_of_two_numbers_for_each_channel_is_the_originals(normalised: Any, form: str, tmp_path: Path) -> None:
+    """It is matched, and no warning says that its weights are others; with other numbers it is at fault."""
+    report = judged(two_numbers(normalised), normalised, form, tmp_path)
+    assert report.passed
+    assert report.coverage.complete
+    assert not [warning for run in report.runs for warning in run.warnings]
+    wrong = judged(two_numbers(normalised, 1.001), normalised, form, tmp_path)
+    assert {finding.layer for finding in wrong.findings} == {"norm"}
+
+
+@pytest.mark.parametrize("form", ["pb", "onnx", "tflite"])
+def test_a_factor_and_a_shift_by_hand_are_no_norm_too_many(form: str, tmp_path: Path) -> None:
+    """The file has the same as of a batch norm; the original has none, and the file passes without one."""
+    torch.manual_seed(3)
+    original = Channels().eval()
+    assert judged(two_numbers(original), original, form, tmp_path).passed
+    assert not judged(two_numbers(original, 1.001), original, form, tmp_path).passed

@@ -189,6 +189,12 @@ def layer_cases() -> dict[str, tuple[list[Any], dict[str, Array], tuple[int, ...
             image,
             "Conv2D",
         ),
+        "same on both sides, by the other word": (
+            [node("Conv", ["x", "k"], ["y"], auto_pad="SAME_LOWER")],
+            {"k": values((4, 3, 3, 3))},
+            image,
+            "Conv2D",
+        ),
         "same, by its word": ([node("Conv", ["x", "k"], ["y"], auto_pad="SAME_UPPER")], {"k": kernel}, image, "Conv2D"),
         "groups": ([node("Conv", ["x", "g"], ["y"], group=2)], {"g": values((4, 3, 3, 3))}, (2, 6, 9, 5), "Conv2D"),
         "depthwise": (

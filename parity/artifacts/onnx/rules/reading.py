@@ -74,8 +74,13 @@ def padding_of(step: Step, view: View, kernel: Sequence[int]) -> str | None:
     if given == "VALID" or (given == "NOTSET" and not any(attributes.get("pads", ()))):
         return "valid"
     same = same_pads(read_shape(step, view)[2:], kernel, attributes)
-    is_same = given == "SAME_UPPER" or (given == "NOTSET" and tuple(attributes.get("pads", ())) == same)
-    return "same" if is_same else None
+    half = len(same) // 2
+    is_same = {
+        "SAME_UPPER": True,
+        "SAME_LOWER": same[:half] == same[half:],
+        "NOTSET": tuple(attributes.get("pads", ())) == same,
+    }
+    return "same" if is_same.get(given, False) else None
 
 
 def in_graph(value: Array, order: Order | None) -> Array:

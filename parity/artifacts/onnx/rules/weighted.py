@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.artifacts.biases import biased
 from parity.artifacts.lifting import Made, View
-from parity.artifacts.norms import layer_norm, layer_of
+from parity.artifacts.norms import is_per_channel, layer_norm, layer_of
 from parity.artifacts.onnx.rules.reading import (
     axis_of,
     constants,
@@ -184,19 +184,13 @@ def factor_and_offset(step: Step, view: View) -> Made | None:
     shape, order = view.shape(step.outputs[0]), view.program.orders.get(step.outputs[0])
     axes = [1] if order is not None else [len(shape) - 1, 1]
     axis = next(
-        (axis for axis in axes if _is_per_channel(factor, shape, axis) and _is_per_channel(offset, shape, axis)), 0
+        (axis for axis in axes if is_per_channel(factor, shape, axis) and is_per_channel(offset, shape, axis)), 0
     )
     if not axis or view.shape(read) != shape:
         return None
     layer = keras.layers.BatchNormalization(axis=axis if order is None else order.index(axis), epsilon=0.0)
     weights = (factor.reshape(-1), offset.reshape(-1), np.zeros(shape[axis]), np.ones(shape[axis]))
     return Made(call=layer, reads=(read,), tensor=after.outputs[0], steps=(step, after), weights=weights)
-
-
-def _is_per_channel(value: Array, shape: Sequence[int], axis: int) -> bool:
-    """Whether a constant has one number for each place along an axis of a shape, of several."""
-    own = [1] * (len(shape) - value.ndim) + list(value.shape)
-    return value.size == shape[axis] > 1 and len(own) == len(shape) and own[axis] == shape[axis]
 
 
 def layer_normalization(step: Step, view: View) -> Made | None:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from parity.artifacts.lifting import Made, View
-from parity.artifacts.norms import layer_norm, layer_of
+from parity.artifacts.norms import is_per_channel, layer_norm, layer_of
 from parity.artifacts.program import Step
-from parity.artifacts.tensorflow.rules.reading import format_of, made_of, of_constant
+from parity.artifacts.tensorflow.rules.reading import ADDITIONS, format_of, made_of, of_constant
 from parity.frameworks import keras
 
 
@@ -22,18 +24,31 @@ def fused_norm(step: Step, view: View) -> Made | None:
 
 
 def norm(step: Step, view: View) -> Made | None:
-    """A batch norm written as `x * factor + offset`, its four weights in the arithmetic that has made these two."""
-    after = view.next(step, "AddV2", "Add")
+    """A batch norm written as `x * factor + offset`: its four weights are in the arithmetic that has made these two, or
+    where that was done before, there are only these."""
+    after = view.next(step, *ADDITIONS)
     read, factor = of_constant(step, view)
-    if after is None or read is None or factor is None:
+    if after is None or read is None or factor is None or after.attributes.get("data_format") == "NCHW":
         return None
     _, offset = of_constant(after, view)
-    weights = _statistics(view, factor, offset) if offset else None
+    weights = (_statistics(view, factor, offset) or _two_numbers(view, read, factor, offset)) if offset else None
     if weights is None:
         return None
     *four, epsilon, axis = weights
     layer = keras.layers.BatchNormalization(axis=len(view.shape(read)) - 1 if axis < 0 else axis, epsilon=epsilon)
     return Made(call=layer, reads=(read,), tensor=after.outputs[0], steps=(step, after), weights=tuple(four))
+
+
+def _two_numbers(view: View, read: str, factor: str, offset: str) -> tuple[Any, ...] | None:
+    """The same for a factor and an offset of each channel that nothing is known of."""
+    scale, shift, shape = view.constant(factor), view.constant(offset), view.shape(read)
+    if scale is None or shift is None:
+        return None
+    axes = (axis for axis in (len(shape) - 1, 1) if all(is_per_channel(each, shape, axis) for each in (scale, shift)))
+    axis = next(axes, 0)
+    return (
+        (scale.reshape(-1), shift.reshape(-1), np.zeros(shape[axis]), np.ones(shape[axis]), 0.0, axis) if axis else None
+    )
 
 
 def _statistics(view: View, factor: str, offset: str) -> tuple[Any, ...] | None:

@@ -9,6 +9,7 @@ from parity.artifacts.lifting import Made, View
 from parity.artifacts.program import Step
 from parity.axes import Array
 
+ADDITIONS = ("BiasAdd", "Add", "AddV2")
 _FORMATS = {"NHWC": "channels_last", "NDHWC": "channels_last", "NCHW": "channels_first", "NCDHW": "channels_first"}
 
 

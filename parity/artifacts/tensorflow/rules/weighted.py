@@ -10,11 +10,9 @@ import numpy as np
 from parity.artifacts.biases import biased
 from parity.artifacts.lifting import Made, View
 from parity.artifacts.program import Step
-from parity.artifacts.tensorflow.rules.reading import format_of, made_of, spatial
+from parity.artifacts.tensorflow.rules.reading import ADDITIONS, format_of, made_of, spatial
 from parity.axes import Array
 from parity.frameworks import keras
-
-ADDITIONS = ("BiasAdd", "Add", "AddV2")
 
 
 def _bias(view: View, step: Step, channels: int) -> tuple[Step | None, Array | None, int]:
