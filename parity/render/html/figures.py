@@ -71,8 +71,7 @@ def pictures_of(report: Report, layer: str) -> list[LayerPicture]:
 
 def _introduced(run: Run, layer: str) -> float:
     measures = [each.introduced for each in run.layers if each.layer == layer]
-    found = measures[0].ratio if measures and measures[0] else 0.0
-    return found if found == found else np.inf
+    return measures[0].floors if measures and measures[0] else 0.0
 
 
 def _layer_picture(run: Run, layer: str, picture: ErrorPicture) -> LayerPicture:
@@ -157,7 +156,7 @@ def outputs_of(report: Report) -> list[Output]:
 
 
 def _off(run: Run) -> tuple[bool, float]:
-    return run.verdict != PASS, run.output.ratio if run.output.ratio == run.output.ratio else np.inf
+    return run.verdict != PASS, run.output.floors
 
 
 def _output(run: Run, name: str, shown: OutputPicture) -> Output:
