@@ -40,7 +40,7 @@ def move(array: Tensor, source: str, target: str) -> Tensor:
     return moved
 
 
-def in_order(array: Any, dtype: npt.DTypeLike = None) -> Array:
+def in_order(array: Any, dtype: npt.DTypeLike | None = None) -> Array:
     """The values in the order of their axes in memory, copied where they are not; one value without axes stays so.
 
     >>> in_order(np.float32(2.0)).shape, in_order(np.ones((2, 3)).T).flags.c_contiguous

@@ -59,27 +59,28 @@ def epsilon_by_hand(evidence: Evidence) -> Iterator[Hypothesis]:
     if not evidence.shapes_agree or len(within) > STEPS or evidence.config.get("epsilon") is not None:
         return
     for name in within:
-        wanted, call = _own_epsilon(evidence.scene.settings(name)), evidence.scene.calls[name]
+        held, call = _own_epsilon(evidence.scene.settings(name)), evidence.scene.calls[name]
+        if held is None:
+            continue
+        key, wanted = held
         values = {
-            other: evidence.scene.remade(layer, known, {name: _with_epsilon(call, *wanted, other)})
-            for other in (EPSILONS if wanted else ())
-            if other != wanted[1]
+            other: evidence.scene.remade(layer, known, {name: _with_epsilon(call, key, wanted, other)})
+            for other in EPSILONS
+            if other != wanted
         }
-        if values:
-            nearest = min(values, key=lambda other: float(np.linalg.norm((values[other] - evidence.actual).ravel())))
-            right = f"{wanted[1]:g} ({name})"
-            yield Hypothesis(
-                slug="norm-epsilon",
-                detail=f"the port has the values of an epsilon of {nearest:g}; the reference's is {right}",
-                change=f"epsilon {wanted[1]:g} in {written(evidence.segment.node.operation)}",
-                predicted=lambda value=values[nearest]: value,  # type: ignore[misc]
-            )
+        nearest = min(values, key=lambda other: float(np.linalg.norm((values[other] - evidence.actual).ravel())))
+        yield Hypothesis(
+            slug="norm-epsilon",
+            detail=f"the port has the values of an epsilon of {nearest:g}; the reference's is {wanted:g} ({name})",
+            change=f"epsilon {wanted:g} in {written(evidence.segment.node.operation)}",
+            predicted=lambda value=values[nearest]: value,  # type: ignore[misc]
+        )
 
 
-def _own_epsilon(settings: Mapping[str, Any]) -> tuple[str, float] | tuple[()]:
-    """What a call of the reference calls the epsilon that it has, and its value; nothing where it has none."""
+def _own_epsilon(settings: Mapping[str, Any]) -> tuple[str, float] | None:
+    """What a call of the reference calls the epsilon that it has, and its value; None where it has none."""
     found = ((name, value) for name, value in settings.items() if re.fullmatch(r"(.+_)?eps(ilon)?", name))
-    return next(((name, value) for name, value in found if isinstance(value, float)), ())
+    return next(((name, value) for name, value in found if isinstance(value, float)), None)
 
 
 def _with_epsilon(call: Call, name: str, present: float, other: float) -> Call:

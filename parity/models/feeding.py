@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from parity.artifacts.files import LIMIT, checked
-from parity.artifacts.shipped import KERAS, kind_of, kind_of_file, shipped
+from parity.artifacts.files import KERAS, LIMIT, checked, kind_of_file
+from parity.artifacts.shipped import kind_of, shipped
 from parity.axes import CHANNELS_FIRST, Array, Axes
 from parity.errors import InputError, PairError, UsageError
 from parity.frameworks import is_loaded

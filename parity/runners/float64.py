@@ -62,7 +62,8 @@ _LEFT_OUT = (None, 1, 0, 1, 1)
 
 def _fits(x: torch.Tensor, weight: torch.Tensor, *rest: Any) -> bool:
     """Whether `conv2d` below computes this call: float64, no groups or dilation, equal explicit padding and stride."""
-    bias, stride, padding, dilation, groups = *rest, *_LEFT_OUT[len(rest) :]
+    given: tuple[Any, ...] = (*rest, *_LEFT_OUT[len(rest) :])
+    bias, stride, padding, dilation, groups = given
     explicit = all(isinstance(value, (tuple, list)) and len(set(value)) == 1 for value in (stride, padding))
     return (
         x.dtype == torch.float64
