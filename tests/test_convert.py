@@ -253,6 +253,23 @@ def test_a_network_of_one_batch_is_said_to_be(invoke: Callable[..., Any]) -> Non
     assert "note: " not in invoke("net.py:Net", "--shape", "2,3,9,11", "--force").output
 
 
+def test_an_interruption_at_the_page_takes_no_more_than_that(
+    invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model and its report are written by then, and are said to be."""
+
+    def interrupted(*args: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("parity.render.html.page", interrupted)
+    result = invoke("net.py:Net", "--shape", "1,3,9,11")
+    assert result.exit_code == 130
+    assert "written: net.keras" in result.output
+    assert "interrupted while net.report.html was written; it may be an earlier run's" in result.output
+    assert "nothing was written" not in result.output
+    assert listed() == WRITTEN - {"net.report.html"}
+
+
 def test_quiet_is_one_line(invoke: Callable[..., Any]) -> None:
     """With -q the verdict alone is printed."""
     result = invoke("net.py:Net", "--shape", "1,3,9,11", "-q")

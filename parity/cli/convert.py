@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from parity.cli.options import Checkpoint, DataFormat, Force, Modes, Quiet, Range, Seed, Shapes, Size
-from parity.cli.program import DIVERGED, errors_as_sentences, in_colour
+from parity.cli.program import DIVERGED, INTERRUPTED, errors_as_sentences, in_colour
 from parity.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,7 +71,11 @@ def convert(
     )  # fmt: skip
     with errors_as_sentences():
         made = _converted(module, output, options, _layouts(axes or ()), force=force, write_anyway=write_anyway)
+        stopped = _stopped_at_the_page(made, output)
         _show(made, output, written=made.passed or write_anyway, quiet=quiet)
+    if stopped:
+        typer.echo(f"parity: interrupted while {stopped} was written; it may be an earlier run's", err=True)
+        raise typer.Exit(INTERRUPTED)
     raise typer.Exit(0 if made.passed else DIVERGED)
 
 
@@ -124,7 +128,6 @@ def _converted(
             made.save(output, force=force, write_anyway=write_anyway)
         else:
             made.save_report(output)
-        _page(made, output)
     return made
 
 
@@ -173,12 +176,18 @@ def _of_pair(name: str, settings: Any) -> tuple[Any, Any, dict[str, str]]:
     return module, inputs, {key: axes.of(key, array.ndim)[0] for key, array in inputs[0].arrays.items()}
 
 
-def _page(made: "Converted", output: Path) -> None:
+def _stopped_at_the_page(made: "Converted", output: Path) -> str:
+    """Write the page of the report; its place where that was interrupted. The model and its report are there by now."""
     from parity.conversion import report_of
     from parity.files import write_whole
     from parity.render.html import page
 
-    write_whole(report_of(output).with_suffix(".html"), page(made.report, ()))
+    place = report_of(output).with_suffix(".html")
+    try:
+        write_whole(place, page(made.report, ()))
+    except KeyboardInterrupt:
+        return str(place)
+    return ""
 
 
 def _show(made: "Converted", output: Path, *, written: bool, quiet: bool) -> None:
