@@ -14,6 +14,7 @@ from typing import Any
 from parity.frameworks import keras
 from parity.runners.graphs import KERAS, Arguments, Firing, Graph, is_composite, is_layer, snake, written_by_user
 from parity.runners.separable import in_parts, is_separable
+from parity.runners.timewise import in_one_axis, is_timewise
 
 LINEAR = "linear"
 """What Keras calls no activation."""
@@ -51,6 +52,8 @@ def forms(graph: Graph | None) -> Iterator[Graph]:
     """
     if graph is None:
         return
+    if any(is_timewise(node) for node in graph.nodes):
+        yield from forms(in_one_axis(graph))
     if any(is_separable(node.operation) for node in graph.nodes):
         yield from forms(in_parts(graph))
     layers = {id(node.operation): node.operation for node in graph.nodes if activation_of(node.operation) is not None}

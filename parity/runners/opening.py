@@ -44,7 +44,11 @@ def is_flat(model: Any) -> bool:
     if not isinstance(model, keras.Model) or not hasattr(graph, "_nodes_by_depth") or written_by_user(model):
         return False
     return not any(
-        is_composite(each) or is_separable(each) or activation_of(each) is not None for each in graph.operations
+        is_composite(each)
+        or is_separable(each)
+        or isinstance(each, keras.layers.TimeDistributed)
+        or activation_of(each) is not None
+        for each in graph.operations
     )
 
 
