@@ -17,13 +17,14 @@ from parity.diagnosis.fingerprints import SAME, distance
 from parity.diagnosis.joined import Joined
 from parity.diagnosis.words import names_of_weights
 from parity.errors import WeightError, first_line
-from parity.frameworks import torch, torch_tree
+from parity.frameworks import torch
 from parity.pairs import Input
 from parity.parametrized import plain
 from parity.runners.calls import Call
 from parity.runners.keras_model import KerasModel
 from parity.runners.reference import Reference
 from parity.runners.taps import Tap
+from parity.trees import leaves
 
 _HIGHEST = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -178,8 +179,10 @@ class Scene:
         """What the functions of the reference, from some `known` taps to a tap, compute with that no layer holds."""
         calls = [self.calls[each] for each in self.between(name, known)]
         functions = [call for call in calls if not isinstance(call.function, torch.nn.Module)]
-        given = torch_tree.tree_leaves([(call.args, dict(call.kwargs)) for call in functions])
-        return [np.asarray(each.detach().cpu()) for each in given if isinstance(each, torch.Tensor)]
+        given = [leaf for call in functions for _, leaf in leaves((call.args, dict(call.kwargs)), name)]
+        # A recording has arrays where torch has tensors, and is read where there is no torch.
+        tensors = [each.detach().cpu() if isinstance(each, torch.Tensor) else each for each in given]
+        return [np.asarray(each) for each in tensors if isinstance(each, (torch.Tensor, np.ndarray))]
 
     def _fetch(self, names: Collection[str]) -> None:
         if not names:
