@@ -108,7 +108,8 @@ def watching_failure(report: Report, run: Run, *, width: int | None = None) -> s
         [f"{report.pair} / output  changes by {short(run.watching.relative)} when the port is watched"],
         [
             f"input {run.input}, mode {run.mode}",
-            "the layers' numbers of this run describe another computation",
+            "the layers' numbers of this run describe another computation"
+            + ("" if run.mode == "eager" else f": in {run.mode} each is compiled by itself, and the port as one"),
         ],
         [f"next: {next_command(report, run.input, run.mode)}"],
         width=width,
