@@ -60,7 +60,11 @@ class Lowered:
         if layer in self._waived or self._expected.proves(layer):
             return ""
         left = decibels(self._expected.floor(layer, anchored=True))
-        return f"the file's own {self.precision} numbers leave {left:.1f} dB between its values and their noise"
+        whose = f"the file's own {self.precision} numbers"
+        if left > 0:
+            return f"{whose} leave {left:.1f} dB between its values and their noise"
+        fit = self.fits.get(layer)
+        return f"the noise of {whose} is larger than its values{f' ({_ranges(fit)})' if fit else ''}"
 
     def warnings(self) -> Iterator[str]:
         """A sentence on ranges that are too small for the reference's values on this input, and on those too large."""

@@ -9,8 +9,8 @@ from parity.gate.checks import FAIL, LAYER, OUTPUT, UNKNOWN, Check, Result
 from parity.gate.facts import MEGABYTE
 from parity.gate.growth import number
 from parity.gate.page import STYLES
-from parity.gate.table import floors
-from parity.numbers import short, times
+from parity.gate.table import floors, off_by
+from parity.numbers import short
 from parity.render.page import Page, clip, plain_table
 
 SHOWN = 3
@@ -54,7 +54,7 @@ def _row(each: Exported, most: int) -> tuple[str, ...]:
 def _worst(layers: Sequence[Check]) -> str:
     guilty = [check for check in layers if check.verdict == FAIL] or layers
     found = max(guilty, key=floors, default=None)
-    return f"{times(floors(found))} {found.name}" if found else "nothing compared"
+    return f"{off_by(found)} {found.name}" if found else "nothing compared"
 
 
 def _error(result: Result) -> str:

@@ -8,6 +8,8 @@ from parity.numbers import short, times
 
 NO_NUMBER = "no number"
 """What stands for an error of values that are not finite, or of shapes that differ."""
+NOTHING = "not compared:"
+"""What stands before the name of a layer that was not compared."""
 
 
 def rows(result: Result) -> list[tuple[str, ...]]:
@@ -37,7 +39,14 @@ def _worst(layers: list[Check]) -> str:
     found = max(guilty or [check for check in layers if check.verdict != FOLLOWS], key=floors, default=None)
     if found is None:
         return "nothing compared"
-    return f"{times(floors(found)) if math.isfinite(floors(found)) else NO_NUMBER} {found.name}"
+    return f"{off_by(found)} {found.name}"
+
+
+def off_by(check: Check) -> str:
+    """How far a layer is off, in words."""
+    if not {"introduced_floors", "propagated_floors"} & check.figures.keys():
+        return NOTHING
+    return times(floors(check)) if math.isfinite(floors(check)) else NO_NUMBER
 
 
 def _errors(outputs: list[Check]) -> str:

@@ -321,6 +321,8 @@ def _figures(layer: LayerResult) -> dict[str, Figure]:
     figures: dict[str, Figure] = {"floor": layer.floor, "judged": layer.policy}
     if layer.precision:
         figures["precision"] = layer.precision
+    if layer.verdict == NOT_COMPARED:  # whatever was measured says nothing
+        return figures
     for name, measure in (("introduced", layer.introduced), ("propagated", layer.propagated)):
         if measure:
             figures |= {

@@ -182,6 +182,15 @@ def test_steps_too_coarse_for_the_values_prove_nothing(classifier: Case) -> None
     assert {layer.layer for layer in report.runs[0].layers if layer.verdict == NOT_COMPARED} == {"deep"}
     assert "unproven" in summary(report)
     assert any("steps of the port's numbers are larger" in warning for warning in report.runs[0].warnings)
+    (deep, *_) = reasons(report)
+    assert deep.startswith("the file's own int8 numbers leave ")
+    (deep, *_) = reasons(classifier.judged(with_steps(classifier.files["tflite-int8"], "deep", 600.0)))
+    assert deep.startswith("the noise of the file's own int8 numbers is larger than its values (it holds ")
+
+
+def reasons(report: Report) -> list[str]:
+    """Why layers were not compared."""
+    return [layer.reason for layer in report.runs[0].layers if layer.verdict == NOT_COMPARED]
 
 
 def test_values_unlike_those_of_the_calibration_do_not_pass(classifier: Case) -> None:

@@ -11,6 +11,7 @@ from parity.artifacts.tflite.engine import BARE
 from parity.errors import UsageError
 from parity.gate.markdown import markdown
 from parity.gate.page import gate_page, gate_verdict
+from parity.gate.table import rows
 from parity.report import DIED, NOT_COMPARED, Death, Report, Watching
 
 WAIVER = '[[waivers]]\nlayer = "{}"\nwhy = "decided"\nexpires = {}\n'
@@ -232,9 +233,12 @@ def test_nothing_compared_is_no_pass() -> None:
 
 
 def test_what_was_not_compared_fails() -> None:
-    """A layer that nothing finite reaches fails by itself where no other does."""
+    """A layer that nothing finite reaches fails by itself where no other does; of how far it is off nothing is said."""
     report = with_run(made(), 0, layers=(replace(layer("conv0.0"), verdict=NOT_COMPARED),), verdict="diverged")
-    assert verdicts(record(report))["layer[conv0.0]"] == "fail"
+    found = record(report)
+    assert verdicts(found)["layer[conv0.0]"] == "fail"
+    assert not {"introduced", "propagated_floors"} & check(found, "layer[conv0.0]").figures.keys()
+    assert "not compared: conv0.0" in rows(found.result)[0]
 
 
 def test_the_first_that_has_accumulated_fails() -> None:
