@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.artifacts.files import LIMIT, checked
+from parity.artifacts.files import LIMIT, SAVED_MODEL, checked
 from parity.errors import ArtifactError
 from parity.gate.policy import Artifact
 
@@ -43,6 +43,8 @@ def facts_of(path: Path, policy: Artifact) -> Facts:
 def sum_of(path: Path, facts: Facts) -> str:
     """The sum of an artifact as it is now: of all that is in its folder, or of the files that it had; "" where one of
     them is gone. What it is called itself does not count."""
+    if path.is_dir() != (facts.kind == SAVED_MODEL):
+        return ""
     there = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else []
     own = Path(facts.path).name
     try:

@@ -36,6 +36,9 @@ def grown(now: Record, then: Record, policy: Baseline, waivers: Waivers) -> tupl
         if check.figures.get("judged", "") != before[key].figures.get("judged", ""):
             notes.append(f"{check.name} is judged otherwise than in the baseline, and is not compared with it")
             continue
+        if check.figures.keys() & ERRORS.keys() and not before[key].figures.keys() & ERRORS.keys():
+            notes.append(f"{check.name} has no error in the baseline that it could be compared with")
+            continue
         checks.append(_growth(check, before[key], policy, waivers))
     gone = [check for key, check in before.items() if key not in compared and _place(check) in _places(now)]
     names = list(dict.fromkeys(check.name for check in gone))

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from parity.doctor.facts import SWITCHES, features, versions
 from parity.errors import GateRecordError, UsageError
-from parity.gate.checks import Result, for_json
+from parity.gate.checks import Result, for_json, verdict_of
 from parity.gate.facts import Facts, sum_of
 from parity.gate.policy import InForce
 from parity.switches import thread_count
@@ -113,7 +113,20 @@ def read_record(path: Path) -> Record:
         record: Record = _ADAPTER.validate_python(says)
     except ValidationError as error:
         raise GateRecordError(f"{path} is no record of a gate: {str(error).splitlines()[0]}") from error
+    if problem := next(_problems(record), ""):
+        raise GateRecordError(f"{path} is no record of a gate: {problem}")
     return record
+
+
+def _problems(record: Record) -> Iterator[str]:
+    """What a record says and no run does: its seal is no proof that one has written it, since anybody can make it."""
+    if (found := verdict_of(record.result.checks)) != record.result.verdict:
+        yield f"it says {record.result.verdict!r}, and its checks make that {found!r}"
+    for waiver in record.policy.says.get("waivers", ()):
+        try:
+            _ = waiver["layer"], date.fromisoformat(waiver["expires"])
+        except (KeyError, TypeError, ValueError):
+            yield f"{waiver!r} is no waiver"
 
 
 def held_to(in_force: InForce) -> Held:

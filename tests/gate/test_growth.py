@@ -107,6 +107,15 @@ def test_a_layer_that_is_judged_otherwise_is_not_compared() -> None:
     assert any("conv1.0 is judged otherwise" in note for note in found.result.notes)
 
 
+def test_a_layer_that_the_baseline_has_no_error_of_is_not_compared() -> None:
+    """It was not compared then, and waived: that it is compared now is told, and no growth passes for it."""
+    before = then()
+    blank = tuple(replace(each, figures={}) if each.name == "conv1.0" else each for each in before.result.checks)
+    found = record(being(), then=_changed(before, checks=blank))
+    assert "growth[conv1.0]" not in verdicts(found)
+    assert "conv1.0 has no error in the baseline that it could be compared with" in found.result.notes
+
+
 def _changed(record: Record, **result: object) -> Record:
     return replace(record, result=replace(record.result, **result))
 

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gate_made import TODAY, made, policy, record
@@ -15,7 +17,7 @@ from parity.cli import app
 from parity.errors import GateRecordError, UsageError
 from parity.gate.facts import Facts, _sum_of, facts_of
 from parity.gate.policy import Artifact
-from parity.gate.record import Record, differences, read_record
+from parity.gate.record import Record, differences, read_record, seal_of
 from parity.gate.results import as_json
 
 WAIVER = '[[waivers]]\nlayer = "conv1.0"\nwhy = "decided"\nexpires = 2026-12-31\n'
@@ -108,6 +110,29 @@ def test_a_record_that_was_changed_is_refused(tmp_path: Path, change: tuple[str,
         read_record(path)
 
 
+NO_RUN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "a verdict that its checks do not make": (
+        lambda says: says["result"].update(verdict="pass"),
+        "it says 'pass', and its checks make that 'fail'",
+    ),
+    "no checks": (lambda says: says["result"].update(checks=[]), "make that 'not verified'"),
+    "another word": (lambda says: says["result"].update(verdict="great"), "it says 'great'"),
+    "a waiver for ever": (lambda says: says["policy"]["says"].update(waivers=[{"layer": "x"}]), "is no waiver"),
+}
+
+
+@pytest.mark.parametrize("change", NO_RUN)
+def test_a_record_that_no_run_writes_is_refused(tmp_path: Path, change: str) -> None:
+    """Although its seal fits: whoever changes a record can seal it anew."""
+    path = kept(tmp_path, record(made(faulty=["conv1.0"])))
+    says = json.loads(path.read_bytes())
+    changed, sentence = NO_RUN[change]
+    changed(says)
+    path.write_text(json.dumps({**says, "seal": seal_of(says)}), encoding="utf-8")
+    with pytest.raises(GateRecordError, match=sentence):
+        read_record(path)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"kind": "another"}', "\x00\x01"])
 def test_what_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
     """Empty, cut short, or another file: one sentence with its name."""
@@ -184,6 +209,8 @@ def test_a_file_more_in_a_folder_is_told(tmp_path: Path) -> None:
     assert not [each for each in differences(found, folder, TODAY) if each.fails]
     (folder / "variables" / "more").write_bytes(b"")
     assert [each for each in differences(found, folder, TODAY) if each.fails]
+    (file,) = [each for each in differences(found, folder / "saved_model.pb", TODAY) if each.fails]
+    assert file.now == "not there"
 
 
 def test_what_else_differs_is_listed_and_fails_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +277,8 @@ def test_a_changed_artifact_is_exit_1(tmp_path: Path) -> None:
 def test_the_record_of_a_failure_is_exit_1(tmp_path: Path) -> None:
     """It is intact, and what it says is that the artifact fails."""
     found, _ = of_file(tmp_path)
-    failed = replace(found, result=replace(found.result, verdict="fail"))
+    checks = record(made(faulty=["conv1.0"])).result.checks
+    failed = replace(found, result=replace(found.result, verdict="fail", checks=checks))
     code, said = checked(kept(tmp_path, failed))
     assert (code, "FAIL: that is what the record says" in said) == (1, True)
 
