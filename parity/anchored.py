@@ -19,7 +19,7 @@ from parity.runners.reference import Reference, Value
 from parity.runners.segments import Segment
 from parity.runners.taps import Tap
 
-CHUNK_BYTES = 512 << 20
+CHUNK_BYTES = 64 << 20
 
 Weigh = Callable[[Segment, str, Sequence[Array], Array, Array], None]
 """Takes a segment, a mode, the anchors, the expected and the actual value (all in the port's layout)."""
