@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from parity.alignment.evidence import LEAST, WEIGHTS, Evidence, Matrix, Placed, Table
+from parity.alignment.evidence import LEAST, NAME, WEIGHTS, Evidence, Matrix, Placed, Table
 from parity.alignment.fingerprints import ALIKE
 from parity.alignment.flow import Pairs, between, contradicted, crossed, most_opposed, parted
 from parity.alignment.graphs import Graph, Marks
@@ -75,6 +75,7 @@ class _Assignment:
 
     def run(self) -> list[Choice]:
         """Keep what is sure, until nothing is left that can be matched."""
+        self._doubt_names()
         while True:
             placed = self.evidence.placed(*self._marks())
             open_ = self._open()
@@ -97,18 +98,43 @@ class _Assignment:
         elsewhere = self._unlike() & ~between(self.ours, self.theirs, {**self.matched, **pairs})
         return beside(told) | self._contradicted(pairs) | elsewhere
 
+    def _doubt_names(self) -> None:
+        """Let names no longer count where most contradict what weights and places agree on: the numbers of the port's
+        layers may begin with another one."""
+        open_, named = self._open(), self.evidence.names
+        scores = np.where(open_, self.evidence.placed(*self._marks()).score + self.evidence.general, 0.0)
+        weights = self._of_one_another(open_)
+        agreed = [pair for pair in self._places(scores) if weights[pair]]
+        others = [max(named[i].max(), named[:, j].max()) > named[i, j] for i, j in agreed]
+        if sum(others) > len(others) / 2:
+            named[:] = 0.0
+
+    def _of_one_another(self, open_: Table) -> Table:
+        """The pairs whose weights are each other's and nobody else's."""
+        pairs = of_one_another(self.evidence.trusted) & self.evidence.sizes & open_
+        return in_order(pairs, *(graph.before[np.ix_(graph.nodes, graph.nodes)] for graph in (self.ours, self.theirs)))
+
+    def _places(self, scores: Matrix) -> Pairs:
+        """Who answers to whom by these scores, but for what contradicts most of the rest; of equals those with equal
+        weights."""
+        places = self._best(scores + ORDER * self.evidence.trusted * (scores > 0))
+        opposed = self._opposed(places, crossed)
+        return [pair for pair in places if pair not in opposed]
+
     def _told(self, scores: Matrix, open_: Table) -> Table:
-        """The pairs that the weights tell beyond doubt, where no name gives the layers to others."""
-        alike = self.evidence.trusted
-        pairs = of_one_another(alike) & self.evidence.sizes & open_
-        pairs = in_order(pairs, *(graph.before[np.ix_(graph.nodes, graph.nodes)] for graph in (self.ours, self.theirs)))
+        """The pairs that the weights tell beyond doubt, where names and places together do not give the layers to
+        others."""
+        alike, named = self.evidence.trusted, self.evidence.names
+        pairs = self._of_one_another(open_)
         single = [(int(i), int(j)) for i, j in np.argwhere(pairs & (pairs.sum(1, keepdims=True) == 1))]
         for i, _ in self._opposed(single, crossed, parted):
             pairs[i] = False
-        places = self._best(np.where(open_, scores - (WEIGHTS - ORDER) * alike, 0.0))
-        opposed = self._opposed(places, crossed)
-        pairs = moved_up(pairs, alike >= ALIKE, [pair for pair in places if pair not in opposed])
-        return pairs & _greatest(self.evidence.names)
+        places = self._places(np.where(open_, scores - WEIGHTS * alike - NAME * named, 0.0))
+        pairs = moved_up(pairs, alike >= ALIKE, places)
+        for i, j in places:
+            pairs[i] &= named[i] >= named[i, j]
+            pairs[:, j] &= named[:, j] >= named[i, j]
+        return pairs
 
     def _unlike(self) -> Table:
         """The pairs of layers with weights that have neither a weight nor a name in common."""
@@ -221,12 +247,6 @@ class _Assignment:
 def _ranks(graph: Graph) -> Matrix:
     """Where the nodes come in the list, from 0 to 1."""
     return np.linspace(0.0, 1.0, max(1, len(graph.nodes)))[: len(graph.nodes)]
-
-
-def _greatest(scores: Matrix) -> Table:
-    """(rows, columns): where no other score of either is greater."""
-    by_row, by_column = (scores.max(axis, keepdims=True, initial=0.0) for axis in (1, 0))
-    return np.asarray((scores >= by_row) & (scores >= by_column))
 
 
 def _is_sure(scores: Matrix, i: int, j: int) -> bool:

@@ -1,6 +1,7 @@
 """Weights that tell who is who, where each side lacks layers that the other has, and where they were loaded wrongly."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from disguises import with_weights
 from networks import Network, ported, without
 from test_random_networks import find, weighted
 
+from parity.alignment import align
 from parity.alignment.flow import most_opposed
 from parity.alignment.telling import moved_up, of_one_another
+from parity.axes import Axes
 from parity.runners.taps import Tap
 
 
@@ -131,3 +134,32 @@ def test_most_opposed() -> None:
     conflicts = table(6, (0, 1), (0, 2), (0, 3), (4, 5))
     assert sorted(most_opposed(conflicts | conflicts.T)) == [0, 4, 5]
     assert most_opposed(np.zeros((3, 3), bool)) == []
+
+
+def numbered(taps: Sequence[Tap], pattern: str, first: int) -> tuple[list[Tap], dict[str, str]]:
+    """The taps, those with weights named for their number, which begins with `first`; and the new names."""
+    words = {tap.name: f"plain_{tap.name}" for tap in taps}
+    words |= {name: pattern.format(number) for number, name in enumerate(weighted(taps), first)}
+    return [
+        replace(tap, name=words[tap.name], reads=tuple(words.get(read, read) for read in tap.reads)) for tap in taps
+    ], words
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_names_that_contradict_weights_and_places_are_not_believed(first: int) -> None:
+    """A port that numbers its layers from another number on is matched by weights, or where one was never loaded, by
+    its place; with the same numbers the names only confirm that."""
+    taps = row(12)
+    names = weighted(taps)
+    port = ported(taps)
+    kernels = {
+        name: [np.random.default_rng(9).normal(size=(3, 3, 6, 6)), np.zeros(6)] for name in (names[2], names[10])
+    }
+    port = with_weights(port, {name: [a.astype(np.float32) for a in each] for name, each in kernels.items()})
+    reference, words = numbered(taps, "features.block{}.unit", 0)
+    renamed, their_words = numbered(port, "features_block{}_unit", first)
+    reference, renamed = lacking(reference, words[names[8]]), lacking(renamed, their_words[names[4]])
+    ends = {words[names[-1]]: their_words[names[-1]]}
+    found = align(reference, renamed, layers=None, axes=Axes(), outputs=ends)
+    both = [name for name in names if name not in (names[4], names[8])]
+    assert {name: found.matched.get(words[name]) for name in both} == {name: their_words[name] for name in both}
