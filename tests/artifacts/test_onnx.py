@@ -327,6 +327,25 @@ def test_an_operator_is_the_layer_that_computes_the_same(case: str, tmp_path: Pa
     assert largest_difference(graph, every(engine, given)) < CLOSE
 
 
+def test_dense_layers_of_the_same_rows_are_each_a_layer_with_its_bias(tmp_path: Path) -> None:
+    """tf2onnx lets two read one reshape of what both read; each has its own product, reshape and bias behind it."""
+    nodes = [node("Reshape", ["x", "rows"], ["r"])]
+    constants: dict[str, Array] = {"rows": np.array([-1, 5]), "back": np.array([2, 3, 7])}
+    for place, name in enumerate("yz"):
+        nodes += [
+            node("MatMul", ["r", f"k{name}"], [f"m{name}"]),
+            node("Reshape", [f"m{name}", "back"], [f"n{name}"]),
+            node("Add", [f"n{name}", f"b{name}"], [name]),
+        ]
+        constants |= {f"k{name}": values((5, 7), place), f"b{name}": values((7,), place + 2)}
+    engine = OnnxEngine(saved(tmp_path / "two.onnx", nodes, {"x": (2, 3, 5)}, ["y", "z"], constants))
+    given = {"x": values((2, 3, 5), 9)}
+    graph = graph_of(engine, given)
+    assert kinds(graph) == ["Reshape", "Dense", "Dense"]
+    assert all(len(firing.operation.weights) == 2 for firing in graph.graph.nodes[1:])
+    assert largest_difference(graph, every(engine, given)) < CLOSE
+
+
 @pytest.mark.parametrize("case", [name for name, (_, _, shape, _) in CASES.items() if len(shape) == 4])
 def test_an_operator_between_moves_is_the_layer_in_the_axes_before_them(case: str, tmp_path: Path) -> None:
     """Moved to channels-first for it and back behind it, each operator is one layer that is channels-last."""

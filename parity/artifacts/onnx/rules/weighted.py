@@ -131,6 +131,9 @@ def product(step: Step, view: View) -> Made | None:
         return None if other is not None else made_of(keras.ops.matmul, step, *step.inputs)
     if kernel.ndim != 2:
         return None
+    first = view.maker(step.inputs[0])
+    if first is not None and (made := _between_reshapes(first, step, view, (step,))):
+        return made
     after = view.next(step, "Add")
     bias = other_constant(after, view) if after else None
     fits = bias is not None and bias.size == kernel.shape[1] and bias.shape[-1] == bias.size
@@ -145,21 +148,25 @@ def product(step: Step, view: View) -> Made | None:
 def of_rows(step: Step, view: View) -> Made | None:
     """A dense layer on more than two axes, as TensorFlow writes it: a product of rows between two reshapes."""
     product = view.next(step, "MatMul")
-    back = view.next(product, "Reshape") if product else None
-    kernel = view.constant(product.inputs[1]) if product else None
-    if product is None or back is None or kernel is None or kernel.ndim != 2 or not is_plain(step, view):
+    return product and _between_reshapes(step, product, view, (step, product))
+
+
+def _between_reshapes(first: Step, product: Step, view: View, steps: tuple[Step, ...]) -> Made | None:
+    """The dense layer whose product has a reshape before it, which others may read too, and one behind it."""
+    back, kernel = view.next(product, "Reshape"), view.constant(product.inputs[1])
+    if first.op != "Reshape" or back is None or kernel is None or kernel.ndim != 2 or not is_plain(first, view):
         return None
-    before, after = view.shape(step.inputs[0]), view.shape(back.outputs[0])
-    if view.shape(step.outputs[0])[-1] != before[-1] or after != (*before[:-1], kernel.shape[1]):
+    before, after = view.shape(first.inputs[0]), view.shape(back.outputs[0])
+    if view.shape(first.outputs[0])[-1] != before[-1] or after != (*before[:-1], kernel.shape[1]):
         return None
     added = view.next(back, "Add")
     bias = other_constant(added, view) if added else None
     fits = bias is not None and bias.size == kernel.shape[1] == bias.shape[-1]
-    steps = (step, product, back, *((added,) if added is not None and fits else ()))
+    steps = (*steps, back, *((added,) if added is not None and fits else ()))
     biases = (bias.reshape(-1),) if bias is not None and fits else ()
     layer = keras.layers.Dense(kernel.shape[1], use_bias=bool(biases), kernel_initializer="zeros")
     return Made(
-        call=layer, reads=(step.inputs[0],), tensor=steps[-1].outputs[0], steps=steps, weights=(kernel, *biases)
+        call=layer, reads=(first.inputs[0],), tensor=steps[-1].outputs[0], steps=steps, weights=(kernel, *biases)
     )
 
 
