@@ -374,7 +374,7 @@ def test_a_port_without_a_converter_says_what_it_could_not_look_at() -> None:
     set_weights(start_port, "own", wrong)
     report = judged(reference, start_port)
     assert slugs(report) == {"own": "unknown"}
-    assert "no converter" in report.findings[0].cause.detail
+    assert "No converter for" in report.findings[0].cause.detail
 
 
 def _without_loading(build: Any) -> Any:

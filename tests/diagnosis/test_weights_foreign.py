@@ -113,7 +113,13 @@ def test_a_whole_layer_in_half_precision() -> None:
     """Kernel and bias rounded together, as whole models are, is weight-precision."""
     reference = convolutions()
     half = reweighted(convolutions_port(reference), "first", lambda *weights: [w.astype(np.float16) for w in weights])
-    proven(reference, half, "first", "weight-precision", says="the kernel is the reference's rounded to float16")
+    proven(
+        reference,
+        half,
+        "first",
+        "weight-precision",
+        says="each of kernel and bias is the reference's rounded to float16",
+    )
 
 
 @pytest.mark.parametrize("axis", [None, 3], ids=["per tensor", "per filter"])
