@@ -167,6 +167,20 @@ def test_a_bias_is_lifted_along_the_axis_that_the_file_says(kind: Any, width: in
     np.testing.assert_allclose(made, without + along, rtol=1e-5, atol=1e-5)
 
 
+def test_dense_layers_of_the_same_rows_are_each_a_layer_with_its_bias(tmp_path: Path) -> None:
+    """TensorFlow's optimisers let two read one reshape of what both read."""
+    given = keras.Input((4, 5), name="given")
+    rows, rng, made = keras.ops.reshape(given, (-1, 5)), np.random.default_rng(0), []
+    for _ in range(2):
+        kernel, bias = rng.normal(size=(5, 7)).astype(np.float32), rng.normal(size=7).astype(np.float32)
+        made.append(keras.ops.reshape(keras.ops.matmul(rows, kernel), (-1, 4, 7)) + bias)
+    model = keras.Model(given, keras.layers.Maximum(name="most")(made), name="net")
+    engine, found, values = seen(model, tmp_path / "net.pb", (2, 4, 5))
+    hold_against_each_other(engine, found, values)
+    dense = [node.operation for node in found.graph.nodes if isinstance(node.operation, keras.layers.Dense)]
+    assert [len(each.weights) for each in dense] == [2, 2]
+
+
 def test_a_leaky_relu_by_hand_is_one(tmp_path: Path) -> None:
     """`maximum(0.1 * x, x)` is how it was written before TensorFlow had an operation for it."""
     given = keras.Input(MAP[1:], name="given")

@@ -171,6 +171,9 @@ def product(step: Step, view: View) -> Made | None:
         return (
             Made(call=keras.ops.matmul, reads=step.inputs[:2], tensor=step.outputs[0], steps=(step,)) if plain else None
         )
+    first = view.maker(read)
+    if first is not None and (found := _between_reshapes(first, step, view)):
+        return found
     before, after = _transposes(step)
     if before:
         return None
@@ -187,17 +190,23 @@ def _transposes(step: Step) -> tuple[bool, bool]:
 def flattened_product(step: Step, view: View) -> Made | None:
     """A dense layer on more than two axes: flattened to rows, multiplied, and put back in shape."""
     inner = view.next(step, "MatMul")
-    outer = view.next(inner, "Reshape") if inner else None
-    kernel = view.constant(inner.inputs[1]) if inner else None
-    if inner is None or outer is None or kernel is None or kernel.ndim != 2 or any(_transposes(inner)):
+    found = inner and _between_reshapes(step, inner, view)
+    return found and replace(found, steps=(step, *found.steps))
+
+
+def _between_reshapes(first: Step, inner: Step, view: View) -> Made | None:
+    """The dense layer whose product has a reshape before it, which others may read too, and one behind it."""
+    outer, kernel = view.next(inner, "Reshape"), view.constant(inner.inputs[1])
+    plain = first.op == "Reshape" and not any(_transposes(inner))
+    if outer is None or kernel is None or kernel.ndim != 2 or not plain:
         return None
-    read, rows = step.inputs[0], view.shape(step.outputs[0])
+    read, rows = first.inputs[0], view.shape(first.outputs[0])
     before, after = view.shape(read), view.shape(outer.outputs[0])
     if before[:-1] != after[:-1] or before[-1] != rows[-1] or after[-1] != kernel.shape[1]:
         return None
     layer = partial(keras.layers.Dense, kernel.shape[1], kernel_initializer="zeros")
     found = _weighted(view, outer, read, layer, kernel, kernel.shape[1], len(after) - 1)
-    return found and replace(found, steps=(step, inner, *found.steps))
+    return found and replace(found, steps=(inner, *found.steps))
 
 
 def turned_product(step: Step, view: View) -> Made | None:
