@@ -58,6 +58,8 @@ def epsilon_by_hand(evidence: Evidence) -> Iterator[Hypothesis]:
     within = evidence.scene.between(layer, known)
     if not evidence.shapes_agree or len(within) > STEPS or evidence.config.get("epsilon") is not None:
         return
+    if any(type(evidence.scene.calls[name]) is not Call for name in within):  # recorded, or made in another process
+        return
     for name in within:
         held, call = _own_epsilon(evidence.scene.settings(name)), evidence.scene.calls[name]
         if held is None:
