@@ -215,7 +215,7 @@ def softshrink(site: Site, input: Any, lambd: float = 0.5) -> Any:
     return keras.ops.where(keras.ops.abs(input) <= lambd, 0.0, input - keras.ops.sign(input) * lambd)
 
 
-@activation(torch.nn.Hardshrink, F.hardshrink, torch.hardshrink, "hardshrink", how=SHRUNK)
+@activation(torch.nn.Hardshrink, F.hardshrink, torch.hardshrink, "hardshrink", how=SHRUNK, moves_only=True)
 def hardshrink(site: Site, input: Any, lambd: float = 0.5) -> Any:
     """x; 0 where it is no farther from 0 than lambd."""
     return keras.ops.where(keras.ops.abs(input) <= lambd, 0.0, input)
@@ -234,7 +234,7 @@ def softplus(site: Site, input: Any, beta: float = 1.0, threshold: float = 20.0)
     return keras.ops.where(scaled > threshold, input, keras.ops.softplus(scaled) / beta)
 
 
-@activation(torch.nn.Threshold, F.threshold, torch.threshold, how="keras.ops.where")
+@activation(torch.nn.Threshold, F.threshold, torch.threshold, how="keras.ops.where", moves_only=True)
 def threshold(site: Site, input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
     """x where it is beyond the threshold, or NaN; elsewhere the value."""
     return keras.ops.where(input <= threshold, value, input)

@@ -32,7 +32,8 @@ class Known(torch.fx.Proxy):
         return super().__getattr__(name)
 
     def __len__(self) -> int:
-        size = self.tracer.length(self)
+        tracer: Any = self.tracer
+        size = tracer.length(self)
         return size if isinstance(size, int) else int(self._number("takes its length"))
 
     def __index__(self) -> int:

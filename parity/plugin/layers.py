@@ -164,6 +164,13 @@ class LayersSession:
         given = self.config.getoption("--hypothesis-seed", None) is not None
         return None if given or settings().derandomize else self.seed
 
+    def seed_of(self, number: int) -> int | str | None:
+        """What a test's run of that number draws by: the first by the seed itself, the others by one made of it."""
+        if not number:
+            return self.seed_or_none()
+        given = self.config.getoption("--hypothesis-seed", None)
+        return f"{self.seed_or_none() if given is None else given} {number}"
+
     def again(self, test: "KindTest") -> str:
         """The command that runs a test on the same cases."""
         keys = f"'{test.kind.name} and {test.data_format}'" if "[" in test.name else test.kind.name
@@ -225,7 +232,7 @@ class Kinds(pytest.Collector):
 
 
 class KindTest(pytest.Item):
-    """One kind in one data format: its property as a test of Hypothesis for each mode, one after the other.
+    """One kind in one data format: its property as tests of Hypothesis, some for each mode, one after the other.
 
     `obj` is the first of them: by that Hypothesis's plugin knows what it has before it.
     """
@@ -240,30 +247,26 @@ class KindTest(pytest.Item):
         self.data_format = data_format
         self.of = of
         self.tally: Tally = Tally()
-        self.properties = dict(self._properties())
-        self.obj = next(iter(self.properties.values()))
+        self.properties = list(self._properties())
+        self.obj = self.properties[0]
 
-    def _properties(self) -> Iterator[tuple[str, Callable[[], None]]]:
+    def _properties(self) -> Iterator[Callable[[], None]]:
         from hypothesis import settings
 
-        from parity.layers.fire import phases, under_fire
+        from parity.layers.fire import phases, shares, under_fire
 
         explain = bool(self.config.getoption("--hypothesis-explain", False))
-        for mode in self.kind.modes:
-            if mode not in self.of.wanted.modes:
-                continue
-            parent = settings(max_examples=self.of.count(mode), phases=phases(settings(), explain=explain))
-            yield (
+        modes = [each for each in self.kind.modes if each in self.of.wanted.modes]
+        runs = [(each, *run) for each in modes for run in enumerate(shares(self.of.count(each)))]
+        for mode, number, count in runs:
+            yield under_fire(
+                self.kind.name,
+                self.data_format,
                 mode,
-                under_fire(
-                    self.kind.name,
-                    self.data_format,
-                    mode,
-                    self.tally,
-                    parent=parent,
-                    with_seed=self.of.seed_or_none(),
-                    key=self.nodeid,
-                ),
+                self.tally,
+                parent=settings(max_examples=count, phases=phases(settings(), explain=explain)),
+                with_seed=self.of.seed_of(number),
+                key=self.nodeid,
             )
 
     def runtest(self) -> None:
@@ -271,7 +274,7 @@ class KindTest(pytest.Item):
         statistics: list[str] = []
         problem = ""
         try:
-            for test in self.properties.values():
+            for test in self.properties:
                 try:
                     with calm():
                         for message in ODD_BUT_DRAWN:

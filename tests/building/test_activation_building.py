@@ -101,7 +101,7 @@ CALLS: dict[str, torch.nn.Module] = {
 def on_bends(module: torch.nn.Module) -> Case:
     """A case on the places where activations bend, or where exponentials end."""
     array = np.asarray(BENDS, np.float32)[:16].reshape(2, 4, 2, 1)
-    return Case(module=module, given=Input(name="bends", array=array), layouts={INPUT: "NCHW"})
+    return Case(module=module.eval(), given=Input(name="bends", array=array), layouts={INPUT: "NCHW"})
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
@@ -124,6 +124,17 @@ def test_nan_stays_nan(name: str) -> None:
     case = Case(module=MODULES[name], given=Input(name="NaN", array=array), layouts={INPUT: "NC"})
     assert outcome(case).passed
     assert np.isnan(outcome(case).actual).tolist() == [[True, False, False]]
+
+
+@pytest.mark.parametrize("kind", ["hardshrink", "softshrink"])
+def test_what_is_on_the_limit_is_shrunk(kind: str) -> None:
+    """A limit is one of the values that become 0, on either side; to be beside it by a rounding is no excuse."""
+    array = np.asarray([[0.2, -0.2, 0.0, 3.0]], np.float32)
+    case = Case(module=MODULES[kind], given=Input(name="on it", array=array), layouts={INPUT: "NC"})
+    found = outcome(case)
+    assert found.passed
+    assert (found.actual[0, :3] == 0).all()
+    assert found.actual[0, 3] > 2.7
 
 
 def test_whole_numbers_become_others() -> None:

@@ -93,15 +93,43 @@ _plain(torch.nn.Sigmoid, "sigmoid")
 _plain(torch.nn.LogSigmoid, "logsigmoid")
 _plain(torch.nn.Tanh, "tanh")
 _plain(torch.nn.Tanhshrink, "tanhshrink")
-_plain(torch.nn.Softshrink, "softshrink", lambd=slopes(0, 2))
-_plain(torch.nn.Hardshrink, "hardshrink", lambd=slopes())
 _plain(torch.nn.Softsign, "softsign")
 _plain(torch.nn.Softplus, "softplus", beta=slopes(0.125, 4), threshold=st.sampled_from([20.0, 1.0, 0.0, -3.0, 50.0]))
-_plain(torch.nn.Threshold, "threshold", threshold=slopes(), value=slopes())
 _plain(torch.nn.Identity, "identity")
 _plain(torch.nn.Dropout, "dropout", p=slopes(0, 1))
 _plain(torch.nn.AlphaDropout, "alpha_dropout", p=slopes(0, 1))
 _plain(torch.nn.FeatureAlphaDropout, "feature_alpha_dropout", p=slopes(0, 1))
+
+
+def _with_values_at(drawn: Case, bend: float) -> Case:
+    """The case, some of its values being where the function bends, or as far below zero."""
+
+    def bent(_: str, array: Array) -> Array:
+        place = np.arange(array.size).reshape(array.shape) % 5
+        return np.where(place == 1, np.float32(bend), np.where(place == 3, np.float32(-bend), array))
+
+    return Case(module=drawn.module, given=drawn.given.changed(bent), layouts=drawn.layouts)
+
+
+@cases_of(torch.nn.Softshrink, "softshrink")
+def softshrink(draw: st.DrawFn) -> Case:
+    """Limits from zero on, some of the values being on them."""
+    module = torch.nn.Softshrink(draw(slopes(0, 2)))
+    return _with_values_at(case_of(draw, module, draw(shapes())), module.lambd)
+
+
+@cases_of(torch.nn.Hardshrink, "hardshrink")
+def hardshrink(draw: st.DrawFn) -> Case:
+    """Limits of either sign, some of the values being on them."""
+    module = torch.nn.Hardshrink(draw(slopes()))
+    return _with_values_at(case_of(draw, module, draw(shapes())), module.lambd)
+
+
+@cases_of(torch.nn.Threshold, "threshold")
+def threshold(draw: st.DrawFn) -> Case:
+    """A threshold anywhere, some of the values being on it."""
+    module = torch.nn.Threshold(draw(slopes()), draw(slopes()))
+    return _with_values_at(case_of(draw, module, draw(shapes())), module.threshold)
 
 
 @cases_of(torch.nn.Hardtanh, "hardtanh")

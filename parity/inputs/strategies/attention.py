@@ -60,7 +60,7 @@ def scaled_dot_product_attention(draw: st.DrawFn) -> Case:
     rank, settings = draw(st.sampled_from((3, 4))), dict[str, Any]()
     several = draw(st.integers(1, 2)) if rank == 4 else 1
     if draw(st.booleans()):
-        settings["scale"] = draw(st.sampled_from((0.5, 1.0, 2.0)))
+        settings["scale"] = draw(st.sampled_from((0.3, 2.0, 5.0)))
     if several > 1:
         settings["enable_gqa"] = True
     masks = {}
@@ -87,8 +87,8 @@ def transformer_encoder_layer(draw: st.DrawFn) -> Case:
 @cases_of(torch.nn.TransformerEncoder, "transformer_encoder")
 def transformer_encoder(draw: st.DrawFn) -> Case:
     """One or two of its layers, with a norm after them or without; as nested tensors where torch takes them."""
-    layer = _layer(draw, torch.nn.TransformerEncoderLayer)
-    nested = _has_fast_path(layer) and not layer.norm_first and draw(st.booleans())
+    nested = draw(st.booleans())
+    layer = _nesting(draw) if nested else _layer(draw, torch.nn.TransformerEncoderLayer)
     norm = torch.nn.LayerNorm(layer.linear1.in_features) if draw(st.booleans()) else None
     module = torch.nn.TransformerEncoder(layer, draw(st.integers(1, 2)), norm, enable_nested_tensor=nested)
     return _encoder(draw, module, layer, "mask")
@@ -122,6 +122,17 @@ def _layer(draw: st.DrawFn, kind: Any) -> Any:
         batch_first=draw(st.booleans()),
         norm_first=draw(st.booleans()),
         bias=draw(st.booleans()),
+    )
+
+
+def _nesting(draw: st.DrawFn) -> Any:
+    """A layer that makes torch's encoder take nested tensors where there is padding."""
+    return torch.nn.TransformerEncoderLayer(
+        2 * draw(st.integers(1, 3)),
+        2,
+        dim_feedforward=draw(st.integers(1, 5)),
+        activation=draw(st.sampled_from(("relu", "gelu"))),
+        batch_first=True,
     )
 
 

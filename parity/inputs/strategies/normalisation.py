@@ -88,7 +88,10 @@ def local_response_norm(draw: st.DrawFn) -> Case:
     """Of more channels than there are, too; with a power that is negative, and no effect of the channels at all."""
     rank = draw(st.sampled_from((2, 1, 3)))
     shape = (draw(st.integers(1, 3)), draw(st.integers(1, 7)), *draw(_sides(rank)))
-    alpha, beta = draw(st.sampled_from((1e-4, 1.0, 0.0, 20.0))), draw(st.sampled_from((0.75, 0.5, 1.0, -0.5)))
+    alpha, beta = (
+        draw(st.sampled_from((1e-4, 1.0, 20.0, 1.0, 20.0, 0.0))),
+        draw(st.sampled_from((0.75, 0.5, 1.0, -0.5))),
+    )
     module = nn.LocalResponseNorm(draw(st.integers(1, 9)), alpha, beta, k=draw(st.sampled_from((1.0, 2.0, 0.1))))
     return case(draw, module, shape, MAPS[rank])
 

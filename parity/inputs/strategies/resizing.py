@@ -39,7 +39,7 @@ def settings(draw: st.DrawFn, sides: tuple[int, ...]) -> dict[str, Any]:
     if "linear" in mode or "cubic" in mode:
         found["align_corners"] = draw(st.sampled_from([None, False, True]))
     if "scale_factor" in to:
-        found["recompute_scale_factor"] = draw(st.sampled_from([None, True, False]))
+        found["recompute_scale_factor"] = draw(st.sampled_from([None, True, True, False]))
     return found
 
 

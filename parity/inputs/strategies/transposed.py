@@ -28,10 +28,18 @@ def conv_transpose3d(draw: st.DrawFn) -> Case:
 
 
 def _transposed(draw: st.DrawFn, kind: Any, rank: int, longest: int) -> Case:
-    """A transposed convolution whose settings fit together, and an input of which something is left."""
+    """A transposed convolution whose settings fit together, and an input of which something is left.
+
+    A third are as decoders have them, `stride` times as large but for what is put after: a layer by itself in Keras.
+    """
     i, groups = channels(draw)
-    kernel, dilation = draw(st.tuples(*[st.integers(1, longest)] * rank)), each(draw, rank, 1, 3)
-    stride, padding = each(draw, rank, 1, 4), each(draw, rank, 0, 3)
+    if draw(st.sampled_from((False, False, True))):
+        i, groups, dilation, stride = draw(st.integers(1, 3)), 1, (1,) * rank, each(draw, rank, 2, 3)
+        padding = draw(st.tuples(*[st.integers(0, 1)] * rank))
+        kernel = tuple(s + 2 * p for s, p in zip(stride, padding, strict=True))
+    else:
+        kernel, dilation = draw(st.tuples(*[st.integers(1, longest)] * rank)), each(draw, rank, 1, 3)
+        stride, padding = each(draw, rank, 1, 4), each(draw, rank, 0, 3)
     more = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True))
     sizes, results = [], []
     for k, d, s, p, q in zip(kernel, dilation, stride, padding, more, strict=True):
