@@ -17,7 +17,9 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 import pytest
 from gate_made import policy, verdicts
+from typer.testing import CliRunner
 
+from parity.cli import app
 from parity.errors import ArtifactError, GateRecordError, UsageError
 from parity.gate.record import Record, read_record
 from parity.gate.running import Asked, _words, run
@@ -107,8 +109,9 @@ def test_a_faithful_file_passes_and_two_runs_leave_the_same_record(tmp_path: Pat
 
 def test_a_fault_in_the_file_is_exit_1_at_its_layer(tmp_path: Path, faulty: Path) -> None:
     """One layer fails; the others only follow from it."""
-    done = gate(tmp_path, "mlp", "--artifact", faulty)
-    assert done.returncode == 1
+    words = ["gate", "mlp", "--artifact", str(faulty), "--no-isolate", "--report-dir", str(tmp_path / "reports")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
     found = verdicts(read_record(tmp_path / "reports" / "mlp" / "record.json"))
     assert [name for name, verdict in found.items() if verdict == "fail" and "layer" in name] == ["layer[hidden]"]
     assert f"FAIL: {faulty} may not go out" in " ".join(done.stdout.split())
@@ -157,14 +160,14 @@ def test_wrong_use_is_exit_2(tmp_path: Path, artifacts: dict[str, Path], words: 
 
 @pytest.mark.parametrize(
     ("mishap", "how"),
-    [("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"), ("time.sleep(600)", "did nothing more for 4 seconds")],
+    [("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"), ("time.sleep(600)", "did nothing more for 2 seconds")],
 )
 def test_an_engine_that_dies_or_hangs_is_exit_3_with_a_report(
     tmp_path: Path, artifacts: dict[str, Path], mishap: str, how: str
 ) -> None:
     """The gate lives, says how it ended, and keeps a record that says it was not verified."""
     (tmp_path / "dying.py").write_text(DYING.replace("MISHAP", mishap))
-    (tmp_path / "parity.toml").write_text("[run]\ntimeout = 4\n")
+    (tmp_path / "parity.toml").write_text("[run]\ntimeout = 2\n")
     done = gate(tmp_path, "dying.py", "--artifact", artifacts["keras"], "--policy", "parity.toml")
     assert done.returncode == 3
     assert how in " ".join(done.stdout.split())

@@ -148,7 +148,7 @@ def product(step: Step, view: View) -> Made | None:
 def of_rows(step: Step, view: View) -> Made | None:
     """A dense layer on more than two axes, as TensorFlow writes it: a product of rows between two reshapes."""
     product = view.next(step, "MatMul")
-    return product and _between_reshapes(step, product, view, (step, product))
+    return None if product is None else _between_reshapes(step, product, view, (step, product))
 
 
 def _between_reshapes(first: Step, product: Step, view: View, steps: tuple[Step, ...]) -> Made | None:

@@ -190,7 +190,7 @@ def _transposes(step: Step) -> tuple[bool, bool]:
 def flattened_product(step: Step, view: View) -> Made | None:
     """A dense layer on more than two axes: flattened to rows, multiplied, and put back in shape."""
     inner = view.next(step, "MatMul")
-    found = inner and _between_reshapes(step, inner, view)
+    found = None if inner is None else _between_reshapes(step, inner, view)
     return found and replace(found, steps=(step, *found.steps))
 
 
