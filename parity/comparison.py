@@ -65,6 +65,12 @@ class Comparison:
         return math.inf if self.rmse else 0.0
 
     @property
+    def not_finite(self) -> str:
+        """How many values of which side are not finite, in words; "" where all are."""
+        bad = {"port": self.nonfinite_actual, "reference": self.nonfinite_expected}
+        return "; ".join(f"{count} values of the {side} are not finite" for side, count in bad.items() if count)
+
+    @property
     def passed(self) -> bool:
         """Within every limit, and finite on both sides. Nothing compared is not a pass."""
         return (

@@ -208,8 +208,6 @@ class Judge:
         anchored: bool = False,
     ) -> Measure:
         rms, limits = comparison.expected_rms, comparison.limits
-        bad = {"port": comparison.nonfinite_actual, "reference": comparison.nonfinite_expected}
-        not_finite = [f"{count} values of the {side} are not finite" for side, count in bad.items() if count]
         return Measure(
             relative=comparison.relative,
             allowed=limits.rtol if limits.rtol is not None else limits.rmse / rms if rms else limits.rmse,
@@ -221,7 +219,7 @@ class Judge:
             compared=comparison.count,
             total=int(np.prod(self.shape(layer), dtype=np.int64)),
             passed=comparison.passed,
-            note="; ".join(filter(None, [note, *not_finite])),
+            note="; ".join(filter(None, [note, comparison.not_finite])),
         )
 
 

@@ -163,7 +163,7 @@ class Examination(Known):
             mode=mode,
             verdict=PASS if passed and layers else DIVERGED,
             layers=layers,
-            output=max(outputs.values(), key=lambda measure: (not measure.passed, measure.ratio)),
+            output=max(outputs.values(), key=lambda measure: (not measure.passed, measure.floors)),
             outputs=outputs if len(outputs) > 1 else {},
             deviations=deviations(self.judge, self.subject.pair.axes, plain),
             pictures=dict(self.pictures[mode]),

@@ -345,24 +345,25 @@ class Differentiation:
 
     def _found_in_training(self, segment: Segment, stepped: "_Stepped", mode: str) -> None:
         cause = of_training(stepped.layer, stepped.kept, stepped.step, mode)
-        worst = max((m for m in stepped.step.measures.values() if not m.passed), key=lambda measure: measure.ratio)
+        worst = max((m for m in stepped.step.measures.values() if not m.passed), key=lambda measure: measure.floors)
         self._add_finding(segment.layer, segment.tap.name, TRAINING, mode, worst, cause)
 
     # -- recorded -----------------------------------------------------------------------------------------------------
 
     def _found(self, segment: Segment, about: str, mode: str, cause: Cause, flows: Flows, wrong: Sequence[str]) -> None:
-        worst = max((flows.all[name].measure for name in wrong), key=lambda measure: measure.ratio)
+        worst = max((flows.all[name].measure for name in wrong), key=lambda measure: measure.floors)
         self._add_finding(segment.layer, segment.tap.name, about, mode, worst, cause)
 
     def _add_finding(self, layer: str, port: str, about: str, mode: str, measure: Measure, cause: Cause) -> None:
         floor = measure.relative / measure.ratio if measure.ratio else 1.0
+        error = float("inf") if measure.note else measure.relative
         self.findings.append(
             Finding(
                 layer=layer,
                 port_layer=port,
                 input=self._given.name,
                 mode=mode,
-                error=measure.relative,
+                error=error,
                 floor=floor,
                 cause=cause,
                 about=about,

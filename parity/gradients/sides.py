@@ -245,6 +245,7 @@ def measured(actual: Array | None, expected: Expected, policy: Policy, *, anchor
         compared=comparison.count,
         total=comparison.count,
         passed=comparison.passed,
+        note=comparison.not_finite,
     )
 
 

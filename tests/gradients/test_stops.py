@@ -154,3 +154,10 @@ def test_the_padding_row_of_a_table(padding: int | None) -> None:
     wanted = [] if padding is None else [("table", "gradients", "gradient-missing-stop")]
     assert told(report) == wanted
     assert all("row 2" in found.cause.detail for found in report.findings)
+
+
+def test_a_gradient_that_is_no_number() -> None:
+    """A logarithm of zero that is never chosen leaves values as they are: its NaN is a finding, of infinite error."""
+    report = differentiated(pair_of(Gated(), gated(leaving=lambda x: keras.ops.where(x < 9, x, keras.ops.log(0 * x)))))
+    assert {run.output.passed for run in report.runs} == {True}
+    assert [(finding.layer, finding.error) for finding in report.findings] == [("mul", float("inf"))]
