@@ -14,6 +14,7 @@ from parity.pairs import Input
 STYLES = ("noise", "zero", "negative", "small", "sparse")
 """Nothing large: of scores in the thousands only the greatest counts, and which that is, rounding decides."""
 
+MORE = ("add_bias_kv", "add_zero_attn")
 functional = torch.nn.functional
 
 
@@ -23,7 +24,9 @@ def multihead_attention(draw: st.DrawFn) -> Case:
     heads, steps, asked, batch = (draw(st.integers(1, most)) for most in (3, 4, 5, 3))
     features, batch_first, itself = heads * draw(st.integers(1, 3)), draw(st.booleans()), draw(st.booleans())
     widths = {} if itself else {name: draw(st.none() | st.integers(1, 5)) for name in ("kdim", "vdim")}
-    settings = {name: draw(st.booleans()) for name in ("bias", "add_bias_kv", "add_zero_attn")}
+    steps = heads if features == heads and draw(st.booleans()) else steps  # where Keras takes one for the other
+    more = draw(st.booleans())
+    settings = {"bias": draw(st.booleans()), **{each: more and draw(st.booleans()) for each in MORE}}
     module = torch.nn.MultiheadAttention(features, heads, batch_first=batch_first, **settings, **widths)
     args = [_sequence(draw, batch, steps, features, batch_first)] * 3
     if itself:

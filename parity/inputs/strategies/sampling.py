@@ -46,7 +46,7 @@ def grid_sample(draw: st.DrawFn) -> Case:
         align_corners=draw(st.booleans()),
     )
     batch, channels = draw(st.integers(1, 2)), draw(st.integers(1, 3))
-    least, values_of, places_of = 1, tuple(STYLES), tuple(PLACES)
+    least, values_of, places_of = 1, tuple(STYLES), (*PLACES, "on quarters", "far")
     if rank == 5:
         least, values_of = draw(st.sampled_from([2, 2, 2, 1])), ("noise", "large", *STYLES)
         places_of = (*TELLING, *PLACES)
