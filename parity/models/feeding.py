@@ -111,7 +111,7 @@ class Feeding:
         built = both(replace(self.pair, **gone) if gone else self.pair)
         file = shipped(built.port)
         is_model = file is None or kind_of_file(file.path) == KERAS
-        return in_format_of(built, built.port) if is_model else built
+        return in_format_of(built, _openable(built.port)) if is_model else built
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -330,13 +330,16 @@ class Feeding:
 def _declared(port: Any) -> tuple[Declared, ...] | None:
     """The inputs of a port, a file that ships too; None where it does not say them."""
     if not kind_of(port):
-        file = shipped(port)
-        return declared(
-            port if file is None else checked(file.path, limit=file.largest or LIMIT, allowed=file.allow).path
-        )
+        return declared(_openable(port))
     from parity.artifacts.port import taken_by
 
     return taken_by(port)
+
+
+def _openable(port: Any) -> Any:
+    """A port, or the path of its file once that has been looked at. Raises ArtifactError for a file that is refused."""
+    file = shipped(port)
+    return port if file is None else checked(file.path, limit=file.largest or LIMIT, allowed=file.allow).path
 
 
 def _laid_out(place: Place, axes: Axes) -> Place:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import typing
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from strategies import examples, pasts, records, reports, same
 
 from parity.differences import APPEARED, BETTER, VANISHED, WORSE, Change, difference
 from parity.errors import GateRecordError
+from parity.gate.checks import verdict_of
 from parity.gate.record import Record as GateRecord
 from parity.gate.record import read_record
 from parity.history import HISTORY_FILE, Past, recall, remember
@@ -198,8 +200,15 @@ def test_every_report_leaves_one_line(made: list[Report], folder: Path) -> None:
     page(made[-1], found)
 
 
+def as_a_run_writes_it(record: GateRecord) -> GateRecord:
+    """The record with the verdict that its checks make, and no waivers, which have a form of their own."""
+    result = replace(record.result, verdict=verdict_of(record.result.checks))
+    says = {name: value for name, value in record.policy.says.items() if name != "waivers"}
+    return replace(record, result=result, policy=replace(record.policy, says=says))
+
+
 @examples(25, shrunk=False)
-@given(record=records(GateRecord))
+@given(record=records(GateRecord).map(as_a_run_writes_it))
 def test_a_gates_record_survives_its_file(record: GateRecord, folder: Path) -> None:
     """A sealed record is read back as it was, and is not read at all once anything in it is other."""
     path = folder / "record.json"
