@@ -1,7 +1,7 @@
 """FlowNet2-SD in all seven formats of a release, each exported and put through the gate in a process of its own.
 
-For each: the verdict, the weighted layers that were compared (of 30, some as a part of another), the size of the file,
-seconds, and the most memory that the process held. Ends with 1 where one did not pass.
+For each: the verdict, the layers that pass (of 59, some as a part of another; of a .keras file in each of three modes),
+the size of the file, seconds, and the most memory that the process held. Ends with 1 where one did not pass.
 """
 
 import argparse
