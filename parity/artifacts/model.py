@@ -13,7 +13,7 @@ from parity.axes import Array
 from parity.runners.built_in import LINEAR, name_of
 from parity.runners.keras_model import KerasModel
 from parity.runners.segments import REFUSED, PortTap, Segment
-from parity.runners.taps import Positions, kind_of
+from parity.runners.taps import Positions, kind_of, sample
 from parity.watch import PORT, Step, tell
 
 
@@ -99,8 +99,7 @@ class ArtifactModel(KerasModel):
         samples = []
         for done, (segment, places) in enumerate(zip(segments, wanted, strict=True)):
             show(done)
-            flat = self._seen(segment.tap.key, made[self._tensor(segment.tap.key)]).reshape(-1)
-            samples.append(flat[np.minimum(places, flat.size - 1)])
+            samples.append(sample(self._seen(segment.tap.key, made[self._tensor(segment.tap.key)]), places))
         outputs = {name: (id(tensor), made[self._tensor(id(tensor))]) for name, tensor in self._outputs.items()}
         return samples, {name: self._seen(*each) for name, each in outputs.items()}
 

@@ -17,9 +17,9 @@ from parity.frameworks import keras, tf
 from parity.pairs import INPUT
 from parity.runners.edits import nodes_of
 from parity.runners.model_file import loaded
-from parity.runners.reading import Reader, sample
+from parity.runners.reading import Reader
 from parity.runners.segments import REFUSED, TAIL, PortTap, Segment, segment_to, taps_of
-from parity.runners.taps import MODES, OUTPUT, Numbering, Positions
+from parity.runners.taps import MODES, OUTPUT, Numbering, Positions, sample
 from parity.runners.tensors import as_array, as_tensor, refusals
 from parity.trees import leaves, rebuilt
 from parity.watch import PORT, Step, tell

@@ -9,7 +9,7 @@ from parity.axes import Array
 from parity.frameworks import keras
 from parity.runners.edits import nodes_of
 from parity.runners.segments import Segment, tell_untraced
-from parity.runners.taps import Positions
+from parity.runners.taps import Positions, sample
 from parity.runners.tensors import as_array
 from parity.watch import PORT, Step
 
@@ -64,10 +64,3 @@ class Reader:
             return made
 
         return called
-
-
-def sample(value: Array, places: Positions) -> Array:
-    """The values at flat places; of a value of another shape than expected, which is reported as such, any."""
-    flat = value.reshape(-1)
-    taken: Array = flat.take(places, mode="clip") if flat.size else flat
-    return taken

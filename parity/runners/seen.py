@@ -14,7 +14,7 @@ from parity.pairs import Input
 from parity.runners.graphs import Arguments, Firing, Graph, assembled, inferring
 from parity.runners.keras_model import KerasModel, Whole, by_name
 from parity.runners.segments import Segment
-from parity.runners.taps import OUTPUT, Numbering, Positions
+from parity.runners.taps import OUTPUT, Numbering, Positions, sample
 from parity.runners.tensors import as_array, as_tensor
 from parity.runners.watched import Watch, symbolic_of
 from parity.trees import leaves, rebuilt
@@ -109,11 +109,9 @@ class SeenModel(KerasModel):
         lacking = [segment.tap.name for segment in segments if segment.tap.name not in values]
         if lacking:
             raise PairError(f"the port went another way on this input: it did not run {lacking[0]!r}")
-        flat = [tf.reshape(values[segment.tap.name], [-1]) for segment in segments]
-        samples = [
-            tf.gather(each, tf.minimum(places, len(each) - 1)) for each, places in zip(flat, wanted, strict=True)
-        ]
-        return [as_array(sample) for sample in samples], {name: as_array(value) for name, value in result.items()}
+        made = [as_array(values[segment.tap.name]) for segment in segments]
+        samples = [sample(value, places) for value, places in zip(made, wanted, strict=True)]
+        return samples, {name: as_array(value) for name, value in result.items()}
 
     def introduce(
         self, segments: Sequence[Segment], anchors: Mapping[str, Array], mode: str

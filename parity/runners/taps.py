@@ -177,3 +177,10 @@ def positions(shape: tuple[int, ...]) -> Positions:
 def positions_in(shape: tuple[int, ...], source: str, target: str) -> Positions:
     """The `positions` of a tensor of `shape` in `source` layout, as flat positions in its `target` layout."""
     return flat_positions(positions(shape), shape, source, target)
+
+
+def sample(value: Array, places: Positions) -> Array:
+    """The values at flat places; of a value of another shape than expected, which is reported as such, any."""
+    flat = value.reshape(-1)
+    taken: Array = flat.take(places, mode="clip") if flat.size else flat
+    return taken
