@@ -27,7 +27,7 @@ from parity.runners.edits import Node, nodes_of
 from parity.runners.keras_model import KerasModel
 from parity.runners.reference import Reference
 from parity.runners.segments import PortTap, Segment
-from parity.runners.taps import Positions
+from parity.runners.taps import Positions, sample
 
 Show = Callable[[str, float], None]
 
@@ -324,8 +324,7 @@ class RecordedGraph(KerasModel):
         samples = []
         for done, (segment, places) in enumerate(zip(segments, wanted, strict=True)):
             show(done)
-            flat = self.value(arrays, mode, segment.tap.name).reshape(-1)
-            samples.append(flat[np.minimum(places, flat.size - 1)])
+            samples.append(sample(self.value(arrays, mode, segment.tap.name), places))
         return samples, {name: self.value(arrays, mode, tap) for name, tap in self.output_taps.items()}
 
     def _at(self, arrays: Mapping[str, Array], mode: str) -> str:

@@ -134,15 +134,7 @@ def product(step: Step, view: View) -> Made | None:
     first = view.maker(step.inputs[0])
     if first is not None and (made := _between_reshapes(first, step, view, (step,))):
         return made
-    after = view.next(step, "Add")
-    bias = other_constant(after, view) if after else None
-    fits = bias is not None and bias.size == kernel.shape[1] and bias.shape[-1] == bias.size
-    steps = (step, after) if after is not None and fits else (step,)
-    biases = (bias.reshape(-1),) if bias is not None and fits else ()
-    layer = keras.layers.Dense(kernel.shape[1], use_bias=bool(biases), kernel_initializer="zeros")
-    return Made(
-        call=layer, reads=(step.inputs[0],), tensor=steps[-1].outputs[0], steps=steps, weights=(kernel, *biases)
-    )
+    return _dense(step.inputs[0], (step,), kernel, view)
 
 
 def of_rows(step: Step, view: View) -> Made | None:
@@ -159,15 +151,18 @@ def _between_reshapes(first: Step, product: Step, view: View, steps: tuple[Step,
     before, after = view.shape(first.inputs[0]), view.shape(back.outputs[0])
     if view.shape(first.outputs[0])[-1] != before[-1] or after != (*before[:-1], kernel.shape[1]):
         return None
-    added = view.next(back, "Add")
+    return _dense(first.inputs[0], (*steps, back), kernel, view)
+
+
+def _dense(read: str, steps: tuple[Step, ...], kernel: Array, view: View) -> Made:
+    """The dense layer that these steps are, with the bias that is added to the last of them."""
+    added = view.next(steps[-1], "Add")
     bias = other_constant(added, view) if added else None
     fits = bias is not None and bias.size == kernel.shape[1] == bias.shape[-1]
-    steps = (*steps, back, *((added,) if added is not None and fits else ()))
+    steps = (*steps, *((added,) if added is not None and fits else ()))
     biases = (bias.reshape(-1),) if bias is not None and fits else ()
     layer = keras.layers.Dense(kernel.shape[1], use_bias=bool(biases), kernel_initializer="zeros")
-    return Made(
-        call=layer, reads=(first.inputs[0],), tensor=steps[-1].outputs[0], steps=steps, weights=(kernel, *biases)
-    )
+    return Made(call=layer, reads=(read,), tensor=steps[-1].outputs[0], steps=steps, weights=(kernel, *biases))
 
 
 def batch_norm(step: Step, view: View) -> Made | None:
